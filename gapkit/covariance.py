@@ -1,0 +1,110 @@
+"""K_mm, K_nm and K_tt: the chain rule from kernels and descriptors to rows, one structure at a time.
+
+Each label is a linear functional of the local energies, so each row of K_nm is the same functional of k(·, x_m):
+
+    energy row       Σ_i k(x_i, x_m)
+    force row (j,a)  -∂/∂r_ja Σ_i k(x_i, x_m)
+    virial row (ab)  -∂/∂ε_ab Σ_i k(x_i, x_m)
+
+Derivatives of the descriptors exist for a few centres at a time and are thrown away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy.linalg import block_diag
+
+from gapkit._numba import kernels as loops
+from gapkit.kernels import points
+from gapkit.neighbourhoods import Neighbourhoods
+from gapkit.terms import SparseBlock, Term, centre_blocks
+
+ROW_BLOCK = 32  # centres whose tangents are held at one time
+
+
+class StructureRows(NamedTuple):
+    """Rows of K_nm for one structure, in the kernel's units.
+
+    Attributes
+    ----------
+    energy : ndarray, shape (n_sparse,), eV²
+    forces : ndarray, shape (3 n_atoms, n_sparse), eV²/Å
+    virial : ndarray, shape (6, n_sparse), eV²; xx yy zz yz xz xy
+    """
+
+    energy: np.ndarray
+    forces: np.ndarray
+    virial: np.ndarray
+
+
+def n_columns(blocks: Sequence[SparseBlock]) -> int:
+    """Total number of sparse points."""
+    return max((block.columns.stop for block in blocks), default=0)
+
+
+def K_mm(terms: Sequence[Term], blocks: Sequence[SparseBlock]) -> np.ndarray:
+    """Covariance of the sparse points, shape (n_sparse, n_sparse), block-diagonal over terms and species, eV²."""
+    return np.asarray(block_diag(*(terms[b.term].kernel.value(b.X @ b.X.T) for b in blocks)))
+
+
+def structure_rows(
+    terms: Sequence[Term],
+    blocks: Sequence[SparseBlock],
+    neighbourhoods: Sequence[Neighbourhoods],
+    numbers: np.ndarray,
+    derivatives: bool = True,
+) -> StructureRows:
+    """Energy, force and virial rows of one structure (force and virial rows zero unless `derivatives`)."""
+    M = n_columns(blocks)
+    rows = StructureRows(np.zeros(M), np.zeros((3 * len(numbers) if derivatives else 0, M)), np.zeros((6, M)))
+    size = ROW_BLOCK if derivatives else 8 * ROW_BLOCK
+    for block, term, nb, values, state in centre_blocks(terms, blocks, neighbourhoods, numbers, size):
+        Q, norm = points(values)
+        K, slope = term.kernel.value_and_slope(Q @ block.X.T)
+        rows.energy[block.columns] += K.sum(axis=0)
+        if not derivatives:
+            continue
+        tangents = term.descriptor.tangents(state)
+        loops.project_rows(tangents.J, tangents.row_first, Q, norm)
+        T = tangents.J @ block.X.T
+        forces, virial = rows.forces[:, block.columns], rows.virial[:, block.columns]
+        loops.add_rows(
+            T, slope, tangents.row_first, tangents.atom, tangents.slot_first, nb.centres, forces, virial
+        )
+    return rows
+
+
+def local_rows(
+    terms: Sequence[Term], blocks: Sequence[SparseBlock], neighbourhoods: Sequence[Neighbourhoods], numbers: np.ndarray
+) -> np.ndarray:
+    """Rows of the local energies, k(x_i, x_m), shape (n_atoms, n_sparse), eV²."""
+    rows = np.zeros((len(numbers), n_columns(blocks)))
+    for block, term, nb, values, _ in centre_blocks(terms, blocks, neighbourhoods, numbers):
+        rows[nb.centres, block.columns] = term.kernel.value(points(values)[0] @ block.X.T)
+    return rows
+
+
+def prior_local_variance(terms: Sequence[Term], blocks: Sequence[SparseBlock], numbers: np.ndarray) -> np.ndarray:
+    """K_tt of each local energy: Σ_t δ_t² of the terms that act on its species, shape (n_atoms,), eV²."""
+    variance = np.zeros(len(numbers))
+    for block in blocks:
+        variance[numbers == block.number] += terms[block.term].kernel.delta ** 2
+    return variance
+
+
+def prior_energy_variance(
+    terms: Sequence[Term], blocks: Sequence[SparseBlock], neighbourhoods: Sequence[Neighbourhoods], numbers: np.ndarray
+) -> float:
+    """K_tt of the total energy, Σ_ii' k(x_i, x_i') with all cross terms between atoms, eV²."""
+    features: dict[tuple[int, int], list[np.ndarray]] = {}
+    for block, _, _, values, _ in centre_blocks(terms, blocks, neighbourhoods, numbers):
+        features.setdefault((block.term, block.number), []).append(points(values)[0])
+    total = 0.0
+    for (t, _), parts in features.items():
+        Q = np.concatenate(parts)
+        for part in parts:
+            total += float(terms[t].kernel.value(part @ Q.T).sum())
+    return total

@@ -1,0 +1,1 @@
+"""One file per descriptor, all on the pair seam: pairs in, features and pair gradients out."""

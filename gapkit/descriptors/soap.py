@@ -1,0 +1,298 @@
+"""SOAP power spectra on the pair seam: (i, j, D) in, features, pair gradients and tangents out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from ase import Atoms
+from ase.data import atomic_numbers
+
+from gapkit._numba import soap as loops
+from gapkit.descriptors import soap_dscribe
+from gapkit.descriptors.soap_basis import (
+    FeatureLayout,
+    RadialTable,
+    dscribe_soap,
+    feature_layout,
+    harmonics_norm,
+    radial_table,
+)
+from gapkit.errors import InputError, did_you_mean
+from gapkit.neighbourhoods import Neighbourhoods, find_neighbourhoods
+
+COMPRESSIONS = ("off", "mu2", "mu1nu1", "crossover")
+ENGINES = ("numba", "dscribe")
+
+
+class SOAPState(NamedTuple):
+    """What the pull-back of `SOAP.evaluate` needs: the pairs and the density coefficients c."""
+
+    neighbourhoods: Neighbourhoods
+    numbers: np.ndarray
+    channel: np.ndarray
+    weight: np.ndarray
+    c: np.ndarray
+
+
+class Tangents(NamedTuple):
+    """∂(features of a centre)/∂(positions of its neighbour atoms, strain).
+
+    Attributes
+    ----------
+    J : ndarray, shape (n_rows, n_features)
+        Per centre: 3 rows (x, y, z) for each distinct neighbour atom other than the centre, 1/Å, then 6 rows
+        for the symmetric strain (xx yy zz yz xz xy). The centre's own rows are minus the sum of its neighbours'.
+    row_first : ndarray of int64, shape (n_centres + 1,)
+        Rows of centre c are ``row_first[c]:row_first[c + 1]``.
+    atom : ndarray of int64, shape (n_slots,)
+        The neighbour atoms, centre after centre; those of centre c are ``slot_first[c]:slot_first[c + 1]``.
+    slot_first : ndarray of int64, shape (n_centres + 1,)
+    """
+
+    J: np.ndarray
+    row_first: np.ndarray
+    atom: np.ndarray
+    slot_first: np.ndarray
+
+
+@dataclass(frozen=True)
+class SOAP:
+    """Smooth overlap of atomic positions: the power spectrum of the density around each atom.
+
+    Parameters
+    ----------
+    species : sequence of str
+        Chemical symbols that may occur, in any order.
+    cutoff : float
+        Å; nothing beyond it acts. Features and their derivatives go to zero smoothly there.
+    n_max, l_max : int
+        Number of radial functions and highest angular momentum.
+    atom_sigma : float
+        Width of the Gaussian that stands for an atom, Å.
+    smoothness : float
+        Exponent m of the weighting ``(1 + 2 x³ - 3 x²)^m`` with x = r / cutoff; m = 1 has one continuous
+        derivative at the cutoff, m = 2 three.
+    compression : {"off", "mu2", "mu1nu1", "crossover"}
+        How the species dependence is shortened (dscribe's names; Darby et al., npj Comput. Mater. 8, 166 (2022)).
+    species_weights : mapping of str to float, optional
+        Weight of each species' density, as dscribe's ``species_weighting``; all 1 if not given.
+    engine : {"numba", "dscribe"}
+        "numba" is fast and has every derivative; "dscribe" computes the same numbers with dscribe (values
+        exact, derivatives numerical, about 500 times slower) and is there to check against.
+
+    Notes
+    -----
+    p^{ZZ'}_nn'l = π sqrt(8/(2l+1)) Σ_m c^Z_nlm c^Z'_n'lm (Bartók et al., Phys. Rev. B 87, 184115 (2013)), with dscribe's
+    Gaussian-type radial basis and feature order. `create` gives dscribe's numbers; `evaluate`, the seam to the
+    kernels, multiplies the stored half of each symmetric block by sqrt(2) so that a plain dot product of two rows
+    is the full SOAP kernel.
+    """
+
+    species: Sequence[str]
+    cutoff: float = 5.0
+    n_max: int = 8
+    l_max: int = 6
+    atom_sigma: float = 0.5
+    smoothness: float = 2.0
+    compression: str = "off"
+    species_weights: Mapping[str, float] | None = None
+    engine: str = "numba"
+
+    def validate(self) -> None:
+        """Raise `InputError` for parameters that make no SOAP."""
+        if isinstance(self.species, str) or not len(self.species):
+            raise InputError(f"species = {self.species!r} must be a non-empty list of symbols, for example ['Si'].")
+        for symbol in self.species:
+            if symbol not in atomic_numbers:
+                raise InputError(f"unknown species {symbol!r}{did_you_mean(str(symbol), list(atomic_numbers)[1:])}.")
+        if len(set(self.species)) < len(self.species):
+            raise InputError(f"species = {list(self.species)} names one species twice: list each once.")
+        if not self.cutoff > 1.0 or not np.isfinite(self.cutoff):
+            raise InputError(f"cutoff = {self.cutoff} Å must be larger than 1 Å; 4 to 6 Å is usual.")
+        if self.n_max < 1 or not 0 <= self.l_max <= 20:
+            raise InputError(f"n_max = {self.n_max}, l_max = {self.l_max}: need n_max ≥ 1 and 0 ≤ l_max ≤ 20.")
+        if not self.atom_sigma > 0 or not self.smoothness >= 1:
+            raise InputError(
+                f"atom_sigma = {self.atom_sigma} Å, smoothness = {self.smoothness}: need atom_sigma > 0, smoothness ≥ 1."
+            )
+        self._validate_words()
+
+    def _validate_words(self) -> None:
+        for name, known in (("compression", COMPRESSIONS), ("engine", ENGINES)):
+            word = getattr(self, name)
+            if word not in known:
+                raise InputError(f"{name} = {word!r} is unknown{did_you_mean(str(word), known)}.")
+        if self.species_weights is not None and set(self.species_weights) != set(self.species):
+            raise InputError(
+                f"species_weights are for {sorted(self.species_weights)} but species are {sorted(self.species)}: "
+                "give one weight per species."
+            )
+
+    @property
+    def numbers(self) -> np.ndarray:
+        """Atomic numbers of `species`, increasing: the order of density channels and features."""
+        return np.array(sorted(atomic_numbers[s] for s in self.species))
+
+    @property
+    def n_features(self) -> int:
+        """Length of one feature row."""
+        return len(self._layout.scale)
+
+    @property
+    def feature_scale(self) -> np.ndarray:
+        """Factors (n_features,) between dscribe's features (`create`) and the kernel's (`evaluate`)."""
+        return self._layout.scale
+
+    @property
+    def _layout(self) -> FeatureLayout:
+        return feature_layout(len(self.species), self.n_max, self.l_max, self.compression)
+
+    @property
+    def _table(self) -> tuple[RadialTable, np.ndarray]:
+        return radial_table(self.cutoff, self.n_max, self.l_max, self.atom_sigma, self.smoothness)
+
+    def dscribe(self, periodic: bool) -> Any:
+        """The dscribe descriptor with the same basis, order, weighting and compression."""
+        symbols = tuple(sorted(self.species, key=atomic_numbers.__getitem__))
+        weights = None if self.species_weights is None else tuple(self.species_weights[s] for s in symbols)
+        return dscribe_soap(
+            symbols, self.cutoff, self.n_max, self.l_max, self.atom_sigma, self.smoothness, self.compression,
+            weights, periodic,
+        )  # fmt: skip
+
+    def create(self, atoms: Atoms) -> np.ndarray:
+        """Power spectra equal to dscribe's, shape (n_atoms, n_features).
+
+        Raises
+        ------
+        InputError
+            If the parameters are not valid, a species is not listed, or atoms lie on top of each other.
+        """
+        self.validate()
+        self.check_species(atoms.numbers)
+        values, _ = self.evaluate(find_neighbourhoods(atoms, self.cutoff), atoms.numbers)
+        return values / self.feature_scale
+
+    def check_species(self, numbers: np.ndarray) -> None:
+        """Raise `InputError` if `numbers` holds a species that this descriptor does not know."""
+        unknown = sorted(set(numbers.tolist()) - set(self.numbers.tolist()))
+        if unknown:
+            symbols = [next(s for s, z in atomic_numbers.items() if z == n) for n in unknown]
+            raise InputError(
+                f"the structure holds {', '.join(symbols)} but the descriptor's species are "
+                f"{', '.join(self.species)}: add {', '.join(symbols)} to SOAP(species=…) and fit again."
+            )
+
+    def evaluate(self, neighbourhoods: Neighbourhoods, numbers: np.ndarray) -> tuple[np.ndarray, SOAPState]:
+        """Features of the centres and what the pull-back needs.
+
+        Parameters
+        ----------
+        neighbourhoods : Neighbourhoods
+            Pairs within `cutoff`.
+        numbers : ndarray of int, shape (n_atoms,)
+            Atomic numbers of all atoms.
+
+        Returns
+        -------
+        values : ndarray, shape (n_centres, n_features)
+        state : SOAPState
+        """
+        state = self._expand(neighbourhoods, numbers)
+        if self.engine == "dscribe":
+            return soap_dscribe.values(self, neighbourhoods, numbers) * self.feature_scale, state
+        values = np.empty((len(neighbourhoods.centres), self.n_features))
+        loops.power_spectrum(state.c, self._layout.blocks, self._layout.prefactor, values)
+        values *= self.feature_scale
+        return values, state
+
+    def _expand(self, neighbourhoods: Neighbourhoods, numbers: np.ndarray) -> SOAPState:
+        """Density coefficients c[centre, channel, lm, n], the central atom included."""
+        layout = self._layout
+        table, centre = self._table
+        species = np.searchsorted(self.numbers, numbers)
+        merged = self.compression == "mu2"
+        channel_of = np.zeros_like(species) if merged else species
+        weight_of = np.ones(len(self.numbers))
+        if self.species_weights is not None:
+            weight_of = np.array([self.species_weights[s] for s in sorted(self.species, key=atomic_numbers.get)])  # type: ignore[arg-type]
+        centres, j = neighbourhoods.centres, neighbourhoods.j
+        channel, weight = channel_of[j], weight_of[species[j]]
+        c = np.zeros((len(centres), layout.n_channels, (self.l_max + 1) ** 2, self.n_max))
+        c[np.arange(len(centres)), channel_of[centres], 0] = (
+            weight_of[species[centres], None] * centre / np.sqrt(4.0 * np.pi)
+        )
+        if self.engine == "numba":
+            loops.expand(
+                neighbourhoods.first, channel, weight, neighbourhoods.D, table.inverse_step, table.values,
+                harmonics_norm(self.l_max), c,
+            )  # fmt: skip
+            if layout.total >= 0:
+                c[:, layout.total] = c[:, : layout.total].sum(axis=1)
+        return SOAPState(neighbourhoods, numbers, channel, weight, c)
+
+    def pullback(self, state: SOAPState, cotangent: np.ndarray) -> np.ndarray:
+        """g_ij = ∂(Σ cotangent · features)/∂D_ij, shape (n_pairs, 3): forces, virial and LAMMPS all come from it.
+
+        Parameters
+        ----------
+        state : SOAPState
+            From `evaluate`.
+        cotangent : ndarray, shape (n_centres, n_features)
+        """
+        nb, layout = state.neighbourhoods, self._layout
+        if self.engine == "dscribe":
+            return soap_dscribe.pullback(self, nb, state.numbers, cotangent * self.feature_scale)
+        c_bar = np.zeros_like(state.c)
+        loops.power_spectrum_pullback(
+            state.c, layout.blocks, layout.prefactor, np.ascontiguousarray(cotangent * self.feature_scale), c_bar
+        )
+        if layout.total >= 0:
+            c_bar[:, : layout.total] += c_bar[:, layout.total, None]
+        table, _ = self._table
+        g = np.empty((len(nb.j), 3))
+        loops.pair_gradients(
+            nb.first, state.channel, state.weight, nb.D, table.inverse_step, table.values,
+            harmonics_norm(self.l_max), c_bar, g,
+        )  # fmt: skip
+        return g
+
+    def tangents(self, state: SOAPState) -> Tangents:
+        """∂features/∂(positions, strain) of the centres, images of one atom already summed (training rows)."""
+        nb, layout = state.neighbourhoods, self._layout
+        slot, n_slots, atom, slot_first = neighbour_slots(nb)
+        row_first = 3 * slot_first + 6 * np.arange(len(slot_first))
+        J = np.empty((row_first[-1], self.n_features))
+        if self.engine == "dscribe":
+            soap_dscribe.tangents(self, nb, state.numbers, slot, row_first, J)
+        else:
+            table, _ = self._table
+            loops.tangents(
+                nb.first, state.channel, state.weight, nb.D, slot, n_slots, table.inverse_step, table.values,
+                harmonics_norm(self.l_max), state.c, layout.total, layout.blocks, layout.prefactor, row_first, J,
+            )  # fmt: skip
+        J *= self.feature_scale
+        return Tangents(J, row_first, atom, slot_first)
+
+
+def neighbour_slots(nb: Neighbourhoods) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Number the distinct neighbour atoms of each centre, the centre's own images left out (slot -1).
+
+    Returns
+    -------
+    slot : ndarray of int64, shape (n_pairs,)
+    n_slots : ndarray of int64, shape (n_centres,)
+    atom : ndarray of int64, shape (n_slots.sum(),)
+    slot_first : ndarray of int64, shape (n_centres + 1,)
+    """
+    centre = np.repeat(np.arange(len(nb.centres)), np.diff(nb.first))
+    other = nb.j != nb.centres[centre]
+    keys, inverse = np.unique(centre[other] * nb.n_atoms + nb.j[other], return_inverse=True)
+    n_slots = np.bincount(keys // nb.n_atoms, minlength=len(nb.centres))
+    slot_first = np.concatenate(([0], np.cumsum(n_slots)))
+    slot = np.full(len(nb.j), -1)
+    slot[other] = inverse - slot_first[centre[other]]
+    return slot, n_slots, keys % nb.n_atoms, slot_first

@@ -1,0 +1,328 @@
+"""A potential against labels it has not seen: errors per kind and per config_type, with their own error bars."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from ase import Atoms
+from ase.units import GPa
+from numpy.typing import ArrayLike, NDArray
+
+from gapkit.errors import InputError
+from gapkit.structures import LabelKeys, Labels, find_label_keys, read_labels
+
+if TYPE_CHECKING:
+    from gapkit.gap import GAP, Predictions
+
+FloatArray = NDArray[np.float64]
+KINDS = ("energy", "forces", "stress")
+_VOIGT = ([0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1])  # xx yy zz yz xz xy
+_N_RESAMPLES = 1000
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Reference and predicted values of one kind of label, one row per number; all arrays have shape (n,).
+
+    Attributes
+    ----------
+    reference, predicted : ndarray of float
+        Energies per atom (total/N, eV/atom), force components (eV/Å) or the six independent stress components
+        xx yy zz yz xz xy (GPa, tension positive).
+    std : ndarray of float or None
+        Predictive standard deviation of a new label, model and noise together; None where it is not known.
+    structure : ndarray of int
+        Index of the structure in the list that was evaluated.
+    config_type : ndarray of str
+        Config type of that structure.
+    species : ndarray of str or None
+        Chemical symbol of the atom, for forces.
+    unit : str
+        "eV/atom", "eV/Å" or "GPa".
+    """
+
+    reference: FloatArray
+    predicted: FloatArray
+    std: FloatArray | None
+    structure: NDArray[np.intp]
+    config_type: NDArray[np.str_]
+    species: NDArray[np.str_] | None
+    unit: str
+
+    def __len__(self) -> int:
+        return len(self.reference)
+
+    @property
+    def error(self) -> FloatArray:
+        """predicted - reference, shape (n,), in `unit`."""
+        return self.predicted - self.reference
+
+    def select(self, mask: ArrayLike) -> Comparison:
+        """Only the rows where `mask` (n,) is true."""
+        rows = np.asarray(mask, dtype=bool)
+        return replace(
+            self,
+            reference=self.reference[rows],
+            predicted=self.predicted[rows],
+            std=None if self.std is None else self.std[rows],
+            structure=self.structure[rows],
+            config_type=self.config_type[rows],
+            species=None if self.species is None else self.species[rows],
+        )
+
+    def displayed(self) -> Comparison:
+        """The same in the unit in which errors are quoted: meV/atom instead of eV/atom, others unchanged."""
+        if self.unit != "eV/atom":
+            return self
+        std = None if self.std is None else 1000.0 * self.std
+        reference, predicted = 1000.0 * self.reference, 1000.0 * self.predicted
+        return replace(self, reference=reference, predicted=predicted, std=std, unit="meV/atom")
+
+
+class ErrorRow(NamedTuple):
+    """Errors of one kind over one config type (None: over all structures), in the unit they are quoted in."""
+
+    kind: str
+    config_type: str | None
+    rmse: float
+    rmse_se: float | None
+    mae: float
+    max: float
+    n: int
+    unit: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """What `Evaluation.summary` tells of it."""
+        return {"rmse": self.rmse, "mae": self.mae, "max": self.max, "n": self.n, "unit": self.unit}
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Comparisons of every kind that has labels; made by `evaluate`. `n_structures` counts the labelled structures."""
+
+    energy: Comparison | None
+    forces: Comparison | None
+    stress: Comparison | None
+    n_structures: int
+
+    @property
+    def comparisons(self) -> dict[str, Comparison]:
+        """Kind -> comparison, for the kinds that have labels, in the order energy, forces, stress."""
+        found = {"energy": self.energy, "forces": self.forces, "stress": self.stress}
+        return {kind: comparison for kind, comparison in found.items() if comparison is not None}
+
+    @property
+    def config_types(self) -> list[str]:
+        """Config types that occur, sorted."""
+        return sorted({str(name) for c in self.comparisons.values() for name in np.unique(c.config_type)})
+
+    def rows(self) -> list[ErrorRow]:
+        """Errors with standard errors: for each kind all structures first, then each config type."""
+        return [
+            _error_row(kind, name, part)
+            for kind, comparison in self.comparisons.items()
+            for name, part in [(None, comparison), *_by_config_type(comparison)]
+        ]
+
+    def summary(self) -> dict[str, Any]:
+        """Root mean square, mean absolute and largest error and number of values, ready for JSON.
+
+        Returns
+        -------
+        dict
+            ``{"energy": {"rmse", "mae", "max", "n", "unit"}, "forces": …, "stress": …, "by_config_type": {name: …}}``
+            in meV/atom, eV/Å (per component) and GPa (per component); None for a kind without labels.
+        """
+        result: dict[str, Any] = dict.fromkeys(KINDS)
+        result["by_config_type"] = {name: dict.fromkeys(KINDS) for name in self.config_types}
+        for kind, comparison in self.comparisons.items():
+            result[kind] = _error_row(kind, None, comparison, n_resamples=0).as_dict()
+            for name, part in _by_config_type(comparison):
+                result["by_config_type"][name][kind] = _error_row(kind, name, part, n_resamples=0).as_dict()
+        return result
+
+    def table(self) -> str:
+        """`summary` as aligned plain text, with the standard error of each RMSE (see `rmse_standard_error`)."""
+        head = ["", "config type", "RMSE", "±", "MAE", "max", "n", "unit"]
+        lines = [head, *([*_cells(row)] for row in self.rows())]
+        widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+        return "\n".join(_aligned(line, widths) for line in lines)
+
+
+def evaluate(
+    gap: GAP, structures: Sequence[Atoms], return_std: bool = True, keys: LabelKeys | None = None
+) -> Evaluation:
+    """Predict labelled structures and lay predictions and labels side by side.
+
+    Labels that are missing contribute no rows; structures without any label are not predicted. The standard deviation
+    of an energy per atom is sqrt((energy_std/N)² + noise²), with the noise of the structure's config type (eV/atom).
+
+    Parameters
+    ----------
+    gap : GAP
+        A fitted potential.
+    structures : sequence of Atoms
+        Structures with energies (eV), forces (eV/Å) or stresses (eV/Å³).
+    return_std : bool
+        Also predict standard deviations.
+    keys : LabelKeys, optional
+        Where the labels are; found in the structures if not given.
+
+    Raises
+    ------
+    InputError
+        If there is no labelled structure, or a label or a prediction is not finite.
+    """
+    structures = [structures] if isinstance(structures, Atoms) else list(structures)
+    labelled = _labelled(structures, keys)
+    if not labelled:
+        raise InputError(
+            f"None of the {len(structures)} structures to evaluate carries an energy, forces or stress label: "
+            "give labelled structures, or the keys that their labels are stored under."
+        )
+    atoms = [structures[index] for index in labelled]
+    predictions = gap.predict(atoms, return_std=return_std)
+    frames = [_Frame(index, structures[index], labels) for index, labels in labelled.items()]
+    return Evaluation(
+        energy=_checked(_compare_energy(gap, frames, predictions), "energy"),
+        forces=_checked(_compare_forces(frames, predictions), "force"),
+        stress=_checked(_compare_stress(frames, predictions), "stress"),
+        n_structures=len(frames),
+    )
+
+
+def rmse_standard_error(comparison: Comparison, n_resamples: int = _N_RESAMPLES, seed: int = 0) -> float | None:
+    """Standard error of the root mean square error, by bootstrap over structures (in the unit of `comparison`).
+
+    Whole structures are resampled, because the errors within one are correlated (Efron and Tibshirani, An Introduction
+    to the Bootstrap (1993), chapter 6). None with fewer than two structures.
+    """
+    _, index = np.unique(comparison.structure, return_inverse=True)
+    squares = np.bincount(index, weights=comparison.error**2)
+    counts = np.bincount(index).astype(float)
+    n_structures = len(counts)
+    if n_structures < 2 or n_resamples < 2:
+        return None
+    rng = np.random.default_rng(seed)
+    picks = (rng.integers(n_structures, size=n_structures) for _ in range(n_resamples))
+    return float(np.std([np.sqrt(squares[pick].sum() / counts[pick].sum()) for pick in picks], ddof=1))
+
+
+class _Frame(NamedTuple):
+    number: int
+    atoms: Atoms
+    labels: Labels
+
+
+def _labelled(structures: Sequence[Atoms], keys: LabelKeys | None) -> dict[int, Labels]:
+    if not structures:
+        return {}
+    keys = find_label_keys(structures) if keys is None else keys
+    labels = {index: read_labels(atoms, keys) for index, atoms in enumerate(structures)}
+    return {i: x for i, x in labels.items() if any(y is not None for y in (x.energy, x.forces, x.virial))}
+
+
+def _compare_energy(gap: GAP, frames: Sequence[_Frame], predictions: Predictions) -> Comparison | None:
+    rows = [k for k, frame in enumerate(frames) if frame.labels.energy is not None]
+    if not rows:
+        return None
+    used = [frames[k] for k in rows]
+    n_atoms = np.array([len(frame.atoms) for frame in used])
+    std = None
+    if predictions.energy_std is not None:
+        noise = [gap.noise_std("energy", frame.labels.config_type) for frame in used]
+        std = np.hypot(np.asarray(predictions.energy_std)[rows] / n_atoms, noise)
+    reference = np.array([frame.labels.energy for frame in used], dtype=float) / n_atoms
+    return _comparison(used, reference[:, None], np.asarray(predictions.energy)[rows, None] / n_atoms[:, None], std)
+
+
+def _compare_forces(frames: Sequence[_Frame], predictions: Predictions) -> Comparison | None:
+    rows = [k for k, frame in enumerate(frames) if frame.labels.forces is not None]
+    if not rows:
+        return None
+    used = [frames[k] for k in rows]
+    comparison = _comparison(
+        used, [frame.labels.forces for frame in used], [predictions.forces[k] for k in rows], None, "eV/Å"
+    )
+    species = np.concatenate([np.repeat(frame.atoms.get_chemical_symbols(), 3) for frame in used])
+    return replace(comparison, species=species)
+
+
+def _compare_stress(frames: Sequence[_Frame], predictions: Predictions) -> Comparison | None:
+    rows = [
+        k for k, frame in enumerate(frames) if frame.labels.virial is not None and predictions.stress[k] is not None
+    ]
+    if not rows:
+        return None
+    used = [frames[k] for k in rows]
+    reference = [_voigt(-np.asarray(frame.labels.virial) / frame.atoms.cell.volume) / GPa for frame in used]
+    return _comparison(used, reference, [_voigt(predictions.stress[k]) / GPa for k in rows], None, "GPa")
+
+
+def _voigt(tensor: Any) -> FloatArray:
+    """(3, 3) -> (6,)."""
+    return np.asarray(tensor, dtype=float)[_VOIGT]
+
+
+def _comparison(
+    frames: Sequence[_Frame], reference: Iterable[Any], predicted: Iterable[Any], std: Any, unit: str = "eV/atom"
+) -> Comparison:
+    """Flatten one array per frame into rows."""
+    parts = [np.asarray(part, dtype=float).ravel() for part in reference]
+    lengths = [len(part) for part in parts]
+    return Comparison(
+        reference=np.concatenate(parts),
+        predicted=np.concatenate([np.asarray(part, dtype=float).ravel() for part in predicted]),
+        std=std,
+        structure=np.repeat([frame.number for frame in frames], lengths),
+        config_type=np.repeat([str(frame.labels.config_type) for frame in frames], lengths),
+        species=None,
+        unit=unit,
+    )
+
+
+def _checked(comparison: Comparison | None, name: str) -> Comparison | None:
+    """The comparison, if every number in it is finite."""
+    if comparison is None:
+        return None
+    for values, whose in ((comparison.reference, "label"), (comparison.predicted, "prediction")):
+        wrong = np.flatnonzero(~np.isfinite(values))
+        if len(wrong):
+            raise InputError(
+                f"The {name} {whose} of structure {comparison.structure[wrong[0]]} is not finite "
+                f"({len(wrong)} such values): remove or repair that structure."
+            )
+    return comparison
+
+
+def _by_config_type(comparison: Comparison) -> list[tuple[str, Comparison]]:
+    names = np.unique(comparison.config_type)
+    return [(str(name), comparison.select(comparison.config_type == name)) for name in names]
+
+
+def _error_row(kind: str, config_type: str | None, comparison: Comparison, n_resamples: int = _N_RESAMPLES) -> ErrorRow:
+    shown = comparison.displayed()
+    size = np.abs(shown.error)
+    rmse = float(np.sqrt(np.mean(size**2)))
+    standard_error = rmse_standard_error(shown, n_resamples)
+    return ErrorRow(
+        kind, config_type, rmse, standard_error, float(size.mean()), float(size.max()), len(size), shown.unit
+    )
+
+
+def _cells(row: ErrorRow) -> list[str]:
+    standard_error = "-" if row.rmse_se is None else f"{row.rmse_se:.2g}"
+    name = "(all)" if row.config_type is None else row.config_type
+    return [
+        row.kind, name, f"{row.rmse:.4g}", standard_error, f"{row.mae:.4g}", f"{row.max:.4g}", str(row.n), row.unit
+    ]  # fmt: skip
+
+
+def _aligned(line: Sequence[str], widths: Sequence[int]) -> str:
+    """Words to the left, numbers to the right."""
+    left = (0, 1, 7)
+    cells = [text.ljust(w) if k in left else text.rjust(w) for k, (text, w) in enumerate(zip(line, widths))]
+    return "  ".join(cells).rstrip()

@@ -1,0 +1,355 @@
+"""GAP: the scikit-learn-style estimator that composes the rooms; frames with labels in, a potential out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.data import chemical_symbols
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+
+from gapkit import covariance
+from gapkit import terms as potential
+from gapkit.configuration import term_from_dict, term_to_dict
+from gapkit.errors import InputError, did_you_mean
+from gapkit.model_file import read_model, write_model
+from gapkit.observations import KINDS, Noise, check_noise, noise_std
+from gapkit.parameters import nested_parameters, with_parameter
+from gapkit.posterior import Conditioning, SparsePosterior, fit_posterior
+from gapkit.structures import LabelKeys, Labels, check_structures, find_e0, find_label_keys, read_labels
+from gapkit.terms import SparseBlock, Term, find_all_neighbourhoods
+from gapkit.training import choose_sparse_points, progress, stream_rows, summarise
+
+N_REFERENCE = 3  # training structures whose predictions travel with the model file and are checked on load
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What `GAP.predict` returns; one entry per structure.
+
+    Attributes
+    ----------
+    energy : ndarray, shape (n_structures,), eV
+    forces : list of ndarray, shape (n_atoms, 3), eV/Å
+    stress : list of ndarray, shape (3, 3), eV/Å³, or None without a three-dimensional cell
+        ``(1/V) dE/dε``; positive is tension.
+    local_energies : list of ndarray, shape (n_atoms,), eV
+    energy_std : ndarray, shape (n_structures,), eV, or None
+        Posterior standard deviation of the total energy ("dtc"), correlations between atoms included, noise not.
+    local_energies_std : list of ndarray, shape (n_atoms,), eV, or None
+    """
+
+    energy: np.ndarray
+    forces: list[np.ndarray]
+    stress: list[np.ndarray | None]
+    local_energies: list[np.ndarray]
+    energy_std: np.ndarray | None = None
+    local_energies_std: list[np.ndarray] | None = None
+
+
+class GAP(BaseEstimator):
+    """Gaussian approximation potential: E = Σ_i e0[Z_i] + Σ_t Σ_i f_t(x_i), fitted to energies, forces and virials.
+
+    Parameters
+    ----------
+    terms : list of Term
+        Descriptor, kernel and number of sparse points of each additive part.
+    energy_noise, forces_noise, virial_noise : float or mapping of config_type to float
+        Standard deviations of the labels: eV/atom, eV/Å, eV/atom. The error expected of energy and virial grows
+        with the number of atoms. A mapping may hold "default".
+    e0 : mapping of symbol to float, optional
+        Energy of each isolated atom, eV; found from the data if not given.
+    jitter : float
+        Added to the sparse points' covariance, relative to its diagonal.
+    random_state : int
+        Seed of the choice of sparse points.
+    verbose : bool
+        Show a progress bar on a terminal.
+
+    Attributes
+    ----------
+    e0_ : dict of str to float
+    species_ : tuple of str
+    alpha_ : ndarray, shape (n_sparse,)
+        Fitted weights.
+    posterior_ : SparsePosterior
+    blocks_ : tuple of SparseBlock
+        Sparse points per term and species.
+    training_ : dict
+        Counts and fingerprint of the training data.
+    """
+
+    def __init__(
+        self,
+        terms: Sequence[Term] | None = None,
+        energy_noise: Noise = 0.001,
+        forces_noise: Noise = 0.05,
+        virial_noise: Noise = 0.02,
+        e0: Mapping[str, float] | None = None,
+        jitter: float = 1e-10,
+        random_state: int = 0,
+        verbose: bool = True,
+    ) -> None:
+        self.terms = terms
+        self.energy_noise = energy_noise
+        self.forces_noise = forces_noise
+        self.virial_noise = virial_noise
+        self.e0 = e0
+        self.jitter = jitter
+        self.random_state = random_state
+        self.verbose = verbose
+
+    # -- parameters, scikit-learn's way ---------------------------------------------------------------------------
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Parameters by name; nested ones as ``terms__0__descriptor__cutoff``."""
+        params = super().get_params(deep=False)
+        if deep:
+            for k, term in enumerate(self.terms or []):
+                params |= {f"terms__{k}__{name}": value for name, value in nested_parameters(term).items()}
+        return params
+
+    def set_params(self, **params: Any) -> GAP:
+        """Set parameters by the names that `get_params` gives; terms are replaced, never changed in place."""
+        known = self.get_params()
+        for name, value in params.items():
+            if name not in known:
+                raise InputError(f"GAP has no parameter {name!r}{did_you_mean(name, known)}.")
+            head, *path = name.split("__")
+            if not path:
+                setattr(self, head, value)
+                continue
+            new = list(self.terms or [])
+            new[int(path[0])] = with_parameter(new[int(path[0])], path[1:], value)
+            self.terms = new
+        return self
+
+    # -- fitting --------------------------------------------------------------------------------------------------
+
+    def fit(self, structures: Sequence[Atoms], y: None = None, keys: LabelKeys | None = None) -> GAP:
+        """Fit to labelled structures.
+
+        Parameters
+        ----------
+        structures : sequence of Atoms
+            With energies, forces, stresses or virials; each label may be missing in any frame.
+        y : None
+            Ignored; labels belong to the structures.
+        keys : LabelKeys, optional
+            Where the labels are; found if not given.
+
+        Returns
+        -------
+        GAP
+
+        Raises
+        ------
+        InputError
+            For parameters or data that cannot be used.
+        """
+        structures = list(structures)
+        self._validate(structures)
+        keys = keys or find_label_keys(structures)
+        labels = [read_labels(atoms, keys) for atoms in structures]
+        if all(x.energy is None and x.forces is None and x.virial is None for x in labels):
+            raise InputError(
+                f"none of the {len(structures)} frames has an energy, forces or a stress: name the keys with read_structures(…)."
+            )
+        self.e0_ = self._find_e0(structures, labels)
+        self.species_ = tuple(chemical_symbols[z] for z in sorted({int(z) for a in structures for z in a.numbers}))
+        follow = progress(self.verbose)
+        self.blocks_ = choose_sparse_points(self.terms, structures, self.random_state, follow)  # type: ignore[arg-type]
+        noises = {kind: getattr(self, f"{kind}_noise") for kind in KINDS}
+        offsets = [self._offset(atoms) for atoms in structures]
+        factors = stream_rows(self.terms, self.blocks_, structures, labels, offsets, noises, follow)  # type: ignore[arg-type]
+        noise = {group: self._group_noise(group) for group in factors}
+        self.posterior_ = fit_posterior(covariance.K_mm(self.terms, self.blocks_), factors, noise, self.jitter)  # type: ignore[arg-type]
+        self.alpha_ = self.posterior_.alpha
+        self.training_ = summarise(structures, labels)
+        self._remember(structures)
+        return self
+
+    def _validate(self, structures: list[Atoms]) -> None:
+        """Refuse impossible parameters and structures before any work is done."""
+        if not isinstance(self.terms, Sequence) or not self.terms or not all(isinstance(t, Term) for t in self.terms):
+            raise InputError("terms must be a non-empty list of Term, for example GAP([Term(SOAP(species=['Si']))]).")
+        for term in self.terms:
+            term.validate()
+        for kind in KINDS:
+            check_noise(kind, getattr(self, f"{kind}_noise"))
+        check_structures(structures)
+        for atoms in structures:
+            for term in self.terms:
+                term.descriptor.check_species(atoms.numbers)
+
+    def _find_e0(self, structures: list[Atoms], labels: list[Labels]) -> dict[str, float]:
+        if self.e0 is None:
+            return find_e0(structures, labels)
+        missing = sorted({s for a in structures for s in a.symbols} - set(self.e0))
+        if missing:
+            raise InputError(f"e0 has no value for {', '.join(missing)}: give one per species, or leave e0 out to have it found.")
+        return {symbol: float(value) for symbol, value in self.e0.items()}
+
+    def _offset(self, atoms: Atoms) -> float:
+        return float(sum(self.e0_[symbol] for symbol in atoms.symbols))
+
+    def _group_noise(self, group: tuple[str, str]) -> float:
+        return noise_std(group[0], getattr(self, f"{group[0]}_noise"), group[1])
+
+    def noise_std(self, kind: str, config_type: str = "default") -> float:
+        """Noise of a kind ("energy" eV/atom, "forces" eV/Å, "virial" eV/atom) for frames of `config_type`.
+
+        A config type that has no entry of its own and no "default" takes the largest of the given noises.
+        """
+        noise = getattr(self, f"{kind}_noise")
+        if isinstance(noise, Mapping) and config_type not in noise and "default" not in noise:
+            return float(max(noise.values()))
+        return noise_std(kind, noise, config_type)
+
+    def _remember(self, structures: list[Atoms]) -> None:
+        """Keep a few small training structures with their predictions, for the model file's self-test."""
+        chosen = sorted(structures, key=len)[:: max(1, len(structures) // N_REFERENCE)][:N_REFERENCE]
+        bare = [Atoms(a.numbers, a.positions, cell=a.cell, pbc=a.pbc) for a in chosen]
+        p = self.predict(bare)
+        self.references_ = [(a, float(e), f) for a, e, f in zip(bare, p.energy, p.forces)]
+
+    # -- prediction -----------------------------------------------------------------------------------------------
+
+    def predict(self, structures: Atoms | Sequence[Atoms], return_std: bool = False) -> Predictions:
+        """Energies, forces, stresses and local energies, with standard deviations of the energies on request.
+
+        Raises
+        ------
+        InputError
+            For an unknown species, an empty structure or atoms on top of each other.
+        """
+        check_is_fitted(self, "posterior_")
+        structures = [structures] if isinstance(structures, Atoms) else list(structures)
+        check_structures(structures)
+        singles = [self._predict_one(atoms, return_std) for atoms in progress(self.verbose)(structures, "predictions")]
+        columns = list(zip(*singles))
+        std = {"energy_std": np.array(columns[4]), "local_energies_std": list(columns[5])} if return_std else {}
+        return Predictions(np.array(columns[0]), *(list(column) for column in columns[1:4]), **std)  # type: ignore[arg-type]
+
+    def _predict_one(self, atoms: Atoms, return_std: bool) -> tuple[Any, ...]:
+        assert self.terms is not None
+        for term in self.terms:
+            term.descriptor.check_species(atoms.numbers)
+        self._check_known(atoms)
+        neighbourhoods = find_all_neighbourhoods(self.terms, atoms)
+        result = potential.evaluate(self.terms, self.blocks_, self.alpha_, neighbourhoods, atoms.numbers)
+        local_energies = result.local_energies + np.array([self.e0_[s] for s in atoms.symbols])
+        volume = abs(np.linalg.det(atoms.cell.array)) if atoms.pbc.any() and atoms.cell.rank == 3 else 0.0
+        stress = result.strain_derivative / volume if volume > 0 else None
+        values = (float(local_energies.sum()), result.forces, stress, local_energies)
+        return (*values, *self._deviations(atoms, neighbourhoods)) if return_std else values
+
+    def _check_known(self, atoms: Atoms) -> None:
+        unknown = sorted(set(atoms.symbols) - set(self.species_))
+        if unknown:
+            raise InputError(
+                f"the structure holds {', '.join(unknown)}, but the model was trained on {', '.join(self.species_)} only: "
+                "add frames with it to the training data."
+            )
+
+    def _deviations(self, atoms: Atoms, neighbourhoods: list[Any]) -> tuple[float, np.ndarray]:
+        """Standard deviations of the total energy and of each local energy, eV."""
+        arguments = (self.terms, self.blocks_, neighbourhoods, atoms.numbers)
+        K_local = covariance.local_rows(*arguments)  # type: ignore[arg-type]
+        local = self.posterior_.variance(K_local, covariance.prior_local_variance(*arguments[:2], atoms.numbers))  # type: ignore[arg-type]
+        prior = covariance.prior_energy_variance(*arguments)  # type: ignore[arg-type]
+        total = self.posterior_.variance(K_local.sum(axis=0)[None], np.array([prior]))
+        return float(np.sqrt(total[0])), np.sqrt(local)
+
+    def score(self, structures: Sequence[Atoms], y: None = None) -> float:
+        """Minus the root-mean-square error of the forces (eV/Å), or of the energies (eV/atom) if there are no forces."""
+        keys = find_label_keys(list(structures))
+        labels = [read_labels(atoms, keys) for atoms in structures]
+        p = self.predict(structures)
+        errors = [(f - x.forces).ravel() for f, x in zip(p.forces, labels) if x.forces is not None]
+        if not errors:
+            pairs = zip(p.energy, labels, structures)
+            errors = [np.array([(e - x.energy) / len(a)]) for e, x, a in pairs if x.energy is not None]
+        if not errors:
+            raise InputError("score needs frames with forces or energies.")
+        return -float(np.sqrt(np.mean(np.concatenate(errors) ** 2)))
+
+    # -- model files ----------------------------------------------------------------------------------------------
+
+    def save(self, path: str | Path) -> None:
+        """Write the fitted model, with everything that predictions and their variances need, to one file."""
+        check_is_fitted(self, "posterior_")
+        posterior = self.posterior_
+        arrays = {f"X_{k}": block.X for k, block in enumerate(self.blocks_)}
+        arrays |= {"alpha": posterior.alpha, "L": posterior.L, "R": posterior.R}
+        for k, (atoms, _, forces) in enumerate(self.references_):
+            arrays |= {f"reference_{k}_positions": atoms.positions, f"reference_{k}_forces": forces}
+        write_model(path, _header(self), arrays)
+
+    @classmethod
+    def load(cls, path: str | Path, self_test: bool = True) -> GAP:
+        """Read a model file; unless `self_test` is off, predictions that it carries are computed again and compared.
+
+        Raises
+        ------
+        InputError
+            If the file is missing, damaged, newer than this gapkit or predicts other numbers than when it was saved.
+        """
+        gap = _from_file(cls, *read_model(path))
+        for atoms, energy, forces in gap.references_ if self_test else []:
+            p = gap.predict(atoms)
+            error = max(abs(float(p.energy[0]) - energy), float(np.abs(p.forces[0] - forces).max()))
+            if error > 1e-6 * max(1.0, abs(energy)):
+                raise InputError(f"{str(path)!r} fails its self-test by {error:.2g} eV or eV/Å: this gapkit computes another potential.")
+        return gap
+
+
+def _header(gap: GAP) -> dict[str, Any]:
+    """Everything of a fitted model that is not an array."""
+    names = ("energy_noise", "forces_noise", "virial_noise", "e0", "jitter", "random_state", "verbose")
+    parameters = {n: dict(v) if isinstance(v := getattr(gap, n), Mapping) else v for n in names}
+    posterior = gap.posterior_
+    return {
+        "gapkit": version("gapkit"),
+        "saved": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "units": "eV, Å; stress = (1/V) dE/dε in eV/Å³, positive under tension; virial = -V stress in eV",
+        "terms": [term_to_dict(term) for term in gap.terms or []],
+        "parameters": parameters,
+        "e0": gap.e0_,
+        "species": list(gap.species_),
+        "blocks": [[b.term, b.number, b.columns.start, b.columns.stop] for b in gap.blocks_],
+        "log_marginal_likelihood": posterior.log_marginal_likelihood,
+        "conditioning": posterior.conditioning._asdict(),
+        "n_rows": posterior.n_rows,
+        "training": gap.training_,
+        "references": [
+            {"numbers": a.numbers.tolist(), "cell": a.cell.array.tolist(), "pbc": a.pbc.tolist(), "energy": e}
+            for a, e, _ in gap.references_
+        ],
+    }
+
+
+def _from_file(cls: type[GAP], header: dict[str, Any], arrays: dict[str, np.ndarray]) -> GAP:
+    """The inverse of `GAP.save`."""
+    gap = cls([term_from_dict(d, f"terms[{k}]") for k, d in enumerate(header["terms"])], **header["parameters"])
+    gap.e0_ = header["e0"]
+    gap.species_ = tuple(header["species"])
+    gap.blocks_ = tuple(SparseBlock(t, z, arrays[f"X_{k}"], slice(a, b)) for k, (t, z, a, b) in enumerate(header["blocks"]))
+    condition = Conditioning(**{**header["conditioning"], "redundant": tuple(header["conditioning"]["redundant"])})
+    gap.posterior_ = SparsePosterior(
+        arrays["alpha"], arrays["L"], arrays["R"], header["log_marginal_likelihood"], condition, header["n_rows"]
+    )
+    gap.alpha_ = gap.posterior_.alpha
+    gap.training_ = header["training"]
+    gap.references_ = [
+        (Atoms(r["numbers"], arrays[f"reference_{k}_positions"], cell=r["cell"], pbc=r["pbc"]), r["energy"], arrays[f"reference_{k}_forces"])
+        for k, r in enumerate(header["references"])
+    ]
+    return gap

@@ -1,0 +1,179 @@
+"""Covariance functions of two environments: values, and gradients already contracted with weights.
+
+A kernel sees rows of features whose plain inner product is meaningful (`SOAP.evaluate`). It works on
+`points(X)` (normalised rows and their norms) and on inner products S = Q Zᵀ:
+
+    k(p, p_m) = δ² φ(s),   s = q·q_m,   q = p/|p|                       ∂k/∂p = δ² φ'(s) (q_m - s q)/|p|
+
+so that everything is one matrix product, one scalar function and, backwards, one more matrix product; the array
+(n, m, n_features) is never formed. Imports no atoms.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from gapkit._numba import kernels as loops
+from gapkit.errors import InputError
+
+
+class Kernel(Protocol):
+    """What the rooms above need of a kernel; φ with δ² included."""
+
+    delta: float
+
+    def validate(self) -> None:
+        """Raise `InputError` for impossible parameters."""
+        ...
+
+    def __call__(self, X: np.ndarray, Z: np.ndarray) -> np.ndarray:
+        """k(X, Z) of raw feature rows, shape (n, m)."""
+        ...
+
+    def diag(self, X: np.ndarray) -> np.ndarray:
+        """k(x, x), shape (n,)."""
+        ...
+
+    def value(self, S: np.ndarray) -> np.ndarray:
+        """δ² φ(S)."""
+        ...
+
+    def value_and_slope(self, S: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """δ² φ(S) and δ² φ'(S)."""
+        ...
+
+    def contract(self, S: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+        """Σ_m α_m δ² φ(s_im), shape (n,); overwrites S by α_m δ² φ'(s_im)."""
+        ...
+
+
+def points(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Normalised rows (n, n_features) and norms (n,) of feature rows; zero rows stay zero."""
+    norm = np.sqrt(np.einsum("nx,nx->n", X, X))
+    norm[norm == 0.0] = 1.0
+    return X / norm[:, None], norm
+
+
+def contract_gradient(
+    kernel: Kernel, Q: np.ndarray, norm: np.ndarray, Z: np.ndarray, alpha: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """e_i = Σ_m α_m k(p_i, z_m) and x̄_i = ∂e_i/∂p_i.
+
+    Parameters
+    ----------
+    Q, norm : ndarray, shapes (n, n_features), (n,)
+        From `points`.
+    Z : ndarray, shape (m, n_features)
+        Normalised sparse points.
+    alpha : ndarray, shape (m,)
+        Weights.
+
+    Returns
+    -------
+    e : ndarray, shape (n,)
+    x_bar : ndarray, shape (n, n_features)
+    """
+    S = Q @ Z.T
+    e = kernel.contract(S, alpha)
+    x_bar = S @ Z
+    x_bar -= np.einsum("nx,nx->n", x_bar, Q)[:, None] * Q
+    x_bar /= norm[:, None]
+    return e, x_bar
+
+
+@dataclass(frozen=True)
+class DotProduct:
+    """k = δ² (q·q')^ζ with normalised features q: the SOAP kernel.
+
+    Parameters
+    ----------
+    zeta : int
+        Positive integer; larger is sharper.
+    delta : float
+        Amplitude δ, eV: the prior standard deviation of a local energy.
+    """
+
+    zeta: int = 4
+    delta: float = 5.0
+
+    def validate(self) -> None:
+        """Raise `InputError` unless zeta is a positive integer and delta a positive number."""
+        if self.zeta != int(self.zeta) or self.zeta < 1:
+            raise InputError(f"zeta = {self.zeta} must be a positive integer (2 to 6 is usual).")
+        _check_positive("delta", self.delta, "eV")
+
+    def __call__(self, X: np.ndarray, Z: np.ndarray) -> np.ndarray:
+        """k(X, Z) of raw feature rows (n, n_features), (m, n_features): shape (n, m), eV²."""
+        return self.value(points(X)[0] @ points(Z)[0].T)
+
+    def diag(self, X: np.ndarray) -> np.ndarray:
+        """k(x, x) = δ², shape (n,), eV²."""
+        return self.value(np.einsum("nx,nx->n", *(points(X)[0],) * 2))
+
+    def value(self, S: np.ndarray) -> np.ndarray:
+        """δ² s^ζ."""
+        return self.delta**2 * S ** int(self.zeta)
+
+    def value_and_slope(self, S: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """δ² s^ζ and δ² ζ s^(ζ-1)."""
+        K, slope = np.empty_like(S), np.empty_like(S)
+        loops.power_value_and_slope(S, self.delta**2, int(self.zeta), K, slope)
+        return K, slope
+
+    def contract(self, S: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+        """Σ_m α_m δ² s^ζ; S becomes α_m δ² ζ s^(ζ-1)."""
+        e = np.empty(len(S))
+        loops.power_contract(S, self.delta**2 * alpha, int(self.zeta), e)
+        return e
+
+
+@dataclass(frozen=True)
+class SquaredExponential:
+    """k = δ² exp(-|q - q'|² / 2ℓ²) = δ² exp((q·q' - 1)/ℓ²) with normalised features q.
+
+    Parameters
+    ----------
+    length_scale : float
+        ℓ, a distance between unit vectors (0 to √2).
+    delta : float
+        Amplitude δ, eV.
+    """
+
+    length_scale: float = 0.5
+    delta: float = 5.0
+
+    def validate(self) -> None:
+        """Raise `InputError` unless both parameters are positive numbers."""
+        _check_positive("length_scale", self.length_scale, "")
+        _check_positive("delta", self.delta, "eV")
+
+    def __call__(self, X: np.ndarray, Z: np.ndarray) -> np.ndarray:
+        """k(X, Z) of raw feature rows (n, n_features), (m, n_features): shape (n, m), eV²."""
+        return self.value(points(X)[0] @ points(Z)[0].T)
+
+    def diag(self, X: np.ndarray) -> np.ndarray:
+        """k(x, x) = δ², shape (n,), eV²."""
+        return np.full(len(X), self.delta**2)
+
+    def value(self, S: np.ndarray) -> np.ndarray:
+        """δ² exp((s - 1)/ℓ²)."""
+        return self.delta**2 * np.exp((S - 1.0) / self.length_scale**2)
+
+    def value_and_slope(self, S: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """δ² φ and δ² φ' = δ² φ/ℓ²."""
+        K = self.value(S)
+        return K, K / self.length_scale**2
+
+    def contract(self, S: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+        """Σ_m α_m δ² φ; S becomes α_m δ² φ/ℓ²."""
+        K = self.value(S)
+        np.multiply(K, alpha / self.length_scale**2, out=S)
+        return K @ alpha
+
+
+def _check_positive(name: str, value: float, unit: str) -> None:
+    if not value > 0 or not np.isfinite(value):
+        raise InputError(f"{name} = {value} {unit}".strip() + " must be a positive number.")

@@ -1,0 +1,97 @@
+"""What a potential is made of, in words: the rows of a model card, and the lines that make it again."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable, Mapping
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from gapkit.evaluation import Evaluation
+    from gapkit.gap import GAP
+
+
+def versions() -> str:
+    """Versions of what a result depends on."""
+    found = [f"Python {platform.python_version()}"]
+    for name in ("gapkit", "numpy", "scipy", "ase", "dscribe", "numba"):
+        try:
+            found.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            continue
+    return " · ".join(found)
+
+
+def describe_model(gap: GAP, train_evaluation: Evaluation | None) -> dict[str, str]:
+    """Rows for whatever of these the potential has."""
+    card: dict[str, Any] = {}
+    terms = list(getattr(gap, "terms", ()))
+    for index, term in enumerate(terms, start=1):
+        head = f"Term {index}: " if len(terms) > 1 else ""
+        parts = {"descriptor": "descriptor", "kernel": "kernel", "n_sparse": "sparse points asked for"}
+        rows = {f"{head}{words}": getattr(term, name) for name, words in parts.items() if hasattr(term, name)}
+        card |= {name[0].upper() + name[1:]: value for name, value in (rows or {f"{head}term": term}).items()}
+    posterior = getattr(gap, "posterior_", None)
+    training = getattr(gap, "training_", None) or {}
+    n_training = training.get("n_structures", None if train_evaluation is None else train_evaluation.n_structures)
+    card |= {
+        "Species": getattr(gap, "species_", None),
+        "e0 (eV)": getattr(gap, "e0_", None),
+        "Energy noise (eV/atom)": getattr(gap, "energy_noise", None),
+        "Forces noise (eV/Å)": getattr(gap, "forces_noise", None),
+        "Virial noise (eV/atom)": getattr(gap, "virial_noise", None),
+        "Conditioning": _conditioning(getattr(posterior, "conditioning", None)),
+        "Log marginal likelihood": getattr(posterior, "log_marginal_likelihood", None),
+        "Training frames": n_training,
+        "Training frames by config type": _frames_by_config_type(training),
+        "Training rows": getattr(posterior, "n_rows", None),
+        "Training data SHA-256": training.get("sha256"),
+    }
+    return {name: as_text(value) for name, value in card.items() if value is not None}
+
+
+def _conditioning(found: Any) -> Any:
+    """Long lists are counted."""
+    if not hasattr(found, "_asdict"):
+        return found
+    return {k: len(v) if isinstance(v, tuple | list | np.ndarray) else v for k, v in found._asdict().items()}
+
+
+def _frames_by_config_type(training: Mapping[str, Any]) -> dict[str, int] | None:
+    counts = {name: row["frames"] for name, row in training.get("config_types", {}).items()}
+    return counts or None
+
+
+def recipe(gap: GAP) -> str:
+    """Python that fits and evaluates such a potential, from the parameters of `gap`."""
+    parameters = gap.get_params(deep=False) if hasattr(gap, "get_params") else {}
+    settings = "".join(f"    {name}={value!r},\n" for name, value in parameters.items())
+    model = f"GAP(\n{settings})" if settings else "GAP(...)"
+    return (
+        "from gapkit import GAP, SOAP, DotProduct, SquaredExponential, Term, read_structures\n"
+        "from gapkit.evaluation import evaluate\n"
+        "from gapkit.report import write_report\n\n"
+        'train = read_structures("train.xyz")\n'
+        'test = read_structures("test.xyz")\n'
+        f"gap = {model}\n"
+        "gap.fit(train)\n"
+        "evaluation = evaluate(gap, test)\n"
+        "print(evaluation.table())\n"
+        'write_report("report.html", gap, evaluation)'
+    )
+
+
+def as_text(value: Any) -> str:
+    """One line for any value: six digits, mappings as "name value", nothing nested in brackets."""
+    if isinstance(value, float | np.floating):
+        return f"{value:.6g}"
+    if hasattr(value, "_asdict"):
+        value = value._asdict()
+    if isinstance(value, Mapping):
+        return ", ".join(f"{str(name).replace('_', ' ')} {as_text(item)}" for name, item in value.items())
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        return ", ".join(as_text(item) for item in value) or "none"
+    return str(value)

@@ -1,0 +1,101 @@
+"""Model files: arrays and a JSON header in one zip archive, versioned, hashed, never pickled.
+
+Layout: ``header.json`` (format, version, everything that is not an array, a SHA-256 of each array) and one ``.npy``
+file per array, as `numpy.load` with ``allow_pickle=False`` reads them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gapkit.errors import InputError
+
+FORMAT = "gapkit model"
+VERSION = 1
+
+
+def write_model(path: str | Path, header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+    """Write a model file; an existing file is replaced only once the new one is complete.
+
+    Parameters
+    ----------
+    header : mapping
+        JSON-serialisable.
+    arrays : mapping of str to ndarray
+
+    Raises
+    ------
+    InputError
+        If the folder does not exist or cannot be written to.
+    """
+    path = Path(path)
+    payloads = {name: _npy(array) for name, array in arrays.items()}
+    hashes = {name: hashlib.sha256(payload).hexdigest() for name, payload in payloads.items()}
+    full = {"format": FORMAT, "version": VERSION, **header, "sha256": hashes}
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=path.name, suffix=".part", dir=path.parent)
+    except OSError as error:
+        raise InputError(f"cannot write {str(path)!r}: {error.strerror}; choose a folder that exists.") from None
+    try:
+        with os.fdopen(handle, "wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+            archive.writestr("header.json", json.dumps(full, indent=1))
+            for name, payload in payloads.items():
+                archive.writestr(f"{name}.npy", payload)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def read_model(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Header and arrays of a model file, hashes checked.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, truncated, changed, not a gapkit model or of a newer version.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            header = json.loads(archive.read("header.json"))
+            _check_header(path, header)
+            arrays = {name: _array(path, archive.read(f"{name}.npy"), digest) for name, digest in header["sha256"].items()}
+    except FileNotFoundError:
+        raise InputError(f"there is no model file {str(path)!r}.") from None
+    except (zipfile.BadZipFile, KeyError, json.JSONDecodeError, UnicodeDecodeError, EOFError, OSError) as error:
+        raise InputError(
+            f"{str(path)!r} is not a complete gapkit model file ({type(error).__name__}): it may be truncated; copy or save it again."
+        ) from None
+    return header, arrays
+
+
+def _check_header(path: str | Path, header: Any) -> None:
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise InputError(f"{str(path)!r} is not a gapkit model file.")
+    if int(header["version"]) > VERSION:
+        raise InputError(
+            f"{str(path)!r} has format version {header['version']}, newer than this gapkit's {VERSION}: upgrade gapkit."
+        )
+
+
+def _npy(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, np.ascontiguousarray(array), allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _array(path: str | Path, payload: bytes, digest: str) -> np.ndarray:
+    if hashlib.sha256(payload).hexdigest() != digest:
+        raise InputError(f"{str(path)!r} was changed after it was saved (a checksum differs): save the model again.")
+    return np.asarray(np.load(io.BytesIO(payload), allow_pickle=False))

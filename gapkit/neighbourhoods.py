@@ -1,0 +1,98 @@
+"""Atoms → Neighbourhoods: the only room that knows about cells and periodic images."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from ase import Atoms
+from vesin import NeighborList
+
+from gapkit.errors import InputError
+
+SHORTEST_DISTANCE = 0.1  # Å; closer pairs are a mistake in the input, not physics
+
+
+class Neighbourhoods(NamedTuple):
+    """All neighbours of some centres, periodic images included, sorted by centre.
+
+    Attributes
+    ----------
+    centres : ndarray of int64, shape (n_centres,)
+        Atom index of each centre.
+    first : ndarray of int64, shape (n_centres + 1,)
+        Pairs of centre ``centres[c]`` are ``first[c]:first[c + 1]``.
+    j : ndarray of int64, shape (n_pairs,)
+        Atom index of the neighbour.
+    S : ndarray of int32, shape (n_pairs, 3)
+        Periodic shift of the neighbour.
+    D : ndarray, shape (n_pairs, 3)
+        ``positions[j] - positions[i] + S @ cell``, Å.
+    n_atoms : int
+        Number of atoms of the structure.
+    """
+
+    centres: np.ndarray
+    first: np.ndarray
+    j: np.ndarray
+    S: np.ndarray
+    D: np.ndarray
+    n_atoms: int
+
+    @property
+    def i(self) -> np.ndarray:
+        """Atom index of the centre of every pair, shape (n_pairs,)."""
+        return np.repeat(self.centres, np.diff(self.first))
+
+    def select(self, which: np.ndarray) -> Neighbourhoods:
+        """The neighbourhoods of ``centres[which]``, `which` being increasing positions."""
+        if len(which) == len(self.centres):
+            return self
+        counts = np.diff(self.first)[which]
+        first = np.concatenate(([0], np.cumsum(counts)))
+        pairs = np.repeat(self.first[which] - first[:-1], counts) + np.arange(first[-1])
+        return self._replace(
+            centres=self.centres[which], first=first, j=self.j[pairs], S=self.S[pairs], D=self.D[pairs]
+        )
+
+
+def find_neighbourhoods(atoms: Atoms, cutoff: float) -> Neighbourhoods:
+    """Every pair closer than `cutoff`, both directions, each centre's pairs together.
+
+    Parameters
+    ----------
+    atoms : Atoms
+        Any periodicity; cells smaller than the cutoff are fine.
+    cutoff : float
+        Å.
+
+    Returns
+    -------
+    Neighbourhoods
+
+    Raises
+    ------
+    InputError
+        If two atoms (or an atom and an image) are closer than 0.1 Å.
+    """
+    search = NeighborList(cutoff=cutoff, full_list=True, sorted=True, n_threads=1)
+    i, j, S, D = search.compute(atoms.positions, atoms.cell.array, atoms.pbc, "ijSD")
+    i = i.astype(np.int64)
+    n_atoms = len(atoms)
+    order = np.lexsort((S[:, 2], S[:, 1], S[:, 0], j, i))
+    first = np.searchsorted(i, np.arange(n_atoms + 1))
+    neighbourhoods = Neighbourhoods(
+        np.arange(n_atoms), first, j.astype(np.int64)[order], S[order], np.ascontiguousarray(D[order]), n_atoms
+    )
+    _check_distances(neighbourhoods)
+    return neighbourhoods
+
+
+def _check_distances(neighbourhoods: Neighbourhoods) -> None:
+    squared = np.einsum("pa,pa->p", neighbourhoods.D, neighbourhoods.D)
+    if squared.size and (closest := int(squared.argmin())) is not None and squared[closest] < SHORTEST_DISTANCE**2:
+        i, j = int(neighbourhoods.i[closest]), int(neighbourhoods.j[closest])
+        raise InputError(
+            f"atoms {i} and {j} are {np.sqrt(squared[closest]):.3g} Å apart, closer than {SHORTEST_DISTANCE} Å: "
+            "remove duplicated atoms or check the positions, the cell and their units (Å)."
+        )

@@ -1,0 +1,85 @@
+"""What a row is: targets, noise groups and the one noise rule.
+
+Every label is a sum over a structure's local energies or a derivative of it. Its noise has a standard deviation
+
+    energy    energy_noise · N      (energy_noise in eV/atom, N atoms: an error per atom means the same in every cell)
+    forces    forces_noise          (eV/Å, each component)
+    virial    virial_noise · N      (eV/atom, each of the six components)
+
+and belongs to a group (kind, config_type). A noise given as a number is one group for all config types; given as a
+mapping, each named config type is its own group and "default" stands for all others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from gapkit.errors import InputError, did_you_mean
+from gapkit.structures import Labels
+
+Noise = float | Mapping[str, float]
+KINDS = ("energy", "forces", "virial")
+UNITS = {"energy": "eV/atom", "forces": "eV/Å", "virial": "eV/atom"}
+VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
+
+
+class Observation(NamedTuple):
+    """Labels of one kind of one structure: targets y (n,), and noise relative to that of the group."""
+
+    kind: str
+    y: np.ndarray
+    scale: float
+
+
+def observations(labels: Labels, energy_offset: float, n_atoms: int) -> Iterator[Observation]:
+    """The labels that exist, as targets.
+
+    Parameters
+    ----------
+    labels : Labels
+    energy_offset : float
+        Σ e0 of the structure, eV; taken off the energy.
+    n_atoms : int
+    """
+    if labels.energy is not None:
+        yield Observation("energy", np.array([labels.energy - energy_offset]), float(n_atoms))
+    if labels.forces is not None:
+        yield Observation("forces", labels.forces.ravel(), 1.0)
+    if labels.virial is not None:
+        yield Observation("virial", np.array([labels.virial[a, b] for a, b in VOIGT]), float(n_atoms))
+
+
+def noise_group(kind: str, noise: Noise, config_type: str) -> tuple[str, str]:
+    """The group that a label of `kind` in a frame of `config_type` belongs to."""
+    if not isinstance(noise, Mapping):
+        return kind, "all"
+    if config_type in noise:
+        return kind, config_type
+    if "default" in noise:
+        return kind, "default"
+    raise InputError(
+        f"{kind}_noise has no entry for config_type {config_type!r}{did_you_mean(config_type, noise)}: add it, or 'default'."
+    )
+
+
+def noise_std(kind: str, noise: Noise, config_type: str) -> float:
+    """Noise of `kind` for frames of `config_type`, in the units of `UNITS`."""
+    group = noise_group(kind, noise, config_type)
+    return float(noise[group[1]] if isinstance(noise, Mapping) else noise)
+
+
+def check_noise(kind: str, noise: Noise) -> None:
+    """Raise `InputError` unless every value of a noise is a positive number."""
+    for name, value in noise.items() if isinstance(noise, Mapping) else [("", noise)]:
+        try:
+            good = float(value) > 0 and bool(np.isfinite(float(value)))
+        except (TypeError, ValueError):
+            good = False
+        if not good:
+            where = f"{kind}_noise[{name!r}]" if name else f"{kind}_noise"
+            raise InputError(
+                f"{where} = {value!r} must be a positive number in {UNITS[kind]}; leave labels out of the data to ignore them."
+            )

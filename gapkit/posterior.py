@@ -1,0 +1,224 @@
+"""Streamed QR → SparsePosterior. Imports no atoms: it sees rows, targets, noises and the sparse points' covariance.
+
+With L Lᵀ = K_mm, Λ = diag(noise²) and A = K_mm + K_mn Λ⁻¹ K_nm = Rᵀ R, the weights are α = A⁻¹ K_mn Λ⁻¹ y. A is never formed:
+rows are folded into triangular factors by QR, which is stable where a Cholesky factorisation of A is not (Foster et
+al., J. Mach. Learn. Res. 10, 857 (2009)). There is one factor per noise group, of the unscaled rows [K_g | y_g], so
+that memory does not grow with the data and any noise can be put in afterwards:
+
+    QR of [ F_g / σ_g for all g ; Lᵀ | 0 ]  →  [ R | z ; 0 | ρ ],   α = R⁻¹ z
+    log p(y) = -½ [ ρ² + Σ_g N_g log σ_g² + 2 Σ log|R_kk| - 2 Σ log L_kk + N log 2π ]
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from scipy.linalg import cholesky, solve_triangular
+from scipy.linalg.lapack import dgeqrf, dpstrf
+
+from gapkit.errors import InputError
+
+
+class Conditioning(NamedTuple):
+    """How well determined the sparse points are.
+
+    Attributes
+    ----------
+    rank : int
+        Numerical rank of K_mm (pivots above 1e-12 of the largest).
+    n_sparse : int
+    smallest_pivot : float
+        Smallest pivot of the pivoted Cholesky factorisation, relative to the largest.
+    redundant : tuple of int
+        Sparse points that the others already span.
+    jitter : float
+        What was added to the diagonal of K_mm, relative to its mean.
+    """
+
+    rank: int
+    n_sparse: int
+    smallest_pivot: float
+    redundant: tuple[int, ...]
+    jitter: float
+
+
+class RowFactor:
+    """Triangular factor of the rows [K | y] seen so far, folded in by QR: memory O(n_sparse²) whatever their number.
+
+    Parameters
+    ----------
+    n_sparse : int
+    """
+
+    def __init__(self, n_sparse: int) -> None:
+        self._width = n_sparse + 1
+        self._factor = np.zeros((0, self._width))
+        self._waiting: list[np.ndarray] = []
+        self._n_waiting = 0
+        self.n_rows = 0
+        self.log_scale = 0.0
+
+    def add(self, K: np.ndarray, y: np.ndarray, scale: float = 1.0) -> None:
+        """Add rows K (n, n_sparse) with targets y (n,), whose noise is `scale` times that of the group."""
+        rows = np.column_stack([K, y]) / scale
+        self._waiting.append(rows)
+        self._n_waiting += len(rows)
+        self.n_rows += len(rows)
+        self.log_scale += len(rows) * np.log(scale)
+        if self._n_waiting >= 2 * self._width:
+            self._fold()
+
+    def _fold(self) -> None:
+        if self._waiting:
+            self._factor = triangular_factor(np.concatenate([self._factor, *self._waiting]))
+            self._waiting, self._n_waiting = [], 0
+
+    @property
+    def factor(self) -> np.ndarray:
+        """F with Fᵀ F = [K | y]ᵀ [K | y], upper triangular, at most n_sparse + 1 rows."""
+        self._fold()
+        return self._factor
+
+
+def triangular_factor(rows: np.ndarray) -> np.ndarray:
+    """R of a QR factorisation of `rows`, shape (min(n_rows, width), width)."""
+    if len(rows) == 0:
+        return rows
+    packed, _, _, _ = dgeqrf(np.asfortranarray(rows), overwrite_a=True)
+    return np.triu(packed[: min(rows.shape)])
+
+
+@dataclass(frozen=True)
+class SparsePosterior:
+    """Gaussian posterior of the weights on the sparse points.
+
+    Attributes
+    ----------
+    alpha : ndarray, shape (n_sparse,)
+        Weights: the mean of any functional t is ``K_tm @ alpha``.
+    L : ndarray, shape (n_sparse, n_sparse)
+        Lower triangular, L Lᵀ = K_mm + jitter.
+    R : ndarray, shape (n_sparse, n_sparse)
+        Upper triangular, Rᵀ R = K_mm + K_mn Λ⁻¹ K_nm.
+    log_marginal_likelihood : float
+        Of the training labels, under the sparse ("subset of regressors") model.
+    conditioning : Conditioning
+    n_rows : int
+        Number of scalar labels.
+    """
+
+    alpha: np.ndarray
+    L: np.ndarray
+    R: np.ndarray
+    log_marginal_likelihood: float
+    conditioning: Conditioning
+    n_rows: int
+
+    def mean(self, K_t: np.ndarray) -> np.ndarray:
+        """Mean of functionals with rows K_t (n, n_sparse)."""
+        return K_t @ self.alpha
+
+    def covariance(self, K_t: np.ndarray, K_tt: np.ndarray, method: str = "dtc") -> np.ndarray:
+        """Covariance (n, n) of functionals with rows K_t and prior covariance K_tt (n, n).
+
+        "dtc": K_tt - K_tm K_mm⁻¹ K_mt + K_tm A⁻¹ K_mt, the prior's residual plus what the data leave open (Quiñonero-Candela
+        and Rasmussen, J. Mach. Learn. Res. 6, 1939 (2005)); "sor": the last part alone, over-confident far from data.
+        """
+        prior, data = self._halves(K_t)
+        return data.T @ data + (K_tt - prior.T @ prior if _is_dtc(method) else 0.0)
+
+    def variance(self, K_t: np.ndarray, K_tt: np.ndarray, method: str = "dtc") -> np.ndarray:
+        """Diagonal of `covariance`: K_tt (n,) are prior variances. Round-off below zero is clipped to zero.
+
+        Raises
+        ------
+        InputError
+            If a variance is negative beyond round-off.
+        """
+        prior, data = self._halves(K_t)
+        variance = np.einsum("mn,mn->n", data, data)
+        if _is_dtc(method):
+            variance = variance + K_tt - np.einsum("mn,mn->n", prior, prior)
+        floor = -1e-6 * max(float(np.max(K_tt, initial=0.0)), 1e-300)
+        if variance.size and variance.min() < floor:
+            raise InputError(
+                f"a predictive variance is {variance.min():.3g} eV², negative beyond round-off: raise the jitter "
+                f"(now {self.conditioning.jitter:g})."
+            )
+        return np.maximum(variance, 0.0)
+
+    def _halves(self, K_t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """L⁻¹ K_mt and R⁻ᵀ K_mt, both (n_sparse, n)."""
+        K_mt = np.asarray(K_t).T
+        prior = solve_triangular(self.L, K_mt, lower=True, check_finite=False)
+        return prior, solve_triangular(self.R, K_mt, trans="T", check_finite=False)
+
+    def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """`n` draws of the weights, α + R⁻¹ ξ, shape (n, n_sparse): each is a whole potential."""
+        noise = rng.standard_normal((len(self.alpha), n))
+        return self.alpha + solve_triangular(self.R, noise, check_finite=False).T
+
+
+def _is_dtc(method: str) -> bool:
+    if method not in ("dtc", "sor"):
+        raise InputError(f"variance method {method!r} is unknown: use 'dtc' or 'sor'.")
+    return method == "dtc"
+
+
+def fit_posterior(
+    K_mm: np.ndarray, factors: Mapping[object, RowFactor], noise: Mapping[object, float], jitter: float = 1e-10
+) -> SparsePosterior:
+    """Posterior from the sparse points' covariance and one row factor per noise group.
+
+    Parameters
+    ----------
+    K_mm : ndarray, shape (n_sparse, n_sparse)
+    factors : mapping of group to RowFactor
+    noise : mapping of group to float
+        Standard deviation of each group's labels.
+    jitter : float
+        Added to the diagonal of K_mm relative to its mean; raised tenfold (with a warning) until K_mm can be factorised.
+    """
+    L, used = _factorise(K_mm, jitter)
+    M = len(K_mm)
+    stacked = [factors[g].factor / noise[g] for g in factors] + [np.column_stack([L.T, np.zeros(M)])]
+    full = triangular_factor(np.concatenate(stacked))
+    R, z = full[:M, :M], full[:M, M]
+    rho = full[M, M] if len(full) > M else 0.0
+    n_rows = sum(f.n_rows for f in factors.values())
+    log_noise = sum(f.n_rows * np.log(noise[g]) + f.log_scale for g, f in factors.items())
+    determinant = np.log(np.abs(np.diag(R))).sum() - np.log(np.diag(L)).sum()
+    log_p = -0.5 * (rho**2 + 2.0 * log_noise + 2.0 * determinant + n_rows * np.log(2.0 * np.pi))
+    alpha = solve_triangular(R, z, check_finite=False)
+    return SparsePosterior(alpha, L, R, float(log_p), conditioning(K_mm, used), n_rows)
+
+
+def _factorise(K_mm: np.ndarray, jitter: float) -> tuple[np.ndarray, float]:
+    """Lower Cholesky factor of K_mm + jitter, and the jitter that it took."""
+    scale = float(np.mean(np.diag(K_mm)))
+    wanted = jitter
+    while jitter <= 1e-4:
+        try:
+            L = cholesky(K_mm + jitter * scale * np.eye(len(K_mm)), lower=True, check_finite=False)
+        except np.linalg.LinAlgError:
+            jitter = max(10.0 * jitter, 1e-14)
+            continue
+        if jitter > wanted:
+            warnings.warn(
+                f"the sparse points are nearly dependent: jitter was raised from {wanted:g} to {jitter:g}; "
+                "fewer sparse points would do.", stacklevel=3,
+            )  # fmt: skip
+        return L, jitter
+    raise InputError("the sparse points' covariance cannot be factorised even with jitter 1e-4: use fewer sparse points.")
+
+
+def conditioning(K_mm: np.ndarray, jitter: float) -> Conditioning:
+    """Rank, smallest pivot and redundant points of K_mm by pivoted Cholesky factorisation."""
+    factor, pivots, rank, _ = dpstrf(np.asfortranarray(K_mm), tol=1e-12 * float(np.diag(K_mm).max()), lower=True)
+    diagonal = np.diag(factor)[:rank] ** 2
+    redundant = tuple(sorted(int(p) - 1 for p in pivots[rank:]))
+    return Conditioning(int(rank), len(K_mm), float(diagonal[-1] / diagonal[0]), redundant, jitter)

@@ -1,0 +1,106 @@
+"""The two passes over labelled frames that a fit makes: environments → sparse points, labels → row factors."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.data import chemical_symbols
+from rich.console import Console
+from rich.progress import track
+
+from gapkit.covariance import n_columns, structure_rows
+from gapkit.errors import InputError
+from gapkit.kernels import points
+from gapkit.observations import Noise, noise_group, observations
+from gapkit.posterior import RowFactor
+from gapkit.sparsification import select_sparse_points
+from gapkit.structures import Labels
+from gapkit.terms import SparseBlock, Term, centre_blocks, find_all_neighbourhoods
+
+Track = Callable[[Iterable[Any], str], Iterable[Any]]
+
+
+def progress(show: bool) -> Track:
+    """A function that walks through items behind a progress bar, on a terminal and if asked to `show` one."""
+    console = Console(stderr=True)
+    hidden = not (show and console.is_terminal)
+    return lambda items, what: track(list(items), what, console=console, transient=True, disable=hidden)
+
+
+def choose_sparse_points(
+    terms: Sequence[Term], structures: Sequence[Atoms], random_state: int, follow: Track
+) -> tuple[SparseBlock, ...]:
+    """Sparse points of every term and species among the environments of all structures."""
+    numbers = sorted({int(z) for atoms in structures for z in atoms.numbers})
+    candidates = [SparseBlock(t, z, np.empty((0, 0)), slice(0, 0)) for t in range(len(terms)) for z in numbers]
+    found: dict[tuple[int, int], list[np.ndarray]] = {}
+    for atoms in follow(structures, "descriptors"):
+        neighbourhoods = find_all_neighbourhoods(terms, atoms)
+        for block, _, _, values, _ in centre_blocks(terms, candidates, neighbourhoods, atoms.numbers):
+            found.setdefault((block.term, block.number), []).append(points(values)[0])
+    blocks, start = [], 0
+    for (t, z), parts in sorted(found.items()):
+        Q = np.concatenate(parts)
+        n_sparse = _n_sparse(terms[t], chemical_symbols[z])
+        X = Q[select_sparse_points(Q, n_sparse, terms[t].sparsification, random_state)]
+        blocks.append(SparseBlock(t, z, X, slice(start, start + len(X))))
+        start += len(X)
+    return tuple(blocks)
+
+
+def _n_sparse(term: Term, symbol: str) -> int:
+    if not isinstance(term.n_sparse, Mapping):
+        return int(term.n_sparse)
+    if symbol not in term.n_sparse:
+        raise InputError(f"n_sparse = {dict(term.n_sparse)} has no entry for {symbol}: add one.")
+    return int(term.n_sparse[symbol])
+
+
+def stream_rows(
+    terms: Sequence[Term],
+    blocks: Sequence[SparseBlock],
+    structures: Sequence[Atoms],
+    labels: Sequence[Labels],
+    offsets: Sequence[float],
+    noises: Mapping[str, Noise],
+    follow: Track,
+) -> dict[tuple[str, str], RowFactor]:
+    """Each structure's rows are made, folded into the factors of their noise groups, and dropped.
+
+    Parameters
+    ----------
+    offsets : sequence of float
+        Σ e0 of each structure, eV.
+    noises : mapping of kind to noise
+        Only their groups matter here, not their values.
+    """
+    M = n_columns(blocks)
+    factors: dict[tuple[str, str], RowFactor] = {}
+    for atoms, label, offset in follow(zip(structures, labels, offsets), "covariances"):
+        derivatives = label.forces is not None or label.virial is not None
+        rows = structure_rows(terms, blocks, find_all_neighbourhoods(terms, atoms), atoms.numbers, derivatives)
+        K = {"energy": rows.energy[None], "forces": rows.forces, "virial": rows.virial}
+        for kind, target, scale in observations(label, offset, len(atoms)):
+            group = noise_group(kind, noises[kind], label.config_type)
+            factors.setdefault(group, RowFactor(M)).add(K[kind], target, scale)
+    return factors
+
+
+def summarise(structures: Sequence[Atoms], labels: Sequence[Labels]) -> dict[str, Any]:
+    """Counts per config type and a fingerprint (SHA-256) of the training data."""
+    digest = hashlib.sha256()
+    counts: dict[str, dict[str, int]] = {}
+    for atoms, label in zip(structures, labels):
+        kinds = {"energy": label.energy, "forces": label.forces, "virial": label.virial}
+        for array in (atoms.numbers, atoms.positions, atoms.cell.array, *kinds.values()):
+            digest.update(np.asarray(0.0 if array is None else array, dtype=float).tobytes())
+        row = counts.setdefault(label.config_type, dict.fromkeys(("frames", "atoms", *kinds), 0))
+        row["frames"] += 1
+        row["atoms"] += len(atoms)
+        for kind, value in kinds.items():
+            row[kind] += value is not None
+    return {"n_structures": len(structures), "config_types": counts, "sha256": digest.hexdigest()}

@@ -1,0 +1,208 @@
+"""Are the predicted standard deviations honest? Scores and calibration of Gaussian predictive distributions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import norm, spearmanr
+
+from gapkit.errors import InputError
+
+FloatArray = NDArray[np.float64]
+LEVELS = (0.5, 0.68, 0.9, 0.95)
+
+
+class Predicted(Protocol):
+    """What is needed of a comparison (`gapkit.evaluation.Comparison` is one): arrays of shape (n,)."""
+
+    @property
+    def reference(self) -> FloatArray: ...  # noqa: D102
+    @property
+    def predicted(self) -> FloatArray: ...  # noqa: D102
+    @property
+    def std(self) -> FloatArray | None: ...  # noqa: D102
+    @property
+    def structure(self) -> NDArray[np.intp]: ...  # noqa: D102
+    @property
+    def unit(self) -> str: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How well N(predicted, std²) describes the reference values.
+
+    Attributes
+    ----------
+    n, n_structures : int
+        Values compared, and the structures they come from.
+    mean_z, std_z : float
+        Mean and standard deviation of z = (reference - predicted)/std; 0 and 1 if calibrated.
+    coverage : dict of float to float
+        Nominal level of the central interval -> fraction of values inside it.
+    coverage_se : dict of float to float
+        Binomial standard error sqrt(p (1 - p)/n_structures) at the nominal level p. Values of one structure are
+        correlated, so structures are counted, not values: exact for energies, conservative for force components.
+    miscalibration_area : float
+        Area between the coverage curve and the diagonal; 0 is perfect, 0.5 the worst possible.
+    nll : float
+        Mean negative log likelihood per value (natural logarithm, values in `unit`).
+    crps : float
+        Mean continuous ranked probability score, in `unit`; the mean absolute error if every std were 0.
+    sharpness : float
+        sqrt(mean std²) in `unit`.
+    rank_correlation : float or None
+        Spearman correlation of abs(error) and std; None if either is constant or there are fewer than three values.
+    scale : float
+        sqrt(mean z²): the one factor on every std that maximises the likelihood of these values.
+    unit : str
+        Unit of the compared values.
+    """
+
+    n: int
+    n_structures: int
+    mean_z: float
+    std_z: float
+    coverage: dict[float, float]
+    coverage_se: dict[float, float]
+    miscalibration_area: float
+    nll: float
+    crps: float
+    sharpness: float
+    rank_correlation: float | None
+    scale: float
+    unit: str
+
+
+def z_scores(comparison: Predicted) -> FloatArray:
+    """Standardised residuals (reference - predicted)/std, shape (n,); positive where the model predicts too low.
+
+    Raises
+    ------
+    InputError
+        If there is no standard deviation, no value, or a standard deviation that is not positive and finite.
+    """
+    return (comparison.reference - comparison.predicted) / _checked_std(comparison)
+
+
+def coverage(z: ArrayLike, levels: Iterable[float] = LEVELS) -> dict[float, float]:
+    """Fraction of `z` inside the central interval of a standard normal, for each nominal level.
+
+    Parameters
+    ----------
+    z : array_like, shape (n,)
+        Standardised residuals.
+    levels : iterable of float
+        Nominal probabilities between 0 and 1.
+
+    Returns
+    -------
+    dict
+        Nominal level -> observed fraction, in the order of `levels`.
+
+    Raises
+    ------
+    InputError
+        If `z` is empty or not finite, or a level lies outside [0, 1].
+    """
+    probability = np.sort(_central_probability(_checked_z(z)))
+    nominal = [float(level) for level in levels]
+    outside = [level for level in nominal if not 0.0 <= level <= 1.0]
+    if outside:
+        raise InputError(f"coverage levels are probabilities between 0 and 1, got {outside}: write 0.9 for 90 %.")
+    observed = np.searchsorted(probability, nominal, side="right") / len(probability)
+    return dict(zip(nominal, observed.tolist()))
+
+
+def calibration(comparison: Predicted, levels: Iterable[float] = LEVELS) -> Calibration:
+    """Score the predictive distributions N(predicted, std²) of one kind of label.
+
+    Coverage and scoring rules follow Gneiting and Raftery, J. Am. Stat. Assoc. 102, 359 (2007); the coverage curve and
+    its area Kuleshov, Fenner and Ermon, ICML (2018); the closed form of the CRPS of a Gaussian Gneiting, Raftery,
+    Westveld and Goldman, Mon. Weather Rev. 133, 1098 (2005).
+    `scale` is fitted to the values it is reported for: to recalibrate, fit it on one set and score on another.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        One kind of label with predictive standard deviations.
+    levels : iterable of float
+        Nominal levels of `coverage`.
+
+    Raises
+    ------
+    InputError
+        As `z_scores` and `coverage`.
+    """
+    std = _checked_std(comparison)
+    error = np.abs(comparison.reference - comparison.predicted)
+    z = z_scores(comparison)
+    observed = coverage(z, levels)
+    n_structures = len(np.unique(comparison.structure))
+    return Calibration(
+        n=len(z),
+        n_structures=n_structures,
+        mean_z=float(z.mean()),
+        std_z=float(z.std()),
+        coverage=observed,
+        coverage_se={p: float(np.sqrt(p * (1.0 - p) / n_structures)) for p in observed},
+        miscalibration_area=_miscalibration_area(z),
+        nll=float(np.mean(0.5 * z**2 + np.log(std) + 0.5 * np.log(2.0 * np.pi))),
+        crps=float(np.mean(_crps(z, std))),
+        sharpness=float(np.sqrt(np.mean(std**2))),
+        rank_correlation=_rank_correlation(error, std),
+        scale=float(np.sqrt(np.mean(z**2))),
+        unit=comparison.unit,
+    )
+
+
+def _checked_std(comparison: Predicted) -> FloatArray:
+    std = comparison.std
+    if std is None:
+        raise InputError(
+            "Calibration needs predictive standard deviations, this comparison has none: evaluate with return_std=True."
+        )
+    if len(std) == 0:
+        raise InputError("Calibration needs at least one compared value, got none: give structures that carry labels.")
+    wrong = np.flatnonzero(~(np.isfinite(std) & (std > 0.0)))
+    if len(wrong):
+        raise InputError(
+            f"Standard deviations must be positive and finite, got {std[wrong[0]]} for value {wrong[0]}: "
+            "include the noise in the predictive standard deviation."
+        )
+    return std
+
+
+def _checked_z(z: ArrayLike) -> FloatArray:
+    values = np.asarray(z, dtype=float).ravel()
+    if len(values) == 0 or not np.all(np.isfinite(values)):
+        n_bad = int(np.count_nonzero(~np.isfinite(values)))
+        raise InputError(f"coverage needs finite z-scores, got {len(values)} of which {n_bad} are not: remove them.")
+    return values
+
+
+def _central_probability(z: FloatArray) -> FloatArray:
+    """Level of the smallest central interval that holds z: uniform on [0, 1] if z is standard normal."""
+    return 1.0 - 2.0 * norm.sf(np.abs(z))
+
+
+def _miscalibration_area(z: FloatArray) -> float:
+    """∫ |observed(p) - p| dp, exactly: the mean distance of the ordered levels u from their steps [a, b]."""
+    u = np.sort(_central_probability(z))
+    edges = np.linspace(0.0, 1.0, len(u) + 1)
+    from_a, from_b = u - edges[:-1], u - edges[1:]
+    return float(0.5 * np.sum(from_a * np.abs(from_a) - from_b * np.abs(from_b)))
+
+
+def _crps(z: FloatArray, std: FloatArray) -> FloatArray:
+    """σ [z (2 Φ(z) - 1) + 2 φ(z) - 1/√π]."""
+    return std * (z * (2.0 * norm.cdf(z) - 1.0) + 2.0 * norm.pdf(z) - 1.0 / np.sqrt(np.pi))
+
+
+def _rank_correlation(error: FloatArray, std: FloatArray) -> float | None:
+    if len(error) < 3 or np.ptp(error) == 0.0 or np.ptp(std) == 0.0:
+        return None
+    return float(spearmanr(error, std).statistic)

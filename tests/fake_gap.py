@@ -1,0 +1,73 @@
+"""A potential that predicts what it was told to, and frames to predict: for tests of everything after the fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+
+ENERGY_NOISE = {"bulk": 0.002, "slab": 0.004}  # eV/atom
+
+
+@dataclass
+class FakeGAP:
+    """Looks predictions up by ``atoms.info["frame"]``; has the attributes of a fitted GAP."""
+
+    known: dict[int, SimpleNamespace] = field(default_factory=dict)
+    terms: Sequence[object] = ("SOAP(species=['Si'], cutoff=5.0)",)
+    energy_noise: float = 0.002
+    forces_noise: float = 0.05
+    virial_noise: float = 0.02
+    e0_: dict[str, float] = field(default_factory=lambda: {"Si": -4.5, "O": -2.0})
+    species_: Sequence[str] = ("O", "Si")
+    training_: dict[str, object] = field(default_factory=lambda: {"n_structures": 77, "sha256": "5eed"})
+
+    def noise_std(self, kind: str, config_type: str) -> float:
+        assert kind == "energy"
+        return ENERGY_NOISE.get(config_type, self.energy_noise)
+
+    def predict(self, structures: Sequence[Atoms], return_std: bool = False) -> SimpleNamespace:
+        frames = [self.known[atoms.info["frame"]] for atoms in structures]
+        return SimpleNamespace(
+            energy=np.array([frame.energy for frame in frames]),
+            forces=[frame.forces for frame in frames],
+            stress=[frame.stress for frame in frames],
+            energy_std=np.array([frame.energy_std for frame in frames]) if return_std else None,
+        )
+
+
+def make_frames(
+    n: int, seed: int = 0, config_types: Sequence[str] = ("bulk", "slab"), size: tuple[int, int] = (2, 5)
+) -> tuple[list[Atoms], FakeGAP]:
+    """Random frames with energy, forces and stress labels, and a potential that is wrong by known Gaussian errors."""
+    rng = np.random.default_rng(seed)
+    gap, frames = FakeGAP(), []
+    for index in range(n):
+        n_atoms = int(rng.integers(size[0], size[1] + 1))
+        name = config_types[index % len(config_types)]
+        # an oblique cell, so that a wrong volume or component order shows
+        cell = np.diag(rng.uniform(4.0, 6.0, 3)) + np.array([[0, 0, 0], [0.7, 0, 0], [0.3, 0.9, 0]])
+        atoms = Atoms(
+            rng.choice(["O", "Si"], n_atoms), cell=cell, pbc=True, scaled_positions=rng.uniform(size=(n_atoms, 3))
+        )
+        atoms.info |= {"frame": index, "config_type": name}
+        energy_std = n_atoms * rng.uniform(0.001, 0.006)
+        energy = n_atoms * (-5.0 + 0.3 * rng.normal())
+        forces, stress = rng.normal(0.0, 2.0, (n_atoms, 3)), rng.normal(0.0, 0.05, (3, 3))
+        stress = stress + stress.T
+        total_std = np.hypot(energy_std, n_atoms * ENERGY_NOISE.get(name, gap.energy_noise))
+        noise = rng.normal(0.0, 0.002, (3, 3))
+        gap.known[index] = SimpleNamespace(
+            energy=energy + total_std * rng.normal(),
+            energy_std=energy_std,
+            forces=forces + rng.normal(0.0, 0.1, (n_atoms, 3)) * (1.0 + 0.5 * np.abs(forces)),
+            stress=stress + noise + noise.T,
+        )
+        voigt = stress[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
+        atoms.calc = SinglePointCalculator(atoms, energy=energy, forces=forces, stress=voigt)
+        frames.append(atoms)
+    return frames, gap

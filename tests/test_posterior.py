@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import naive
+import numpy as np
+import pytest
+
+from gapkit import InputError
+from gapkit.posterior import RowFactor, conditioning, fit_posterior, triangular_factor
+
+M, GROUPS = 12, {"a": 0.3, "b": 0.05}
+
+
+@pytest.fixture(scope="module")
+def problem():
+    rng = np.random.default_rng(0)
+    B = rng.normal(size=(M, M))
+    K_mm = B @ B.T + 0.1 * np.eye(M)
+    K = {g: rng.normal(size=(n, M)) for g, n in (("a", 40), ("b", 25))}
+    y = {g: rng.normal(size=len(K[g])) for g in K}
+    scale = {g: rng.uniform(0.5, 8, len(K[g])) for g in K}
+    return K_mm, K, y, scale
+
+
+def fitted(problem, batch):
+    K_mm, K, y, scale = problem
+    factors = {g: RowFactor(M) for g in K}
+    for g in K:
+        for start in range(0, len(K[g]), batch):
+            part = slice(start, start + batch)
+            for k in range(*part.indices(len(K[g]))):
+                factors[g].add(K[g][k : k + 1], y[g][k : k + 1], scale[g][k])
+            factors[g].factor  # noqa: B018 - fold now
+    return fit_posterior(K_mm, factors, GROUPS, jitter=0.0)
+
+
+def stacked(problem):
+    K_mm, K, y, scale = problem
+    noise = np.concatenate([GROUPS[g] * scale[g] for g in K])
+    return K_mm, np.vstack(list(K.values())), np.concatenate(list(y.values())), noise
+
+
+@pytest.mark.parametrize("batch", [1, 7, 100])
+def test_streamed_qr_equals_dense_algebra(problem, batch):
+    posterior = fitted(problem, batch)
+    alpha, log_p, A = naive.posterior(*stacked(problem))
+    np.testing.assert_allclose(posterior.alpha, alpha, rtol=1e-9)
+    np.testing.assert_allclose(posterior.log_marginal_likelihood, log_p, rtol=1e-11)
+    np.testing.assert_allclose(posterior.R.T @ posterior.R, A, rtol=1e-9, atol=1e-9 * A.max())
+    np.testing.assert_allclose(posterior.L @ posterior.L.T, problem[0], rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("n_rows", [0, 1, 5, 40])
+def test_triangular_factor_keeps_the_gram_matrix(n_rows):
+    rows = np.random.default_rng(1).normal(size=(n_rows, 6))
+    F = triangular_factor(rows)
+    np.testing.assert_allclose(F.T @ F, rows.T @ rows, atol=1e-12)
+    np.testing.assert_array_equal(F, np.triu(F))
+
+
+def test_covariance_equals_its_formula_and_its_diagonal(problem):
+    posterior, (K_mm, K_nm, _, noise) = fitted(problem, 5), stacked(problem)
+    K_t = np.random.default_rng(2).normal(size=(4, M))
+    K_tt = K_t @ np.linalg.solve(K_mm, K_t.T) + np.diag([1.0, 2.0, 0.5, 3.0])
+    A = naive.posterior(K_mm, K_nm, np.zeros(len(noise)), noise)[2]
+    sor = K_t @ np.linalg.solve(A, K_t.T)
+    dtc = K_tt - K_t @ np.linalg.solve(K_mm, K_t.T) + sor
+    np.testing.assert_allclose(posterior.covariance(K_t, K_tt), dtc, rtol=1e-8)
+    np.testing.assert_allclose(posterior.covariance(K_t, K_tt, "sor"), sor, rtol=1e-8)
+    np.testing.assert_allclose(posterior.variance(K_t, np.diag(K_tt)), np.diag(dtc), rtol=1e-8)
+
+
+def test_sample_moments_match_the_covariance(problem):
+    posterior = fitted(problem, 5)
+    samples = posterior.sample(40_000, np.random.default_rng(3))
+    A_inverse = np.linalg.inv(posterior.R.T @ posterior.R)
+    error = np.sqrt(np.outer(np.diag(A_inverse), np.diag(A_inverse)) / 40_000)
+    assert np.abs(samples.mean(axis=0) - posterior.alpha).max() < 5 * np.sqrt(np.diag(A_inverse).max() / 40_000)
+    assert np.all(np.abs(np.cov(samples.T) - A_inverse) < 8 * error)
+
+
+def test_more_data_never_raises_the_variance(problem):
+    K_mm, K, y, _ = problem
+    K_t, K_tt = K["b"][:3], np.einsum("nm,nm->n", K["b"][:3], np.linalg.solve(K_mm, K["b"][:3].T).T)
+    variances = []
+    for n in (1, 5, 40):
+        factor = RowFactor(M)
+        factor.add(K["a"][:n], y["a"][:n])
+        variances.append(fit_posterior(K_mm, {"a": factor}, {"a": 0.1}, 0.0).variance(K_t, K_tt))
+    assert np.all(variances[1] <= variances[0] + 1e-9)
+    assert np.all(variances[2] <= variances[1] + 1e-9)
+
+
+def test_dependent_sparse_points_survive_with_a_message(problem):
+    K_mm, K, y, _ = problem
+    twice = np.block([[K_mm, K_mm], [K_mm, K_mm]])
+    factor = RowFactor(2 * M)
+    factor.add(np.hstack([K["a"], K["a"]]), y["a"])
+    with pytest.warns(UserWarning, match="nearly dependent: jitter was raised"):
+        posterior = fit_posterior(twice, {"a": factor}, {"a": 0.1}, jitter=0.0)
+    single = RowFactor(M)
+    single.add(K["a"], y["a"])
+    reference = fit_posterior(K_mm, {"a": single}, {"a": 0.1}, 0.0)
+    assert np.all(np.isfinite(posterior.alpha))
+    assert posterior.conditioning.rank == M
+    assert len(posterior.conditioning.redundant) == M
+    np.testing.assert_allclose(np.hstack([K["b"], K["b"]]) @ posterior.alpha, K["b"] @ reference.alpha, rtol=1e-4, atol=1e-5)
+
+
+def test_conditioning_names_the_redundant_point():
+    rng = np.random.default_rng(4)
+    X = rng.normal(size=(5, 8))
+    X[3] = X[1]
+    report = conditioning(X @ X.T, 1e-10)
+    assert report.rank == 4
+    assert report.redundant in ((3,), (1,))
+
+
+def test_negative_variance_is_refused_not_hidden(problem):
+    posterior = fitted(problem, 5)
+    K_t = np.random.default_rng(2).normal(size=(1, M))
+    with pytest.raises(InputError, match="negative beyond round-off"):
+        posterior.variance(K_t, np.array([-100.0]))
+
+
+def test_unknown_variance_method_is_refused(problem):
+    with pytest.raises(InputError, match="'fitc' is unknown: use 'dtc' or 'sor'"):
+        fitted(problem, 5).variance(np.zeros((1, M)), np.zeros(1), "fitc")
