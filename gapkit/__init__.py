@@ -8,4 +8,14 @@ from gapkit.terms import Term  # isort: skip
 from gapkit.gap import GAP, Predictions  # isort: skip
 from gapkit.calculator import GAPCalculator  # isort: skip
 
-__all__ = ["GAP", "SOAP", "DotProduct", "GAPCalculator", "InputError", "Predictions", "SquaredExponential", "Term", "read_structures"]
+__all__ = [
+    "GAP",
+    "SOAP",
+    "DotProduct",
+    "GAPCalculator",
+    "InputError",
+    "Predictions",
+    "SquaredExponential",
+    "Term",
+    "read_structures",
+]

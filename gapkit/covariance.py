@@ -71,9 +71,7 @@ def structure_rows(
         loops.project_rows(tangents.J, tangents.row_first, Q, norm)
         T = tangents.J @ block.X.T
         forces, virial = rows.forces[:, block.columns], rows.virial[:, block.columns]
-        loops.add_rows(
-            T, slope, tangents.row_first, tangents.atom, tangents.slot_first, nb.centres, forces, virial
-        )
+        loops.add_rows(T, slope, tangents.row_first, tangents.atom, tangents.slot_first, nb.centres, forces, virial)
     return rows
 
 

@@ -194,7 +194,9 @@ class GAP(BaseEstimator):
             return find_e0(structures, labels)
         missing = sorted({s for a in structures for s in a.symbols} - set(self.e0))
         if missing:
-            raise InputError(f"e0 has no value for {', '.join(missing)}: give one per species, or leave e0 out to have it found.")
+            raise InputError(
+                f"e0 has no value for {', '.join(missing)}: give one per species, or leave e0 out to have it found."
+            )
         return {symbol: float(value) for symbol, value in self.e0.items()}
 
     def _offset(self, atoms: Atoms) -> float:
@@ -307,7 +309,9 @@ class GAP(BaseEstimator):
             p = gap.predict(atoms)
             error = max(abs(float(p.energy[0]) - energy), float(np.abs(p.forces[0] - forces).max()))
             if error > 1e-6 * max(1.0, abs(energy)):
-                raise InputError(f"{str(path)!r} fails its self-test by {error:.2g} eV or eV/Å: this gapkit computes another potential.")
+                raise InputError(
+                    f"{str(path)!r} fails its self-test by {error:.2g} eV or eV/Å: this gapkit computes another potential."
+                )
         return gap
 
 
@@ -341,7 +345,9 @@ def _from_file(cls: type[GAP], header: dict[str, Any], arrays: dict[str, np.ndar
     gap = cls([term_from_dict(d, f"terms[{k}]") for k, d in enumerate(header["terms"])], **header["parameters"])
     gap.e0_ = header["e0"]
     gap.species_ = tuple(header["species"])
-    gap.blocks_ = tuple(SparseBlock(t, z, arrays[f"X_{k}"], slice(a, b)) for k, (t, z, a, b) in enumerate(header["blocks"]))
+    gap.blocks_ = tuple(
+        SparseBlock(t, z, arrays[f"X_{k}"], slice(a, b)) for k, (t, z, a, b) in enumerate(header["blocks"])
+    )
     condition = Conditioning(**{**header["conditioning"], "redundant": tuple(header["conditioning"]["redundant"])})
     gap.posterior_ = SparsePosterior(
         arrays["alpha"], arrays["L"], arrays["R"], header["log_marginal_likelihood"], condition, header["n_rows"]
@@ -349,7 +355,11 @@ def _from_file(cls: type[GAP], header: dict[str, Any], arrays: dict[str, np.ndar
     gap.alpha_ = gap.posterior_.alpha
     gap.training_ = header["training"]
     gap.references_ = [
-        (Atoms(r["numbers"], arrays[f"reference_{k}_positions"], cell=r["cell"], pbc=r["pbc"]), r["energy"], arrays[f"reference_{k}_forces"])
+        (
+            Atoms(r["numbers"], arrays[f"reference_{k}_positions"], cell=r["cell"], pbc=r["pbc"]),
+            r["energy"],
+            arrays[f"reference_{k}_forces"],
+        )
         for k, r in enumerate(header["references"])
     ]
     return gap

@@ -23,7 +23,10 @@ from gapkit.errors import InputError
 class Kernel(Protocol):
     """What the rooms above need of a kernel; φ with δ² included."""
 
-    delta: float
+    @property
+    def delta(self) -> float:
+        """Amplitude δ, eV."""
+        ...
 
     def validate(self) -> None:
         """Raise `InputError` for impossible parameters."""

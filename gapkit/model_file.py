@@ -47,7 +47,10 @@ def write_model(path: str | Path, header: Mapping[str, Any], arrays: Mapping[str
     except OSError as error:
         raise InputError(f"cannot write {str(path)!r}: {error.strerror}; choose a folder that exists.") from None
     try:
-        with os.fdopen(handle, "wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        with (
+            os.fdopen(handle, "wb") as file,
+            zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+        ):
             archive.writestr("header.json", json.dumps(full, indent=1))
             for name, payload in payloads.items():
                 archive.writestr(f"{name}.npy", payload)
@@ -70,7 +73,9 @@ def read_model(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]
         with zipfile.ZipFile(path) as archive:
             header = json.loads(archive.read("header.json"))
             _check_header(path, header)
-            arrays = {name: _array(path, archive.read(f"{name}.npy"), digest) for name, digest in header["sha256"].items()}
+            arrays = {
+                name: _array(path, archive.read(f"{name}.npy"), digest) for name, digest in header["sha256"].items()
+            }
     except FileNotFoundError:
         raise InputError(f"there is no model file {str(path)!r}.") from None
     except (zipfile.BadZipFile, KeyError, json.JSONDecodeError, UnicodeDecodeError, EOFError, OSError) as error:

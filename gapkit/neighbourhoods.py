@@ -79,11 +79,8 @@ def find_neighbourhoods(atoms: Atoms, cutoff: float) -> Neighbourhoods:
     i, j, S, D = search.compute(atoms.positions, atoms.cell.array, atoms.pbc, "ijSD")
     i = i.astype(np.int64)
     n_atoms = len(atoms)
-    order = np.lexsort((S[:, 2], S[:, 1], S[:, 0], j, i))
     first = np.searchsorted(i, np.arange(n_atoms + 1))
-    neighbourhoods = Neighbourhoods(
-        np.arange(n_atoms), first, j.astype(np.int64)[order], S[order], np.ascontiguousarray(D[order]), n_atoms
-    )
+    neighbourhoods = Neighbourhoods(np.arange(n_atoms), first, j.astype(np.int64), S, D, n_atoms)
     _check_distances(neighbourhoods)
     return neighbourhoods
 

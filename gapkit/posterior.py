@@ -1,8 +1,8 @@
 """Streamed QR → SparsePosterior. Imports no atoms: it sees rows, targets, noises and the sparse points' covariance.
 
-With L Lᵀ = K_mm, Λ = diag(noise²) and A = K_mm + K_mn Λ⁻¹ K_nm = Rᵀ R, the weights are α = A⁻¹ K_mn Λ⁻¹ y. A is never formed:
-rows are folded into triangular factors by QR, which is stable where a Cholesky factorisation of A is not (Foster et
-al., J. Mach. Learn. Res. 10, 857 (2009)). There is one factor per noise group, of the unscaled rows [K_g | y_g], so
+With L Lᵀ = K_mm, Λ = diag(noise²) and A = K_mm + K_mn Λ⁻¹ K_nm = Rᵀ R, the weights are α = A⁻¹ K_mn Λ⁻¹ y. A is never
+formed: rows are folded into triangular factors by QR, which is stable where a Cholesky factorisation of A is not (Foster
+et al., J. Mach. Learn. Res. 10, 857 (2009)). There is one factor per noise group, of the unscaled rows [K_g | y_g], so
 that memory does not grow with the data and any noise can be put in afterwards:
 
     QR of [ F_g / σ_g for all g ; Lᵀ | 0 ]  →  [ R | z ; 0 | ρ ],   α = R⁻¹ z
@@ -18,9 +18,11 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import cholesky, solve_triangular
-from scipy.linalg.lapack import dgeqrf, dpstrf
+from scipy.linalg.lapack import dpstrf, dtpqrt
 
 from gapkit.errors import InputError
+
+ROWS_TOGETHER = 1024  # rows folded in at one time: many enough for matrix products, few enough for memory
 
 
 class Conditioning(NamedTuple):
@@ -55,8 +57,7 @@ class RowFactor:
     """
 
     def __init__(self, n_sparse: int) -> None:
-        self._width = n_sparse + 1
-        self._factor = np.zeros((0, self._width))
+        self._factor = np.zeros((n_sparse + 1, n_sparse + 1), order="F")
         self._waiting: list[np.ndarray] = []
         self._n_waiting = 0
         self.n_rows = 0
@@ -64,32 +65,37 @@ class RowFactor:
 
     def add(self, K: np.ndarray, y: np.ndarray, scale: float = 1.0) -> None:
         """Add rows K (n, n_sparse) with targets y (n,), whose noise is `scale` times that of the group."""
-        rows = np.column_stack([K, y]) / scale
-        self._waiting.append(rows)
-        self._n_waiting += len(rows)
-        self.n_rows += len(rows)
-        self.log_scale += len(rows) * np.log(scale)
-        if self._n_waiting >= 2 * self._width:
+        self._waiting.append(np.column_stack([K, y]) / scale)
+        self._n_waiting += len(y)
+        self.n_rows += len(y)
+        self.log_scale += len(y) * np.log(scale)
+        if self._n_waiting >= ROWS_TOGETHER:
             self._fold()
 
     def _fold(self) -> None:
         if self._waiting:
-            self._factor = triangular_factor(np.concatenate([self._factor, *self._waiting]))
+            self._factor = fold(self._factor, np.concatenate(self._waiting))
             self._waiting, self._n_waiting = [], 0
 
     @property
     def factor(self) -> np.ndarray:
-        """F with Fᵀ F = [K | y]ᵀ [K | y], upper triangular, at most n_sparse + 1 rows."""
+        """F with Fᵀ F = [K | y]ᵀ [K | y], upper triangular, shape (n_sparse + 1, n_sparse + 1)."""
         self._fold()
         return self._factor
 
 
-def triangular_factor(rows: np.ndarray) -> np.ndarray:
-    """R of a QR factorisation of `rows`, shape (min(n_rows, width), width)."""
-    if len(rows) == 0:
-        return rows
-    packed, _, _, _ = dgeqrf(np.asfortranarray(rows), overwrite_a=True)
-    return np.triu(packed[: min(rows.shape)])
+def fold(factor: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Upper triangular F' with F'ᵀF' = FᵀF + rowsᵀ rows, by a QR factorisation that uses the triangle (LAPACK's tpqrt).
+
+    Parameters
+    ----------
+    factor : ndarray, shape (n, n)
+        Upper triangular.
+    rows : ndarray, shape (n_rows, n)
+    """
+    n = len(factor)
+    folded, *_ = dtpqrt(0, min(64, n), np.asfortranarray(factor), np.asfortranarray(rows))
+    return np.asarray(np.triu(folded))
 
 
 @dataclass(frozen=True)
@@ -125,8 +131,9 @@ class SparsePosterior:
     def covariance(self, K_t: np.ndarray, K_tt: np.ndarray, method: str = "dtc") -> np.ndarray:
         """Covariance (n, n) of functionals with rows K_t and prior covariance K_tt (n, n).
 
-        "dtc": K_tt - K_tm K_mm⁻¹ K_mt + K_tm A⁻¹ K_mt, the prior's residual plus what the data leave open (Quiñonero-Candela
-        and Rasmussen, J. Mach. Learn. Res. 6, 1939 (2005)); "sor": the last part alone, over-confident far from data.
+        "dtc": K_tt - K_tm K_mm⁻¹ K_mt + K_tm A⁻¹ K_mt, the prior's residual plus what the data leave open (Quiñonero-
+        Candela and Rasmussen, J. Mach. Learn. Res. 6, 1939 (2005)); "sor": the last part alone, over-confident far
+        from data.
         """
         prior, data = self._halves(K_t)
         return data.T @ data + (K_tt - prior.T @ prior if _is_dtc(method) else 0.0)
@@ -181,14 +188,15 @@ def fit_posterior(
     noise : mapping of group to float
         Standard deviation of each group's labels.
     jitter : float
-        Added to the diagonal of K_mm relative to its mean; raised tenfold (with a warning) until K_mm can be factorised.
+        Added to the diagonal of K_mm relative to its mean; raised tenfold, with a warning, until K_mm factorises.
     """
     L, used = _factorise(K_mm, jitter)
     M = len(K_mm)
-    stacked = [factors[g].factor / noise[g] for g in factors] + [np.column_stack([L.T, np.zeros(M)])]
-    full = triangular_factor(np.concatenate(stacked))
-    R, z = full[:M, :M], full[:M, M]
-    rho = full[M, M] if len(full) > M else 0.0
+    full = np.zeros((M + 1, M + 1))
+    full[:M, :M] = L.T
+    for group, factor in factors.items():
+        full = fold(full, factor.factor / noise[group])
+    R, z, rho = full[:M, :M], full[:M, M], full[M, M]
     n_rows = sum(f.n_rows for f in factors.values())
     log_noise = sum(f.n_rows * np.log(noise[g]) + f.log_scale for g, f in factors.items())
     determinant = np.log(np.abs(np.diag(R))).sum() - np.log(np.diag(L)).sum()
@@ -213,7 +221,9 @@ def _factorise(K_mm: np.ndarray, jitter: float) -> tuple[np.ndarray, float]:
                 "fewer sparse points would do.", stacklevel=3,
             )  # fmt: skip
         return L, jitter
-    raise InputError("the sparse points' covariance cannot be factorised even with jitter 1e-4: use fewer sparse points.")
+    raise InputError(
+        "the sparse points' covariance cannot be factorised even with jitter 1e-4: use fewer sparse points."
+    )
 
 
 def conditioning(K_mm: np.ndarray, jitter: float) -> Conditioning:

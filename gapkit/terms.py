@@ -75,7 +75,7 @@ class SparseBlock(NamedTuple):
     columns: slice
 
 
-class Evaluation(NamedTuple):
+class Properties(NamedTuple):
     """Local energies (n_atoms,) eV, forces (n_atoms, 3) eV/Å and dE/dε (3, 3) eV of one structure."""
 
     local_energies: np.ndarray
@@ -116,7 +116,7 @@ def evaluate(
     alpha: np.ndarray,
     neighbourhoods: Sequence[Neighbourhoods],
     numbers: np.ndarray,
-) -> Evaluation:
+) -> Properties:
     """Energies, forces and strain derivative of Σ_t Σ_i Σ_m α_m k_t(x_i, x_m).
 
     Parameters
@@ -129,7 +129,7 @@ def evaluate(
         Atomic numbers.
     """
     n_atoms = len(numbers)
-    result = Evaluation(np.zeros(n_atoms), np.zeros((n_atoms, 3)), np.zeros((3, 3)))
+    result = Properties(np.zeros(n_atoms), np.zeros((n_atoms, 3)), np.zeros((3, 3)))
     for block, term, nb, values, state in centre_blocks(terms, blocks, neighbourhoods, numbers):
         e, x_bar = contract_gradient(term.kernel, *points(values), block.X, alpha[block.columns])
         g = term.descriptor.pullback(state, x_bar)

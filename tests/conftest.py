@@ -54,7 +54,7 @@ def structures() -> dict[str, Atoms]:
     cluster = Atoms("Cu2Au", [[0, 0, 0], [2.4, 0.1, 0], [0.9, 2.2, 0.7]])
     one = bulk("Cu", "fcc", a=3.6)
     sheared = bulk("Au", "fcc", a=4.0)
-    sheared.set_cell(sheared.cell.array @ (np.eye(3) + [[0, 0.1, 0], [0, 0, 0.05], [0, 0, 0.02]]), scale_atoms=True)
+    sheared.set_cell(sheared.cell.array @ np.array([[1, 0.1, 0], [0, 1, 0.05], [0, 0, 1.02]]), scale_atoms=True)
     return {"alloy": alloy(1), "slab": slab, "cluster": cluster, "one_atom": one, "sheared_one_atom": sheared}
 
 
@@ -74,7 +74,11 @@ def gap(frames, soap) -> GAP:
     """A small two-species, two-term potential: enough for every law."""
     terms = [
         Term(soap, DotProduct(zeta=2, delta=2.0), n_sparse=12),
-        Term(SOAP(["Au", "Cu"], cutoff=3.6, n_max=3, l_max=2, compression="mu2"), DotProduct(zeta=1, delta=1.0), n_sparse=6),
+        Term(
+            SOAP(["Au", "Cu"], cutoff=3.6, n_max=3, l_max=2, compression="mu2"),
+            DotProduct(zeta=1, delta=1.0),
+            n_sparse=6,
+        ),
     ]
     return GAP(terms, energy_noise=0.005, forces_noise=0.05, virial_noise=0.02, verbose=False).fit(frames)
 

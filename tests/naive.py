@@ -22,11 +22,15 @@ def real_harmonics(l_max: int, D: np.ndarray) -> np.ndarray:
 
 def density_coefficients(soap, nb, numbers) -> np.ndarray:
     """c[centre, species, lm, n] by one loop over pairs and the analytic radial functions."""
-    engine = dscribe_soap(("H",), soap.cutoff, soap.n_max, soap.l_max, soap.atom_sigma, soap.smoothness, "off", None, False)
+    engine = dscribe_soap(
+        ("H",), soap.cutoff, soap.n_max, soap.l_max, soap.atom_sigma, soap.smoothness, "off", None, False
+    )
     species = np.searchsorted(soap.numbers, numbers)
 
     def rho(r):
-        values = radial_functions(np.array([r]), engine._alphas, engine._betas, soap.atom_sigma, soap.cutoff, soap.smoothness)
+        values = radial_functions(
+            np.array([r]), engine._alphas, engine._betas, soap.atom_sigma, soap.cutoff, soap.smoothness
+        )
         return values[0].reshape(soap.l_max + 1, soap.n_max)
 
     c = np.zeros((len(nb.centres), len(soap.numbers), (soap.l_max + 1) ** 2, soap.n_max))

@@ -44,7 +44,7 @@ def test_stress_is_the_strain_derivative(predict, name):
 @pytest.mark.parametrize("smoothness", [2, 3])
 def test_derivatives_for_every_kernel_and_compression(frames, kernel, compression, smoothness):
     soap = SOAP(["Cu", "Au"], 4.0, n_max=3, l_max=2, compression=compression, smoothness=smoothness)
-    fitted = GAP([Term(soap, kernel, n_sparse=8)], verbose=False).fit(frames[:6])
+    fitted = GAP([Term(soap, kernel, n_sparse=8)], verbose=False).fit(frames[-8:])
     predict = laws.predictor(fitted)
     laws.check_forces(predict, alloy(21), n=2)
     laws.check_stress(predict, alloy(21))
@@ -65,7 +65,9 @@ def test_cells(predict, name):
 
 
 def test_energies_add_up_beyond_the_cutoff(predict):
-    laws.check_additivity(predict, GEOMETRIES["cluster"], molecule("O2").__class__("Cu2", [[0, 0, 0], [0, 0, 2.3]]), 4.5)
+    laws.check_additivity(
+        predict, GEOMETRIES["cluster"], molecule("O2").__class__("Cu2", [[0, 0, 0], [0, 0, 2.3]]), 4.5
+    )
 
 
 def test_nothing_acts_at_the_cutoff(predict):
@@ -107,11 +109,13 @@ def test_rows_times_weights_are_the_prediction(gap):
         rows = structure_rows(gap.terms, gap.blocks_, find_all_neighbourhoods(gap.terms, atoms), atoms.numbers)
         p = gap.predict(atoms)
         offset = sum(gap.e0_[s] for s in atoms.symbols)
-        np.testing.assert_allclose(rows.energy @ gap.alpha_ + offset, p.energy[0], rtol=1e-10)
-        np.testing.assert_allclose(rows.forces @ gap.alpha_, p.forces[0].ravel(), atol=1e-9)
+        np.testing.assert_allclose(rows.energy @ gap.alpha_ + offset, p.energy[0], atol=1e-9)
+        np.testing.assert_allclose(rows.forces @ gap.alpha_, p.forces[0].ravel(), atol=1e-8)
         if p.stress[0] is not None:
             virial = -p.stress[0] * atoms.get_volume()
-            np.testing.assert_allclose(rows.virial @ gap.alpha_, virial[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]], atol=1e-8)
+            np.testing.assert_allclose(
+                rows.virial @ gap.alpha_, virial[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]], atol=1e-8
+            )
 
 
 def test_sparse_equals_dense_when_every_environment_is_a_sparse_point(frames):
@@ -121,8 +125,10 @@ def test_sparse_equals_dense_when_every_environment_is_a_sparse_point(frames):
     for atoms, full in zip(bare, train):
         atoms.calc = SinglePointCalculator(atoms, energy=full.get_potential_energy())
     soap = SOAP(["Cu", "Au"], 4.0, n_max=4, l_max=3)
-    gap = GAP([Term(soap, DotProduct(2, 1.5), n_sparse=100)], energy_noise=0.01, e0={"Cu": 0.0, "Au": 0.0}, jitter=1e-12)
-    with pytest.warns(UserWarning):
+    gap = GAP(
+        [Term(soap, DotProduct(2, 1.5), n_sparse=100)], energy_noise=0.01, e0={"Cu": 0.0, "Au": 0.0}, jitter=1e-12
+    )
+    with pytest.warns(UserWarning, match="n_sparse = 100 exceeds"):
         gap.fit(bare)
 
     def features(atoms):
@@ -148,12 +154,13 @@ def test_energy_variance_holds_the_cross_terms(gap):
     np.testing.assert_allclose(two, 2 * one, rtol=1e-6)
 
 
-def test_variance_is_small_at_data_and_the_prior_far_away(gap, frames):
-    near = gap.predict(frames[0], return_std=True)
-    rng = np.random.default_rng(0)
-    far = Atoms("Cu6", rng.uniform(0, 3.0, (6, 3)) + np.arange(6)[:, None] * 0.9)
-    away = gap.predict(far, return_std=True)
-    assert near.local_energies_std[0].max() < 0.2 * away.local_energies_std[0].max()
+def test_variance_is_small_at_data_and_grows_away_from_it(gap, frames):
+    near = gap.predict(frames[:4], return_std=True).energy_std / 4
+    squeezed = frames[0].copy()
+    squeezed.set_cell(0.8 * frames[0].cell.array, scale_atoms=True)
+    away = gap.predict(squeezed, return_std=True)
+    assert np.all(near < 0.005)  # eV/atom, the noise of the labels
+    assert away.energy_std[0] / 4 > 20 * near.max()
     prior = np.sqrt(sum(t.kernel.delta**2 for t in gap.terms))
     assert away.local_energies_std[0].max() <= prior * (1 + 1e-9)
 
@@ -194,6 +201,7 @@ def test_little_noise_interpolates_the_training_data(frames):
 
 def test_missing_labels_are_absent_not_zero(frames, soap):
     """Dropping the forces of a frame is not the same as setting them to zero, and an unlabelled frame adds no rows."""
+
     def variant(change):
         out = []
         for k, atoms in enumerate(frames[:4]):
@@ -235,7 +243,9 @@ def test_parameters_nest_and_terms_are_never_changed_in_place(gap):
     assert copy.terms[0].kernel.zeta == 3
     assert before[0].kernel.zeta == 2
     assert copy.energy_noise == 0.1
-    with pytest.raises(InputError, match=r"no parameter 'terms__0__kernel__zetta' \(did you mean 'terms__0__kernel__zeta'"):
+    with pytest.raises(
+        InputError, match=r"no parameter 'terms__0__kernel__zetta' \(did you mean 'terms__0__kernel__zeta'"
+    ):
         copy.set_params(terms__0__kernel__zetta=3)
 
 
@@ -350,6 +360,7 @@ def test_energies_only_and_forces_only_fits(frames, soap):
 
 def test_labelled_helper_is_a_conservative_reference():
     """The fixture's own labels obey the laws, so that failures above are ours."""
+
     def predict(a):
         results = labelled(a).calc.results
         return results["energy"], results["forces"], None

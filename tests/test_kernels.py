@@ -9,7 +9,15 @@ from sklearn.metrics.pairwise import rbf_kernel
 from gapkit import DotProduct, InputError, SquaredExponential
 from gapkit.kernels import contract_gradient, points
 
-KERNELS = [DotProduct(1, 0.7), DotProduct(2, 2.0), DotProduct(3), DotProduct(4, 5.0), DotProduct(7), SquaredExponential(0.3), SquaredExponential(1.2, 3.0)]
+KERNELS = [
+    DotProduct(1, 0.7),
+    DotProduct(2, 2.0),
+    DotProduct(3),
+    DotProduct(4, 5.0),
+    DotProduct(7),
+    SquaredExponential(0.3),
+    SquaredExponential(1.2, 3.0),
+]
 
 
 def rows(n, seed=0, n_features=9):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from gapkit import InputError
-from gapkit.posterior import RowFactor, conditioning, fit_posterior, triangular_factor
+from gapkit.posterior import RowFactor, conditioning, fit_posterior, fold
 
 M, GROUPS = 12, {"a": 0.3, "b": 0.05}
 
@@ -49,11 +49,12 @@ def test_streamed_qr_equals_dense_algebra(problem, batch):
     np.testing.assert_allclose(posterior.L @ posterior.L.T, problem[0], rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("n_rows", [0, 1, 5, 40])
-def test_triangular_factor_keeps_the_gram_matrix(n_rows):
-    rows = np.random.default_rng(1).normal(size=(n_rows, 6))
-    F = triangular_factor(rows)
-    np.testing.assert_allclose(F.T @ F, rows.T @ rows, atol=1e-12)
+@pytest.mark.parametrize("n_rows", [1, 5, 40])
+def test_fold_keeps_the_gram_matrix(n_rows):
+    rng = np.random.default_rng(1)
+    rows, before = rng.normal(size=(n_rows, 6)), np.triu(rng.normal(size=(6, 6)))
+    F = fold(before, rows)
+    np.testing.assert_allclose(F.T @ F, before.T @ before + rows.T @ rows, atol=1e-12)
     np.testing.assert_array_equal(F, np.triu(F))
 
 
@@ -103,7 +104,9 @@ def test_dependent_sparse_points_survive_with_a_message(problem):
     assert np.all(np.isfinite(posterior.alpha))
     assert posterior.conditioning.rank == M
     assert len(posterior.conditioning.redundant) == M
-    np.testing.assert_allclose(np.hstack([K["b"], K["b"]]) @ posterior.alpha, K["b"] @ reference.alpha, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        np.hstack([K["b"], K["b"]]) @ posterior.alpha, K["b"] @ reference.alpha, rtol=1e-4, atol=1e-5
+    )
 
 
 def test_conditioning_names_the_redundant_point():

@@ -48,7 +48,10 @@ def test_equals_dscribe_for_every_periodicity(name, smoothness):
     assert relative(soap.create(atoms), np.atleast_2d(reference)) < 1e-10
 
 
-@pytest.mark.parametrize(("n_max", "l_max", "cutoff", "sigma"), [(1, 0, 3.0, 0.3), (8, 6, 5.0, 0.5), (12, 6, 5.0, 0.5), (8, 8, 5.4, 0.5), (6, 10, 6.0, 0.8)])
+@pytest.mark.parametrize(
+    ("n_max", "l_max", "cutoff", "sigma"),
+    [(1, 0, 3.0, 0.3), (8, 6, 5.0, 0.5), (12, 6, 5.0, 0.5), (8, 8, 5.4, 0.5), (6, 10, 6.0, 0.8)],
+)
 def test_equals_dscribe_for_every_basis_size(n_max, l_max, cutoff, sigma):
     atoms = five_species(1)
     soap = SOAP(["Si"], cutoff=cutoff, n_max=n_max, l_max=l_max, atom_sigma=sigma)
@@ -61,7 +64,14 @@ def test_equals_dscribe_for_every_basis_size(n_max, l_max, cutoff, sigma):
 @pytest.mark.parametrize("compression", COMPRESSIONS)
 def test_species_weights_equal_dscribe(compression):
     atoms = five_species(3)
-    soap = SOAP(FIVE[:3], cutoff=4.2, n_max=4, l_max=3, compression=compression, species_weights={"Si": 1.3, "O": 0.4, "Ge": 0.9})
+    soap = SOAP(
+        FIVE[:3],
+        cutoff=4.2,
+        n_max=4,
+        l_max=3,
+        compression=compression,
+        species_weights={"Si": 1.3, "O": 0.4, "Ge": 0.9},
+    )
     assert relative(soap.create(atoms), soap.dscribe(True).create(atoms)) < 1e-10
 
 
@@ -113,7 +123,9 @@ def test_pullback_equals_finite_differences(name, compression, smoothness):
             step = np.zeros_like(nb.D)
             step[pair, a] = 1e-4
             slopes = [(total(nb.D + k * step) - total(nb.D - k * step)) / (2e-4 * k) for k in (1, 2)]
-            np.testing.assert_allclose(g[pair, a], (4 * slopes[0] - slopes[1]) / 3, rtol=1e-8, atol=1e-8 * np.abs(g).max())
+            np.testing.assert_allclose(
+                g[pair, a], (4 * slopes[0] - slopes[1]) / 3, rtol=1e-8, atol=1e-8 * np.abs(g).max()
+            )
 
 
 @pytest.mark.parametrize("compression", COMPRESSIONS)
@@ -131,7 +143,9 @@ def test_tangents_agree_with_the_pullback(name, compression):
         rows = tangents.J[tangents.row_first[c] : tangents.row_first[c + 1]] @ cotangent[c]
         pairs = np.arange(nb.first[c], nb.first[c + 1])
         for s in range(tangents.slot_first[c + 1] - tangents.slot_first[c]):
-            np.testing.assert_allclose(rows[3 * s : 3 * s + 3], g[pairs[slot[pairs] == s]].sum(axis=0), rtol=1e-9, atol=1e-9)
+            np.testing.assert_allclose(
+                rows[3 * s : 3 * s + 3], g[pairs[slot[pairs] == s]].sum(axis=0), rtol=1e-9, atol=1e-9
+            )
         strain = nb.D[pairs].T @ g[pairs]
         strain = 0.5 * (strain + strain.T)
         np.testing.assert_allclose(rows[-6:], strain[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]], rtol=1e-9, atol=1e-9)

@@ -9,10 +9,11 @@ another file.
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import numba
 
 _FLAGS = {"reassoc", "contract", "arcp", "nsz"}
 
-njit = partial(numba.njit, cache=True, fastmath=_FLAGS, error_model="numpy")
-pjit = partial(numba.njit, cache=True, fastmath=_FLAGS, error_model="numpy", parallel=True)
+njit: Any = partial(numba.njit, cache=True, fastmath=_FLAGS, error_model="numpy")
+pjit: Any = partial(numba.njit, cache=True, fastmath=_FLAGS, error_model="numpy", parallel=True)

@@ -1,4 +1,4 @@
-"""Scalar functions of inner products, fused with the weights, and the scatter of rows. Arrays as in `gapkit.kernels`."""
+"""Scalar functions of inner products, fused with the weights, and the scatter of rows (letters as in gapkit.kernels)."""
 
 from __future__ import annotations
 
@@ -94,4 +94,3 @@ def pair_forces(centres, first, j, D, g, forces, strain):
                 forces[j[k], a] -= g[k, a]
                 for b in range(3):
                     strain[a, b] += D[k, a] * g[k, b]
-

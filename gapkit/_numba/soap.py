@@ -320,7 +320,9 @@ def _push(c, dc, channel, blocks, prefactor, full, row):
 
 
 @pjit
-def tangents(first, channel, weight, D, slot, n_slots, inverse_step, table, norm, c, total, blocks, prefactor, row_first, J):
+def tangents(
+    first, channel, weight, D, slot, n_slots, inverse_step, table, norm, c, total, blocks, prefactor, row_first, J
+):
     """J[row, feature], rows as above; `total` is the channel that sums all species, or -1."""
     n_channels, n_lm, n_max = c.shape[1], c.shape[2], c.shape[3]
     l_max = norm.shape[0] - 1

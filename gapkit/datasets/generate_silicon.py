@@ -49,8 +49,8 @@ def snapshots(atoms: Atoms, temperature: float, n: int, seed: int, melt: float =
     """`n` frames, 0.5 ps apart, of a Stillinger-Weber trajectory at `temperature` (K), optionally molten first."""
     from matscipy.calculators.manybody import Manybody
     from matscipy.calculators.manybody.explicit_forms.stillinger_weber import (
-        StillingerWeber,
         Stillinger_Weber_PRB_31_5262_Si,
+        StillingerWeber,
     )
 
     rng = np.random.RandomState(seed)
@@ -179,7 +179,7 @@ def calculator(atoms: Atoms):  # type: ignore[no-untyped-def]
         convergence={"density": 1e-5, "forces": 1e-3, "energy": 1e-5},
     )  # fmt: skip
     if atoms.info.get("config_type") == "isolated_atom":
-        return GPAW(**settings, hund=True, occupations={"name": "fixmagmom", "width": 0.01})
+        return GPAW(**settings, hund=True, occupations=FermiDirac(0.01, fixmagmom=True))
     return GPAW(**settings, kpts={"size": k_points(atoms)}, occupations=FermiDirac(SMEARING))
 
 
@@ -225,7 +225,10 @@ def check() -> None:
     from ase.units import GPa
 
     rng = np.random.default_rng(7)
-    for name, atoms in (("diamond", strained(diamond(8), 0.03, 0.1, rng)), ("beta_tin", strained(beta_tin(), 0.03, 0.1, rng))):
+    for name, atoms in (
+        ("diamond", strained(diamond(8), 0.03, 0.1, rng)),
+        ("beta_tin", strained(beta_tin(), 0.03, 0.1, rng)),
+    ):
         atoms.info["config_type"] = name
         reference = label(atoms)
 
@@ -248,7 +251,7 @@ def check() -> None:
 
 def assemble(folder: Path = Path(__file__).parent) -> None:
     """Collect the labelled frames into the two shipped files, sorted by family."""
-    frames = [read(path) for path in sorted(WORK.glob("[0-9]*.xyz"))]
+    frames = [a for path in sorted(WORK.glob("[0-9]*.xyz")) for a in read(path, ":")]
     for split in ("train", "test"):
         chosen = [a for a in frames if a.info["split"] == split]
         chosen.sort(key=lambda a: (a.info["config_type"], a.info["index"]))

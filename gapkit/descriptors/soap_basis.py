@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from math import factorial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from dscribe.descriptors import SOAP as DscribeSOAP
@@ -107,7 +107,13 @@ def radial_table(
     soap = dscribe_soap(("H",), cutoff, n_max, l_max, atom_sigma, smoothness, "off", None, False)
     # β reaches 2e5 at n_max = 12 and its terms cancel: extended precision keeps the table's digits
     wide = np.longdouble
-    arguments = (soap._alphas.astype(wide), soap._betas.astype(wide), wide(atom_sigma), wide(cutoff), wide(smoothness))
+    arguments: tuple[Any, ...] = (
+        soap._alphas.astype(wide),
+        soap._betas.astype(wide),
+        wide(atom_sigma),
+        wide(cutoff),
+        wide(smoothness),
+    )
     step = 0.05
     while True:
         n_steps = int(np.ceil(cutoff / step))
