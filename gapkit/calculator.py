@@ -1,4 +1,4 @@
-"""GAPCalculator: ASE in, ASE out. Uncertainties have a method of their own, because extra results break ASE's writers."""
+"""GAPCalculator: ASE in, ASE out; uncertainties have their own method, as extra results break ASE's writers."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class GAPCalculator(Calculator):
             self.results["stress"] = full_3x3_to_voigt_6_stress(p.stress[0])
         elif "stress" in properties:
             raise PropertyNotImplementedError(
-                "stress needs a periodic structure with three cell vectors of non-zero volume: set atoms.cell and atoms.pbc."
+                "stress needs a periodic structure with three cell vectors of non-zero volume: set its cell and pbc."
             )
 
     def uncertainty(self, atoms: Atoms | None = None) -> Uncertainty:
@@ -86,5 +86,6 @@ class GAPCalculator(Calculator):
         if atoms is None:
             raise InputError("uncertainty needs a structure: calculate something first or pass atoms.")
         p = self.gap.predict(atoms, return_std=True)
-        assert p.energy_std is not None and p.local_energies_std is not None
+        assert p.energy_std is not None
+        assert p.local_energies_std is not None
         return Uncertainty(float(p.energy_std[0]), p.local_energies_std[0])

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import yaml
+from ase.data import atomic_numbers
 from pydantic import TypeAdapter, ValidationError
+from typing_extensions import TypedDict  # pydantic asks for this one before Python 3.12
 
 from gapkit.descriptors.soap import SOAP
 from gapkit.errors import InputError, did_you_mean
 from gapkit.kernels import DotProduct, SquaredExponential
+from gapkit.observations import KINDS, check_noise
 from gapkit.terms import Term
 
 DESCRIPTORS: dict[str, type] = {"SOAP": SOAP}
@@ -43,9 +47,16 @@ def term_from_dict(data: Mapping[str, Any], where: str = "term") -> Term:
     descriptor = build(DESCRIPTORS, data["descriptor"], f"{where}.descriptor", "SOAP")
     kernel = build(KERNELS, data.get("kernel", {}), f"{where}.kernel", "DotProduct")
     rest = {key: data[key] for key in ("n_sparse", "sparsification") if key in data}
-    term = Term(descriptor, kernel, **rest)
+    term = Term(descriptor, kernel, **_checked(Counts, rest, where))
     term.validate()
     return term
+
+
+class Counts(TypedDict, total=False):
+    """The plain parameters of a term."""
+
+    n_sparse: int | dict[str, int]
+    sparsification: Literal["fps", "cur", "kmeans", "random"]
 
 
 def build(known: Mapping[str, type], data: Any, where: str, default: str) -> Any:
@@ -57,8 +68,13 @@ def build(known: Mapping[str, type], data: Any, where: str, default: str) -> Any
         raise InputError(f"{where}.type = {name!r} is unknown{did_you_mean(name, known)}.")
     values = {key: value for key, value in data.items() if key != "type"}
     check_keys(values, [f.name for f in fields(known[name])], where)
+    return _checked(known[name], values, where)
+
+
+def _checked(kind: Any, values: Mapping[str, Any], where: str) -> Any:
+    """`values` as an instance of `kind`, each of the right type."""
     try:
-        return TypeAdapter(known[name]).validate_python(values)
+        return TypeAdapter(kind).validate_python(values)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join([where, *map(str, first["loc"])])
@@ -88,3 +104,90 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise InputError(f"the configuration {str(path)!r} must be a mapping such as 'terms: […]'.")
     return data
+
+
+@dataclass(frozen=True)
+class LabelNames:
+    """Names of the labels in a structure file; None finds one, "" leaves the label out."""
+
+    energy: str | None = None
+    forces: str | None = None
+    stress: str | None = None
+    virial: str | None = None
+    config_type: str = "config_type"
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """What a YAML model file may hold: terms as in `term_from_dict` (species may be left to the data), parameters of
+    `GAP` (None: its default), and names of labels.
+    """
+
+    terms: list[dict[str, Any]] = field(default_factory=lambda: [{"descriptor": {}}])
+    energy_noise: float | dict[str, float] | None = None
+    forces_noise: float | dict[str, float] | None = None
+    virial_noise: float | dict[str, float] | None = None
+    e0: dict[str, float] | None = None
+    jitter: float | None = None
+    random_state: int | None = None
+    keys: LabelNames = field(default_factory=LabelNames)
+
+    def parameters(self) -> dict[str, Any]:
+        """Arguments of `GAP` other than the terms."""
+        names = ("energy_noise", "forces_noise", "virial_noise", "e0", "jitter", "random_state")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
+
+    def make_terms(self, species: Iterable[str] | None = None) -> list[Term]:
+        """The terms, with `species` (default: any, which checks everything else) where they name none.
+
+        Raises
+        ------
+        InputError
+            As `term_from_dict`.
+        """
+        return [
+            term_from_dict(_with_species(data, list(species or [])), f"terms[{k}]") for k, data in enumerate(self.terms)
+        ]
+
+    def validate(self) -> None:
+        """Raise `InputError` for settings that no data can be fitted with."""
+        if not self.terms:
+            raise InputError("terms is empty: give at least one, for example 'terms: [{descriptor: {type: SOAP}}]'.")
+        self.make_terms()
+        for kind in KINDS:
+            if (noise := getattr(self, f"{kind}_noise")) is not None:
+                check_noise(kind, noise)
+        for symbol, energy in (self.e0 or {}).items():
+            if symbol not in atomic_numbers:
+                raise InputError(f"e0 has an unknown species {symbol!r}{did_you_mean(symbol, self.e0 or {})}.")
+            if not np.isfinite(energy):
+                raise InputError(f"e0[{symbol!r}] = {energy} must be a number in eV.")
+        if self.jitter is not None and not 0 <= self.jitter <= 1e-4:
+            raise InputError(f"jitter = {self.jitter} must lie between 0 and 1e-4; 1e-10 is usual.")
+        if self.random_state is not None and self.random_state < 0:
+            raise InputError(f"random_state = {self.random_state} must be 0 or larger.")
+
+
+def _with_species(data: dict[str, Any], species: list[str]) -> dict[str, Any]:
+    descriptor = data.get("descriptor")
+    if not isinstance(descriptor, Mapping) or "species" in descriptor:
+        return data
+    weights = descriptor.get("species_weights")
+    default = species or (list(weights) if isinstance(weights, Mapping) else ["H"])
+    return {**data, "descriptor": {**descriptor, "species": default}}
+
+
+def settings_from_dict(data: Mapping[str, Any], where: str = "configuration") -> ModelSettings:
+    """Checked settings from plain data, such as `read_yaml` gives.
+
+    Raises
+    ------
+    InputError
+        Naming the key, its value and what was expected.
+    """
+    known = {"model": ModelSettings}
+    if isinstance(keys := data.get("keys"), Mapping):
+        check_keys(keys, [f.name for f in fields(LabelNames)], f"{where}.keys")
+    settings: ModelSettings = build(known, data, where, "model")
+    settings.validate()
+    return settings

@@ -160,14 +160,15 @@ class GAP(BaseEstimator):
         labels = [read_labels(atoms, keys) for atoms in structures]
         if all(x.energy is None and x.forces is None and x.virial is None for x in labels):
             raise InputError(
-                f"none of the {len(structures)} frames has an energy, forces or a stress: name the keys with read_structures(…)."
+                f"none of the {len(structures)} frames has an energy, forces or a stress: "
+                "name their keys with read_structures(…, energy_key=…)."
             )
         self.e0_ = self._find_e0(structures, labels)
         self.species_ = tuple(chemical_symbols[z] for z in sorted({int(z) for a in structures for z in a.numbers}))
         follow = progress(self.verbose)
         self.blocks_ = choose_sparse_points(self.terms, structures, self.random_state, follow)  # type: ignore[arg-type]
         noises = {kind: getattr(self, f"{kind}_noise") for kind in KINDS}
-        offsets = [self._offset(atoms) for atoms in structures]
+        offsets = [float(self._e0_of(atoms.numbers).sum()) for atoms in structures]
         factors = stream_rows(self.terms, self.blocks_, structures, labels, offsets, noises, follow)  # type: ignore[arg-type]
         noise = {group: self._group_noise(group) for group in factors}
         self.posterior_ = fit_posterior(covariance.K_mm(self.terms, self.blocks_), factors, noise, self.jitter)  # type: ignore[arg-type]
@@ -199,8 +200,10 @@ class GAP(BaseEstimator):
             )
         return {symbol: float(value) for symbol, value in self.e0.items()}
 
-    def _offset(self, atoms: Atoms) -> float:
-        return float(sum(self.e0_[symbol] for symbol in atoms.symbols))
+    def _e0_of(self, numbers: np.ndarray) -> np.ndarray:
+        """E0 of each atom, eV."""
+        distinct, inverse = np.unique(numbers, return_inverse=True)
+        return np.array([self.e0_[chemical_symbols[z]] for z in distinct])[inverse]
 
     def _group_noise(self, group: tuple[str, str]) -> float:
         return noise_std(group[0], getattr(self, f"{group[0]}_noise"), group[1])
@@ -235,7 +238,10 @@ class GAP(BaseEstimator):
         check_is_fitted(self, "posterior_")
         structures = [structures] if isinstance(structures, Atoms) else list(structures)
         check_structures(structures)
-        singles = [self._predict_one(atoms, return_std) for atoms in progress(self.verbose)(structures, "predictions")]
+        singles = [
+            self._predict_one(atoms, return_std)
+            for atoms in progress(self.verbose and len(structures) > 1)(structures, "predictions")
+        ]
         columns = list(zip(*singles))
         std = {"energy_std": np.array(columns[4]), "local_energies_std": list(columns[5])} if return_std else {}
         return Predictions(np.array(columns[0]), *(list(column) for column in columns[1:4]), **std)  # type: ignore[arg-type]
@@ -247,18 +253,18 @@ class GAP(BaseEstimator):
         self._check_known(atoms)
         neighbourhoods = find_all_neighbourhoods(self.terms, atoms)
         result = potential.evaluate(self.terms, self.blocks_, self.alpha_, neighbourhoods, atoms.numbers)
-        local_energies = result.local_energies + np.array([self.e0_[s] for s in atoms.symbols])
+        local_energies = result.local_energies + self._e0_of(atoms.numbers)
         volume = abs(np.linalg.det(atoms.cell.array)) if atoms.pbc.any() and atoms.cell.rank == 3 else 0.0
         stress = result.strain_derivative / volume if volume > 0 else None
         values = (float(local_energies.sum()), result.forces, stress, local_energies)
         return (*values, *self._deviations(atoms, neighbourhoods)) if return_std else values
 
     def _check_known(self, atoms: Atoms) -> None:
-        unknown = sorted(set(atoms.symbols) - set(self.species_))
+        unknown = sorted({chemical_symbols[z] for z in np.unique(atoms.numbers)} - set(self.species_))
         if unknown:
             raise InputError(
-                f"the structure holds {', '.join(unknown)}, but the model was trained on {', '.join(self.species_)} only: "
-                "add frames with it to the training data."
+                f"the structure holds {', '.join(unknown)}, but the model was trained on {', '.join(self.species_)} "
+                "only: add frames with it to the training data."
             )
 
     def _deviations(self, atoms: Atoms, neighbourhoods: list[Any]) -> tuple[float, np.ndarray]:
@@ -271,7 +277,7 @@ class GAP(BaseEstimator):
         return float(np.sqrt(total[0])), np.sqrt(local)
 
     def score(self, structures: Sequence[Atoms], y: None = None) -> float:
-        """Minus the root-mean-square error of the forces (eV/Å), or of the energies (eV/atom) if there are no forces."""
+        """Minus the root-mean-square error of the forces (eV/Å) or, without forces, of the energies (eV/atom)."""
         keys = find_label_keys(list(structures))
         labels = [read_labels(atoms, keys) for atoms in structures]
         p = self.predict(structures)
@@ -308,9 +314,10 @@ class GAP(BaseEstimator):
         for atoms, energy, forces in gap.references_ if self_test else []:
             p = gap.predict(atoms)
             error = max(abs(float(p.energy[0]) - energy), float(np.abs(p.forces[0] - forces).max()))
-            if error > 1e-6 * max(1.0, abs(energy)):
+            if not error <= 1e-6 * max(1.0, abs(energy)):  # NaN fails too
                 raise InputError(
-                    f"{str(path)!r} fails its self-test by {error:.2g} eV or eV/Å: this gapkit computes another potential."
+                    f"{str(path)!r} fails its self-test by {error:.2g} eV or eV/Å: "
+                    "this gapkit computes another potential than the one that saved it."
                 )
         return gap
 

@@ -12,6 +12,7 @@ import json
 import os
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ def write_model(path: str | Path, header: Mapping[str, Any], arrays: Mapping[str
     Parameters
     ----------
     header : mapping
-        JSON-serialisable.
+        JSON-serialisable; NumPy scalars and arrays are fine.
     arrays : mapping of str to ndarray
 
     Raises
@@ -42,6 +43,7 @@ def write_model(path: str | Path, header: Mapping[str, Any], arrays: Mapping[str
     payloads = {name: _npy(array) for name, array in arrays.items()}
     hashes = {name: hashlib.sha256(payload).hexdigest() for name, payload in payloads.items()}
     full = {"format": FORMAT, "version": VERSION, **header, "sha256": hashes}
+    text = json.dumps(full, indent=1, default=lambda value: value.tolist())  # NumPy scalars and arrays
     try:
         handle, temporary = tempfile.mkstemp(prefix=path.name, suffix=".part", dir=path.parent)
     except OSError as error:
@@ -51,7 +53,7 @@ def write_model(path: str | Path, header: Mapping[str, Any], arrays: Mapping[str
             os.fdopen(handle, "wb") as file,
             zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
         ):
-            archive.writestr("header.json", json.dumps(full, indent=1))
+            archive.writestr("header.json", text)
             for name, payload in payloads.items():
                 archive.writestr(f"{name}.npy", payload)
         os.chmod(temporary, 0o644)
@@ -76,11 +78,14 @@ def read_model(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]
             arrays = {
                 name: _array(path, archive.read(f"{name}.npy"), digest) for name, digest in header["sha256"].items()
             }
+    except InputError:
+        raise
     except FileNotFoundError:
         raise InputError(f"there is no model file {str(path)!r}.") from None
-    except (zipfile.BadZipFile, KeyError, json.JSONDecodeError, UnicodeDecodeError, EOFError, OSError) as error:
+    except (zipfile.BadZipFile, zlib.error, KeyError, ValueError, RuntimeError, EOFError, OSError) as error:
         raise InputError(
-            f"{str(path)!r} is not a complete gapkit model file ({type(error).__name__}): it may be truncated; copy or save it again."
+            f"{str(path)!r} is not a complete gapkit model file ({type(error).__name__}): "
+            "it may be truncated or damaged; copy or save it again."
         ) from None
     return header, arrays
 

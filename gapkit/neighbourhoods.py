@@ -6,11 +6,13 @@ from typing import NamedTuple
 
 import numpy as np
 from ase import Atoms
+from ase.geometry import minkowski_reduce
 from vesin import NeighborList
 
 from gapkit.errors import InputError
 
 SHORTEST_DISTANCE = 0.1  # Å; closer pairs are a mistake in the input, not physics
+LARGEST_LENGTH = 1e4  # Å; far beyond it vesin's cell list overflows and kills the interpreter
 
 
 class Neighbourhoods(NamedTuple):
@@ -73,8 +75,9 @@ def find_neighbourhoods(atoms: Atoms, cutoff: float) -> Neighbourhoods:
     Raises
     ------
     InputError
-        If two atoms (or an atom and an image) are closer than 0.1 Å.
+        If two atoms (or an atom and an image) are closer than 0.1 Å, or a length is not finite or beyond 1 µm.
     """
+    _check_lengths(atoms)
     search = NeighborList(cutoff=cutoff, full_list=True, sorted=True, n_threads=1)
     i, j, S, D = search.compute(atoms.positions, atoms.cell.array, atoms.pbc, "ijSD")
     i = i.astype(np.int64)
@@ -83,6 +86,25 @@ def find_neighbourhoods(atoms: Atoms, cutoff: float) -> Neighbourhoods:
     neighbourhoods = Neighbourhoods(np.arange(n_atoms), first, j.astype(np.int64), S, D, n_atoms)
     _check_distances(neighbourhoods)
     return neighbourhoods
+
+
+def _check_lengths(atoms: Atoms) -> None:
+    """Refuse what the search cannot survive: coordinates far away, and periods so short that pairs fill the memory."""
+    largest = max(np.abs(atoms.positions).max(initial=0.0), np.abs(atoms.cell.array).max())
+    if not largest <= LARGEST_LENGTH:
+        raise InputError(
+            f"the positions or the cell reach {largest:.3g} Å, more than {LARGEST_LENGTH:g} Å: "
+            "check the units (Å) and remove lost atoms."
+        )
+    vectors = atoms.cell.array[atoms.pbc]
+    heights = 1 / np.linalg.norm(np.linalg.pinv(vectors), axis=0)  # no lattice vector is shorter than the smallest
+    if heights.min(initial=np.inf) < SHORTEST_DISTANCE:
+        reduced, _ = minkowski_reduce(atoms.cell, atoms.pbc)
+        if (shortest := np.linalg.norm(reduced[atoms.pbc], axis=1).min()) < SHORTEST_DISTANCE:
+            raise InputError(
+                f"every atom is {shortest:.3g} Å from its own image, closer than {SHORTEST_DISTANCE} Å: "
+                "check the cell and its units (Å)."
+            )
 
 
 def _check_distances(neighbourhoods: Neighbourhoods) -> None:

@@ -61,7 +61,8 @@ def noise_group(kind: str, noise: Noise, config_type: str) -> tuple[str, str]:
     if "default" in noise:
         return kind, "default"
     raise InputError(
-        f"{kind}_noise has no entry for config_type {config_type!r}{did_you_mean(config_type, noise)}: add it, or 'default'."
+        f"{kind}_noise has no entry for config_type {config_type!r}{did_you_mean(config_type, noise)}: "
+        "add it, or 'default'."
     )
 
 
@@ -81,5 +82,6 @@ def check_noise(kind: str, noise: Noise) -> None:
         if not good:
             where = f"{kind}_noise[{name!r}]" if name else f"{kind}_noise"
             raise InputError(
-                f"{where} = {value!r} must be a positive number in {UNITS[kind]}; leave labels out of the data to ignore them."
+                f"{where} = {value!r} must be a positive number in {UNITS[kind]}; "
+                "leave labels out of the data to ignore them."
             )

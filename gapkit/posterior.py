@@ -1,9 +1,9 @@
 """Streamed QR → SparsePosterior. Imports no atoms: it sees rows, targets, noises and the sparse points' covariance.
 
 With L Lᵀ = K_mm, Λ = diag(noise²) and A = K_mm + K_mn Λ⁻¹ K_nm = Rᵀ R, the weights are α = A⁻¹ K_mn Λ⁻¹ y. A is never
-formed: rows are folded into triangular factors by QR, which is stable where a Cholesky factorisation of A is not (Foster
-et al., J. Mach. Learn. Res. 10, 857 (2009)). There is one factor per noise group, of the unscaled rows [K_g | y_g], so
-that memory does not grow with the data and any noise can be put in afterwards:
+formed: rows are folded into triangular factors by QR, which is stable where a Cholesky factorisation of A is not
+(Foster et al., J. Mach. Learn. Res. 10, 857 (2009)). There is one factor per noise group, of the unscaled rows
+[K_g | y_g], so that memory does not grow with the data and any noise can be put in afterwards:
 
     QR of [ F_g / σ_g for all g ; Lᵀ | 0 ]  →  [ R | z ; 0 | ρ ],   α = R⁻¹ z
     log p(y) = -½ [ ρ² + Σ_g N_g log σ_g² + 2 Σ log|R_kk| - 2 Σ log L_kk + N log 2π ]

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.data import chemical_symbols
 
 from gapkit.errors import InputError
 from gapkit.frame_files import check_path, frame_slice, iter_frames
@@ -327,7 +328,7 @@ def _check_frame(atoms: object, where: str) -> None:
         raise InputError(f"{where} is of type {type(atoms).__name__}, give ase.Atoms.")
     if len(atoms) == 0:
         raise InputError(f"{where} has no atoms, remove it.")
-    if (atoms.numbers <= 0).any():
+    if (atoms.numbers <= 0).any() or (atoms.numbers >= len(chemical_symbols)).any():
         raise InputError(f"{where} has an atom of unknown element (X), give every atom its chemical symbol.")
     for name, values in (("positions", atoms.positions), ("cell vectors", atoms.cell.array)):
         if not np.isfinite(values).all():

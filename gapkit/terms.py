@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
@@ -50,7 +51,7 @@ class Term:
         self.kernel.validate()
         counts = self.n_sparse.values() if isinstance(self.n_sparse, Mapping) else [self.n_sparse]
         for n in counts:
-            if n != int(n) or n < 1:
+            if not isinstance(n, Real) or not n >= 1 or n % 1 != 0:
                 raise InputError(f"n_sparse = {self.n_sparse} must be a positive whole number (500 to 4000 is usual).")
 
 

@@ -66,7 +66,7 @@ def frames() -> list[Atoms]:
 
 @pytest.fixture(scope="session")
 def soap() -> SOAP:
-    return SOAP(species=["Cu", "Au"], cutoff=4.5, n_max=4, l_max=3)
+    return SOAP(species=["Cu", "Au"], cutoff=4.5, n_max=4, l_max=3, smoothness=2)
 
 
 @pytest.fixture(scope="session")
@@ -75,7 +75,7 @@ def gap(frames, soap) -> GAP:
     terms = [
         Term(soap, DotProduct(zeta=2, delta=2.0), n_sparse=12),
         Term(
-            SOAP(["Au", "Cu"], cutoff=3.6, n_max=3, l_max=2, compression="mu2"),
+            SOAP(["Au", "Cu"], cutoff=3.6, n_max=3, l_max=2, smoothness=2, compression="mu2"),
             DotProduct(zeta=1, delta=1.0),
             n_sparse=6,
         ),

@@ -15,6 +15,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 
 from gapkit import GAP, SOAP, DotProduct, InputError, SquaredExponential, Term
 from gapkit.covariance import K_mm, local_rows, prior_energy_variance, structure_rows
+from gapkit.neighbourhoods import find_neighbourhoods
 from gapkit.terms import find_all_neighbourhoods
 
 GEOMETRIES = structures()
@@ -48,6 +49,16 @@ def test_derivatives_for_every_kernel_and_compression(frames, kernel, compressio
     predict = laws.predictor(fitted)
     laws.check_forces(predict, alloy(21), n=2)
     laws.check_stress(predict, alloy(21))
+
+
+def test_derivatives_of_the_default_smoothness(frames):
+    """m = 1 has one continuous derivative: away from the cutoff it obeys the same laws."""
+    atoms, soap = alloy(21), SOAP(["Cu", "Au"], 4.15, n_max=3, l_max=2)
+    distances = np.linalg.norm(find_neighbourhoods(atoms, 4.5).D, axis=1)
+    assert np.abs(distances - soap.cutoff).min() > 0.02
+    predict = laws.predictor(GAP([Term(soap, DotProduct(2), n_sparse=8)], verbose=False).fit(frames))
+    laws.check_forces(predict, atoms)
+    laws.check_stress(predict, atoms)
 
 
 @pytest.mark.parametrize("name", GEOMETRIES)

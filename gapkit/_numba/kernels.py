@@ -1,4 +1,4 @@
-"""Scalar functions of inner products, fused with the weights, and the scatter of rows (letters as in gapkit.kernels)."""
+"""Scalar functions of inner products fused with the weights, and the scatter of rows (letters as in gapkit.kernels)."""
 
 from __future__ import annotations
 

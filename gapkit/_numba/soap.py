@@ -6,7 +6,7 @@ Arrays, all C-contiguous float64 unless said:
     channel  (n_pairs,) int64         density channel of the neighbour (its species, or 0 when species are merged)
     weight   (n_pairs,)               weight of the neighbour's density
     D        (n_pairs, 3)             r_j - r_i, Å
-    table    (n_knots, 3, n_radial)   ρ, h ρ', h² ρ'' at the knots of a quintic Hermite spline, n_radial = (l_max + 1) n_max
+    table    (n_knots, 3, n_radial)   ρ, h ρ', h² ρ'' at the knots of a quintic spline, n_radial = (l_max + 1) n_max
     c        (n_centres, n_channels, (l_max + 1)², n_max)   density coefficients, n fastest
     blocks   (n_blocks, 3) int64      channels a, b and the first feature of each block; a = b: upper triangle n ≤ n'
 
@@ -21,7 +21,7 @@ Tangents, for training: rows of ∂p_i/∂(atom positions, strain), images of on
 are 3 for every distinct neighbour atom j ≠ i (x, y, z of ∂p_i/∂r_j), then 6 for the symmetric strain (xx yy zz yz xz xy
 of ∂p_i/∂ε). Its own position rows are minus the sum of its neighbours' and never stored.
 
-    slot      (n_pairs,) int64        neighbour row block of its centre that a pair adds to, -1 for an image of the centre
+    slot      (n_pairs,) int64        row block of its centre that a pair adds to, -1 for an image of the centre
     row_first (n_centres + 1,) int64  rows of centre i are row_first[i]:row_first[i + 1]
 """
 
@@ -271,7 +271,7 @@ def pair_gradients(first, channel, weight, D, inverse_step, table, norm, c_bar, 
 @njit
 def _pair_tangent(x, y, z, weight, inverse_step, table, norm, A, B, P, S, G, rho, slope, dc):
     """∂[w ρ_nl(r) S_lm(D)]/∂D in dc[3, lm, n] (overwritten)."""
-    n_lm, n_max = dc.shape[1], dc.shape[2]
+    n_max = dc.shape[2]
     l_max = norm.shape[0] - 1
     r = np.sqrt(x * x + y * y + z * z)
     _radial_slope(r, inverse_step, table, rho, slope)

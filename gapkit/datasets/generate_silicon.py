@@ -2,8 +2,9 @@
 
     pip install gpaw gpaw-data matscipy        # needs libxc-dev and a BLAS (Debian packages)
     python generate_silicon.py geometries      # writes work/geometries.xyz, seconds, seeded
-    python generate_silicon.py label           # one frame after another; start it twice for two cores, stop and restart at will
-    python generate_silicon.py check           # energies against forces and stress, by finite differences of GPAW itself
+    python generate_silicon.py label           # frame by frame; start it twice for two cores, stop and restart at will
+    python generate_silicon.py converge        # energy, forces and stress against cutoff and k-points
+    python generate_silicon.py check           # forces and stress against finite differences of GPAW's energy
     python generate_silicon.py assemble        # writes silicon_train.xyz and silicon_test.xyz from what is labelled
 
 Every frame is one file in ``work/``; a lock file marks the frame a process is busy with (remove stale
@@ -170,17 +171,17 @@ def k_points(atoms: Atoms) -> tuple[int, ...]:
     return (sizes[0], sizes[1], 1) if surface else tuple(sizes)
 
 
-def calculator(atoms: Atoms):  # type: ignore[no-untyped-def]
-    """GPAW with the settings of the datasheet."""
+def calculator(atoms: Atoms, cutoff: float = PLANE_WAVE_CUTOFF, kpts: tuple[int, ...] = ()):  # type: ignore[no-untyped-def]
+    """GPAW with the settings of the datasheet, unless another cutoff (eV) or other k-points are given."""
     from gpaw import GPAW, PW, FermiDirac
 
-    settings = dict(
-        mode=PW(PLANE_WAVE_CUTOFF), xc="PBE", txt=None, symmetry={"point_group": False},
-        convergence={"density": 1e-5, "forces": 1e-3, "energy": 1e-5},
-    )  # fmt: skip
+    settings = {
+        "mode": PW(cutoff), "xc": "PBE", "txt": None, "symmetry": {"point_group": False},
+        "convergence": {"density": 1e-5, "forces": 1e-3, "energy": 1e-5},
+    }  # fmt: skip
     if atoms.info.get("config_type") == "isolated_atom":
         return GPAW(**settings, hund=True, occupations=FermiDirac(0.01, fixmagmom=True))
-    return GPAW(**settings, kpts={"size": k_points(atoms)}, occupations=FermiDirac(SMEARING))
+    return GPAW(**settings, kpts={"size": kpts or k_points(atoms)}, occupations=FermiDirac(SMEARING))
 
 
 def label(atoms: Atoms) -> Atoms:
@@ -249,6 +250,22 @@ def check() -> None:
         }), flush=True)  # fmt: skip
 
 
+def converge() -> None:
+    """Energy, a force and the stress of a strained, rattled cell against plane-wave cutoff and k-points."""
+    from ase.units import GPa
+
+    atoms = diamond(8)
+    atoms.rattle(0.1, seed=3)
+    strain = np.array([[0.02, 0.01, 0], [0.01, -0.01, 0.015], [0, 0.015, 0.01]])
+    atoms.set_cell(atoms.cell.array @ (np.eye(3) + strain), scale_atoms=True)
+    for cutoff, k in ((300, 3), (400, 3), (500, 3), (300, 2), (300, 4), (300, 5), (300, 6)):
+        work = atoms.copy()
+        work.calc = calculator(atoms, cutoff, (k, k, k))
+        energy = work.get_potential_energy(force_consistent=True) / len(atoms)
+        forces, stress = work.get_forces()[1], work.get_stress()[:3] / GPa
+        print(cutoff, "eV", k, f"{energy:.4f} eV/atom", forces.round(3), "eV/Å", stress.round(2), "GPa", flush=True)
+
+
 def assemble(folder: Path = Path(__file__).parent) -> None:
     """Collect the labelled frames into the two shipped files, sorted by family."""
     frames = [a for path in sorted(WORK.glob("[0-9]*.xyz")) for a in read(path, ":")]
@@ -270,8 +287,8 @@ def main() -> None:
         frames = make_geometries()
         write(WORK / "geometries.xyz", frames, format="extxyz")
         print(len(frames), "frames", sum(map(len, frames)), "atoms")
-    elif stage in ("label", "check", "assemble"):
-        {"label": label_all, "check": check, "assemble": assemble}[stage]()
+    elif stage in ("label", "converge", "check", "assemble"):
+        {"label": label_all, "converge": converge, "check": check, "assemble": assemble}[stage]()
     else:
         print(__doc__)
 

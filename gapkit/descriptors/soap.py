@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from ase import Atoms
-from ase.data import atomic_numbers
+from ase.data import atomic_numbers, chemical_symbols
 
 from gapkit._numba import soap as loops
 from gapkit.descriptors import soap_dscribe
@@ -22,6 +22,7 @@ from gapkit.descriptors.soap_basis import (
 )
 from gapkit.errors import InputError, did_you_mean
 from gapkit.neighbourhoods import Neighbourhoods, find_neighbourhoods
+from gapkit.structures import check_structures
 
 COMPRESSIONS = ("off", "mu2", "mu1nu1", "crossover")
 ENGINES = ("numba", "dscribe")
@@ -85,10 +86,10 @@ class SOAP:
 
     Notes
     -----
-    p^{ZZ'}_nn'l = π sqrt(8/(2l+1)) Σ_m c^Z_nlm c^Z'_n'lm (Bartók et al., Phys. Rev. B 87, 184115 (2013)), with dscribe's
-    Gaussian-type radial basis and feature order. `create` gives dscribe's numbers; `evaluate`, the seam to the
-    kernels, multiplies the stored half of each symmetric block by sqrt(2) so that a plain dot product of two rows
-    is the full SOAP kernel.
+    p^{ZZ'}_nn'l = π sqrt(8/(2l+1)) Σ_m c^Z_nlm c^Z'_n'lm (Bartók et al., Phys. Rev. B 87, 184115 (2013)), with
+    dscribe's Gaussian-type radial basis and feature order. `create` gives dscribe's numbers; `evaluate`, the seam to
+    the kernels, multiplies the stored half of each symmetric block by sqrt(2) so that a plain dot product of two
+    rows is the full SOAP kernel.
     """
 
     species: Sequence[str]
@@ -96,7 +97,7 @@ class SOAP:
     n_max: int = 8
     l_max: int = 6
     atom_sigma: float = 0.5
-    smoothness: float = 2.0
+    smoothness: float = 1.0
     compression: str = "off"
     species_weights: Mapping[str, float] | None = None
     engine: str = "numba"
@@ -116,7 +117,8 @@ class SOAP:
             raise InputError(f"n_max = {self.n_max}, l_max = {self.l_max}: need n_max ≥ 1 and 0 ≤ l_max ≤ 20.")
         if not self.atom_sigma > 0 or not self.smoothness >= 1:
             raise InputError(
-                f"atom_sigma = {self.atom_sigma} Å, smoothness = {self.smoothness}: need atom_sigma > 0, smoothness ≥ 1."
+                f"atom_sigma = {self.atom_sigma} Å, smoothness = {self.smoothness}: "
+                "need atom_sigma > 0 and smoothness ≥ 1."
             )
         self._validate_words()
 
@@ -169,18 +171,19 @@ class SOAP:
         Raises
         ------
         InputError
-            If the parameters are not valid, a species is not listed, or atoms lie on top of each other.
+            If the parameters are not valid, a species is not listed, or the structure is not usable.
         """
         self.validate()
+        check_structures([atoms])
         self.check_species(atoms.numbers)
         values, _ = self.evaluate(find_neighbourhoods(atoms, self.cutoff), atoms.numbers)
         return values / self.feature_scale
 
     def check_species(self, numbers: np.ndarray) -> None:
         """Raise `InputError` if `numbers` holds a species that this descriptor does not know."""
-        unknown = sorted(set(numbers.tolist()) - set(self.numbers.tolist()))
+        unknown = np.setdiff1d(numbers, self.numbers).tolist()
         if unknown:
-            symbols = [next(s for s, z in atomic_numbers.items() if z == n) for n in unknown]
+            symbols = [chemical_symbols[z] for z in unknown]
             raise InputError(
                 f"the structure holds {', '.join(symbols)} but the descriptor's species are "
                 f"{', '.join(self.species)}: add {', '.join(symbols)} to SOAP(species=…) and fit again."

@@ -15,8 +15,8 @@ from functools import lru_cache
 from math import factorial
 from typing import Any, NamedTuple
 
+import dscribe.descriptors
 import numpy as np
-from dscribe.descriptors import SOAP as DscribeSOAP
 
 from gapkit.errors import InputError
 
@@ -55,11 +55,11 @@ def dscribe_soap(
     compression: str,
     species_weights: tuple[float, ...] | None,
     periodic: bool,
-) -> DscribeSOAP:
+) -> dscribe.descriptors.SOAP:
     """dscribe's object with the same basis, species order, feature order and weighting."""
     weights = None if species_weights is None else dict(zip(species, species_weights))
     try:
-        return DscribeSOAP(
+        return dscribe.descriptors.SOAP(
             species=list(species), r_cut=cutoff, n_max=n_max, l_max=l_max, sigma=atom_sigma, rbf="gto",
             weighting={"function": "poly", "r0": cutoff, "c": 1.0, "m": smoothness}, periodic=periodic,
             compression={"mode": compression, "species_weighting": weights},

@@ -1,7 +1,7 @@
 """The reference engine: the same SOAP through dscribe, one finite cluster of neighbour images per centre.
 
 dscribe refuses analytical derivatives of weighted or periodic power spectra and has no strain derivative; on the
-cluster of a centre its numerical derivatives with a fixed centre are the pair gradients (step 1e-4 Å, error about 1e-8).
+cluster of a centre its numerical derivatives with a fixed centre are the pair gradients (step 1e-4 Å, error 1e-8).
 """
 
 from __future__ import annotations

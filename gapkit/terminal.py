@@ -1,0 +1,87 @@
+"""What the commands of `gapkit.cli` say and write: sentences, JSON, files that appear complete or not at all."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from gapkit.errors import InputError
+
+Say = Callable[[str], None]
+
+
+def check_output(path: Path) -> None:
+    if not path.parent.is_dir():
+        raise InputError(f"'{path}' cannot be written because the folder '{path.parent}' does not exist: make it.")
+    if path.is_dir():
+        raise InputError(f"'{path}' is a folder: give the name of a file.")
+
+
+@contextmanager
+def complete_file(path: Path) -> Iterator[Any]:
+    """A text file that takes its name only once everything is written."""
+    handle, temporary = tempfile.mkstemp(prefix=path.name, suffix=".part", dir=path.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            yield file
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def speaker(quiet: bool, to_stderr: bool = False) -> Say:
+    def say(text: str) -> None:
+        if not quiet:
+            typer.echo(text, err=to_stderr)
+
+    return say
+
+
+def print_json(data: Mapping[str, Any]) -> None:
+    typer.echo(json.dumps(data, indent=2, ensure_ascii=False))
+
+
+@contextmanager
+def log_to(say: Say) -> Iterator[None]:
+    """Pass on what gapkit logs."""
+    handler = logging.Handler()
+    handler.emit = lambda record: say(_for_the_shell(record.getMessage()))  # type: ignore[method-assign]
+    logger = logging.getLogger("gapkit")
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
+def _for_the_shell(sentence: str) -> str:
+    """energy_key=… -> --energy-key …: advice in the words of the command line."""
+    return re.sub(r"\b(energy|forces|stress|virial|config_type)_key=", _as_flag, " ".join(sentence.split()))
+
+
+def _as_flag(match: re.Match[str]) -> str:
+    return f"--{match[1].replace('_', '-')}-key="
+
+
+def warn(message: Warning | str, category: type[Warning], *_: Any) -> None:
+    if issubclass(category, UserWarning):
+        typer.secho(f"warning: {_for_the_shell(str(message))}", fg="yellow", err=True)
+
+
+def refuse(sentence: str) -> int:
+    typer.secho(f"error: {_for_the_shell(sentence)}", fg="red", err=True)
+    return 2
