@@ -13,6 +13,7 @@ import argparse
 import numpy as np
 from ase import units
 from ase.build import bulk
+from ase.md.langevin import Langevin
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
 from ase.md.verlet import VelocityVerlet
 
@@ -40,11 +41,11 @@ def run(gap: GAP, picoseconds: float) -> tuple[float, float, float, float]:
     atoms = bulk("Si", "diamond", a=5.469, cubic=True).repeat(2)
     rng = np.random.RandomState(1)
     atoms.rattle(0.01, seed=1)
-    MaxwellBoltzmannDistribution(atoms, temperature_K=1200, rng=rng)  # half of it becomes potential energy: 600 K
-    Stationary(atoms)
+    MaxwellBoltzmannDistribution(atoms, temperature_K=600, rng=rng)
     atoms.calc = GAPCalculator(gap)
+    Langevin(atoms, 1.0 * units.fs, temperature_K=600, friction=0.02 / units.fs, rng=rng).run(1000)
+    Stationary(atoms)
     md = VelocityVerlet(atoms, 1.0 * units.fs)
-    md.run(500)
     times, energies, temperatures, errors = [], [], [], []
     n_steps = int(picoseconds * 1000)
     for step in range(0, n_steps, 10):

@@ -1,4 +1,4 @@
-"""The `gapkit` command, thin: each command reads, asks the library and prints. Heavy modules are imported in commands."""
+"""The `gapkit` command, thin: each command reads, asks the library, prints. Heavy modules are imported where used."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import sys
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,6 +21,7 @@ from gapkit.cli_options import (
     Delta,
     EnergyKey,
     EnergyNoise,
+    Flags,
     ForcesKey,
     ForcesNoise,
     Json,
@@ -37,8 +37,11 @@ from gapkit.cli_options import (
     VirialKey,
     VirialNoise,
     Zeta,
+    given,
     option,
-)  # fmt: skip
+    parse_e0,
+    settings_of,
+)
 from gapkit.errors import InputError
 from gapkit.terminal import Say, check_output, complete_file, log_to, print_json, refuse, speaker, warn
 
@@ -108,19 +111,17 @@ def fit(
     """Fit a potential to labelled structures and write it to a model file."""
     descriptor = {"cutoff": cutoff, "n_max": n_max, "l_max": l_max, "atom_sigma": atom_sigma}
     flags = Flags(
-        descriptor=_given(**descriptor, smoothness=smoothness, compression=compression),
-        kernel=_given(zeta=zeta, delta=delta),
-        term=_given(n_sparse=n_sparse, sparsification=sparsification),
-        model=_given(
-            energy_noise=energy_noise, forces_noise=forces_noise, virial_noise=virial_noise, random_state=seed
-        ),
-        keys=_given(
+        descriptor=given(**descriptor, smoothness=smoothness, compression=compression),
+        kernel=given(zeta=zeta, delta=delta),
+        term=given(n_sparse=n_sparse, sparsification=sparsification),
+        model=given(energy_noise=energy_noise, forces_noise=forces_noise, virial_noise=virial_noise, random_state=seed),
+        keys=given(
             energy=energy_key, forces=forces_key, stress=stress_key, virial=virial_key, config_type=config_type_key
         ),
-        e0=_parse_e0(e0 or []),
+        e0=parse_e0(e0 or []),
     )
     check_output(output)
-    settings = _settings(config, flags)
+    settings = settings_of(config, flags)
     say = speaker(quiet, to_stderr=as_json)
     result = _fit(train, output, settings, say, verbose=not quiet)
     if as_json:
@@ -150,7 +151,7 @@ def evaluate(
         require_matplotlib()
     say = speaker(quiet, to_stderr=as_json)
     gap = _load(model, verbose=not quiet)
-    keys = _given(
+    keys = given(
         energy=energy_key, forces=forces_key, stress=stress_key, virial=virial_key, config_type=config_type_key
     )
     structures = _read_labelled(test, keys, say)
@@ -176,9 +177,7 @@ def predict(
     output: Annotated[Path, option("Extended XYZ file to write.", "--output", "-o")] = Path("predicted.xyz"),
     std: Annotated[
         bool,
-        option(
-            "Also standard deviations, eV: energy_std of each structure, local_energies_std of each atom.", "--std"
-        ),
+        option("Also standard deviations, eV: energy_std of each structure, local_energies_std of each atom.", "--std"),
     ] = False,
     quiet: Quiet = False,
 ) -> None:
@@ -217,65 +216,11 @@ def demo(
     ),
     n_sparse: Annotated[int, option("Sparse points: more are more accurate and slower.", min=1)] = 600,
 ) -> None:
-    """Fit silicon from density-functional data that ship with gapkit, test it, run dynamics, write a report (1-3 min)."""
+    """Fit silicon from data that ship with gapkit, test it, run dynamics, write a report: one to three minutes."""
     from gapkit.demo import run_demo
 
     if run_demo(output, n_sparse=n_sparse, echo=typer.echo).failures:
         raise typer.Exit(1)
-
-
-# ---- settings of a fit
-
-
-class Flags(NamedTuple):
-    """What was given on the command line, by the place where it belongs."""
-
-    descriptor: dict[str, Any]
-    kernel: dict[str, Any]
-    term: dict[str, Any]
-    model: dict[str, Any]
-    keys: dict[str, str]
-    e0: dict[str, float]
-
-
-def _given(**values: Any) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}
-
-
-def _parse_e0(entries: Sequence[str]) -> dict[str, float]:
-    values = {}
-    for entry in entries:
-        symbol, _, text = entry.partition("=")
-        try:
-            values[symbol.strip()] = float(text)
-        except ValueError:
-            raise InputError(f"--e0 {entry!r} is not SYMBOL=ENERGY, write for example --e0 Si=-0.8 (eV).") from None
-    return values
-
-
-def _settings(config: Path | None, flags: Flags) -> ModelSettings:
-    """The configuration with the command line on top, checked before any work."""
-    from gapkit.configuration import read_yaml, settings_from_dict
-
-    settings = settings_from_dict(read_yaml(config) if config else {}, str(config))
-    of_a_term = flags.descriptor | flags.kernel | flags.term
-    if of_a_term and len(settings.terms) > 1:
-        named = ", ".join(f"--{name.replace('_', '-')}" for name in of_a_term)
-        raise InputError(
-            f"{named} could belong to any of the {len(settings.terms)} terms of '{config}': change it in that file."
-        )
-    terms = settings.terms
-    if of_a_term:
-        parts = {
-            name: {**terms[0].get(name, {}), **getattr(flags, name)}
-            for name in ("descriptor", "kernel")
-            if name in terms[0] or getattr(flags, name)
-        }
-        terms = [{**terms[0], **parts, **flags.term}]
-    e0 = {**(settings.e0 or {}), **flags.e0} or None
-    settings = replace(settings, terms=terms, e0=e0, keys=replace(settings.keys, **flags.keys), **flags.model)
-    settings.validate()
-    return settings
 
 
 # ---- what the commands do
@@ -374,9 +319,9 @@ def _read_labelled(path: Path, keys: Mapping[str, str | None], say: Say) -> list
     """Structures of a file, after telling which labels were taken and what there is."""
     from gapkit.structures import describe_structures, read_structures
 
-    given = {f"{name}_key": key for name, key in keys.items() if key is not None}
+    named = {f"{name}_key": key for name, key in keys.items() if key is not None}
     with log_to(say):
-        structures = read_structures(path, **given)  # type: ignore[arg-type]
+        structures = read_structures(path, **named)
     if all(atoms.calc is None for atoms in structures):
         found = sorted({str(key) for a in structures for key in (*a.info, *a.arrays)} - {"numbers", "positions"})
         raise InputError(
@@ -401,8 +346,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     int
         0; 1 if the demo's own checks failed; 2 for bad input, after one sentence on standard error.
     """
-    from sklearn.exceptions import NotFittedError
-
     for stream in (sys.stdout, sys.stderr):  # a terminal that has no Å gets a question mark
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
@@ -414,11 +357,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except UsageError as error:
             where = error.ctx.command_path if error.ctx else "gapkit"
             return refuse(f"{error.format_message().rstrip('.')}, see {where} --help.")
-        except (InputError, NotFittedError) as error:
+        except ValueError as error:
+            from sklearn.exceptions import NotFittedError
+
+            if not isinstance(error, InputError | NotFittedError):
+                raise
             return refuse(str(error))
         except OSError as error:
             return refuse(f"{error.filename or 'a file'}: {(error.strerror or str(error)).lower()}.")
         except MemoryError:
-            return refuse(
-                "there is not enough memory: use fewer sparse points (--n-sparse) or a smaller n_max, l_max."
-            )
+            return refuse("there is not enough memory: use fewer sparse points (--n-sparse) or a smaller n_max, l_max.")

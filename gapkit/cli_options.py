@@ -1,11 +1,18 @@
-"""Options that the commands of `gapkit.cli` share, each with its unit and default in its help."""
+"""Options of the commands of `gapkit.cli`, each with its unit and default in its help, and what a fit makes of them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
+
+from gapkit.errors import InputError
+
+if TYPE_CHECKING:
+    from gapkit.configuration import ModelSettings
 
 
 def option(text: str, *names: str, panel: str = "Options", **settings: Any) -> Any:
@@ -51,7 +58,7 @@ NMax = Annotated[int | None, descriptor("SOAP: number of radial functions.", "8"
 LMax = Annotated[int | None, descriptor("SOAP: highest angular momentum.", "6")]
 AtomSigma = Annotated[float | None, descriptor("SOAP: width of the Gaussian that stands for an atom, Å.", "0.5")]
 Smoothness = Annotated[
-    float | None, descriptor("SOAP: how smoothly atoms fade at the cutoff; 1 reaches farther than 2.", "2.0")
+    float | None, descriptor("SOAP: how smoothly atoms fade at the cutoff; 1 reaches farther than 2.", "1.0")
 ]
 Compression = Annotated[
     str | None, descriptor("SOAP: shorter features for many species: off, mu2, mu1nu1 or crossover.", "off")
@@ -77,3 +84,59 @@ Config = Annotated[
     ),
 ]
 ModelOutput = Annotated[Path, option("Model file to write; an older one is replaced.", "--output", "-o")]
+
+
+# ---- options -> settings
+
+
+class Flags(NamedTuple):
+    """What was given on the command line, by the place where it belongs."""
+
+    descriptor: dict[str, Any]
+    kernel: dict[str, Any]
+    term: dict[str, Any]
+    model: dict[str, Any]
+    keys: dict[str, str]
+    e0: dict[str, float]
+
+
+def given(**values: Any) -> dict[str, Any]:
+    """Those values that are not None."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def parse_e0(entries: Sequence[str]) -> dict[str, float]:
+    """["Si=-0.8"] -> {"Si": -0.8}."""
+    values = {}
+    for entry in entries:
+        symbol, _, text = entry.partition("=")
+        try:
+            values[symbol.strip()] = float(text)
+        except ValueError:
+            raise InputError(f"--e0 {entry!r} is not SYMBOL=ENERGY, write for example --e0 Si=-0.8 (eV).") from None
+    return values
+
+
+def settings_of(config: Path | None, flags: Flags) -> ModelSettings:
+    """The configuration with the command line on top, checked before any work."""
+    from gapkit.configuration import read_yaml, settings_from_dict
+
+    settings = settings_from_dict(read_yaml(config) if config else {}, str(config))
+    of_a_term = flags.descriptor | flags.kernel | flags.term
+    if of_a_term and len(settings.terms) > 1:
+        named = ", ".join(f"--{name.replace('_', '-')}" for name in of_a_term)
+        raise InputError(
+            f"{named} could belong to any of the {len(settings.terms)} terms of '{config}': change it in that file."
+        )
+    terms = settings.terms
+    if of_a_term:
+        parts = {
+            name: {**terms[0].get(name, {}), **getattr(flags, name)}
+            for name in ("descriptor", "kernel")
+            if name in terms[0] or getattr(flags, name)
+        }
+        terms = [{**terms[0], **parts, **flags.term}]
+    e0 = {**(settings.e0 or {}), **flags.e0} or None
+    settings = replace(settings, terms=terms, e0=e0, keys=replace(settings.keys, **flags.keys), **flags.model)
+    settings.validate()
+    return settings

@@ -159,7 +159,7 @@ class ModelSettings:
                 check_noise(kind, noise)
         for symbol, energy in (self.e0 or {}).items():
             if symbol not in atomic_numbers:
-                raise InputError(f"e0 has an unknown species {symbol!r}{did_you_mean(symbol, self.e0 or {})}.")
+                raise InputError(f"e0 has an unknown species {symbol!r}: write chemical symbols, such as Si.")
             if not np.isfinite(energy):
                 raise InputError(f"e0[{symbol!r}] = {energy} must be a number in eV.")
         if self.jitter is not None and not 0 <= self.jitter <= 1e-4:

@@ -13,5 +13,6 @@ class InputError(ValueError):
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """``" (did you mean 'cutoff'?)"`` if `word` is close to a known one, else the list of known words."""
     known = list(known)
-    close = get_close_matches(word.lower(), known, n=1)
-    return f" (did you mean '{close[0]}'?)" if close else f" (known: {', '.join(sorted(known))})"
+    plain = {name.lower(): name for name in known}
+    close = get_close_matches(word.lower(), plain, n=1)
+    return f" (did you mean '{plain[close[0]]}'?)" if close else f" (known: {', '.join(sorted(known))})"

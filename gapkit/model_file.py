@@ -101,7 +101,7 @@ def _check_header(path: str | Path, header: Any) -> None:
 
 def _npy(array: np.ndarray) -> bytes:
     buffer = io.BytesIO()
-    np.save(buffer, np.ascontiguousarray(array), allow_pickle=False)
+    np.save(buffer, array, allow_pickle=False)  # memory order is kept: other sums round otherwise
     return buffer.getvalue()
 
 

@@ -90,7 +90,7 @@ def find_neighbourhoods(atoms: Atoms, cutoff: float) -> Neighbourhoods:
 
 def _check_lengths(atoms: Atoms) -> None:
     """Refuse what the search cannot survive: coordinates far away, and periods so short that pairs fill the memory."""
-    largest = max(np.abs(atoms.positions).max(initial=0.0), np.abs(atoms.cell.array).max())
+    largest = np.abs(np.concatenate([atoms.positions, atoms.cell.array])).max()
     if not largest <= LARGEST_LENGTH:
         raise InputError(
             f"the positions or the cell reach {largest:.3g} Å, more than {LARGEST_LENGTH:g} Å: "

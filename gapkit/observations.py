@@ -74,7 +74,7 @@ def noise_std(kind: str, noise: Noise, config_type: str) -> float:
 
 def check_noise(kind: str, noise: Noise) -> None:
     """Raise `InputError` unless every value of a noise is a positive number."""
-    for name, value in noise.items() if isinstance(noise, Mapping) else [("", noise)]:
+    for name, value in noise.items() if isinstance(noise, Mapping) and noise else [("", noise)]:
         try:
             good = float(value) > 0 and bool(np.isfinite(float(value)))
         except (TypeError, ValueError):

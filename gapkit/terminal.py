@@ -19,9 +19,25 @@ from gapkit.errors import InputError
 Say = Callable[[str], None]
 
 
+class _Echo(logging.Handler):
+    def __init__(self, say: Say) -> None:
+        super().__init__()
+        self.say = say
+
+    def emit(self, record: logging.LogRecord) -> None:
+        sentence = _for_the_shell(record.getMessage())
+        if record.levelno < logging.WARNING:
+            self.say(sentence)
+        else:
+            typer.secho(f"warning: {sentence}", fg="yellow", err=True)
+
+
 def check_output(path: Path) -> None:
+    """Raise `InputError` unless a file can be written there."""
     if not path.parent.is_dir():
         raise InputError(f"'{path}' cannot be written because the folder '{path.parent}' does not exist: make it.")
+    if not os.access(path.parent, os.W_OK):
+        raise InputError(f"'{path}' cannot be written because the folder '{path.parent}' is read-only: choose another.")
     if path.is_dir():
         raise InputError(f"'{path}' is a folder: give the name of a file.")
 
@@ -41,6 +57,8 @@ def complete_file(path: Path) -> Iterator[Any]:
 
 
 def speaker(quiet: bool, to_stderr: bool = False) -> Say:
+    """A function that prints a line, or none if `quiet`."""
+
     def say(text: str) -> None:
         if not quiet:
             typer.echo(text, err=to_stderr)
@@ -49,14 +67,14 @@ def speaker(quiet: bool, to_stderr: bool = False) -> Say:
 
 
 def print_json(data: Mapping[str, Any]) -> None:
+    """Print one object on standard output."""
     typer.echo(json.dumps(data, indent=2, ensure_ascii=False))
 
 
 @contextmanager
 def log_to(say: Say) -> Iterator[None]:
-    """Pass on what gapkit logs."""
-    handler = logging.Handler()
-    handler.emit = lambda record: say(_for_the_shell(record.getMessage()))  # type: ignore[method-assign]
+    """Pass on what gapkit logs; its warnings go to standard error."""
+    handler = _Echo(say)
     logger = logging.getLogger("gapkit")
     level = logger.level
     logger.addHandler(handler)
@@ -78,10 +96,12 @@ def _as_flag(match: re.Match[str]) -> str:
 
 
 def warn(message: Warning | str, category: type[Warning], *_: Any) -> None:
+    """One sentence on standard error; for `warnings.showwarning`."""
     if issubclass(category, UserWarning):
         typer.secho(f"warning: {_for_the_shell(str(message))}", fg="yellow", err=True)
 
 
 def refuse(sentence: str) -> int:
+    """One sentence on standard error; returns the exit code of bad input."""
     typer.secho(f"error: {_for_the_shell(sentence)}", fg="red", err=True)
     return 2

@@ -32,7 +32,7 @@ print(describe_structures(train))
 
 def fit(frames: list[Atoms], n_sparse: int = 100, **noises: float | dict[str, float]) -> GAP:
     """A small silicon potential; any of the three noises may be replaced."""
-    soap = SOAP(species=["Si"], cutoff=7.0, n_max=8, l_max=4, atom_sigma=0.5)
+    soap = SOAP(species=["Si"], cutoff=5.5, n_max=8, l_max=4, atom_sigma=0.5)
     settings = {"energy_noise": 0.003, "forces_noise": 0.1, "virial_noise": 0.05} | noises
     return GAP([Term(soap, DotProduct(zeta=4), n_sparse=n_sparse)], e0=e0, verbose=False, **settings).fit(frames)
 

@@ -1,0 +1,288 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from ase import Atoms, units
+from ase.build import molecule
+from ase.calculators.calculator import PropertyNotImplementedError
+from ase.filters import FrechetCellFilter
+from ase.io import read, write
+from ase.md.nptberendsen import NPTBerendsen
+from ase.md.verlet import VelocityVerlet
+from ase.optimize import BFGS
+from ase.vibrations import Vibrations
+from conftest import alloy, structures
+
+from gapkit import GAP, GAPCalculator, InputError
+
+GEOMETRIES = structures()
+WITH_STRESS = ["alloy", "slab", "one_atom", "sheared_one_atom"]
+VOIGT = ([0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1])
+
+
+def on(atoms: Atoms, gap) -> Atoms:
+    """A copy with a calculator."""
+    out = atoms.copy()
+    out.calc = GAPCalculator(gap)
+    return out
+
+
+@pytest.fixture
+def counted(gap, monkeypatch) -> list:
+    """The structures that `GAP.predict` was asked for."""
+    seen: list = []
+    predict = GAP.predict
+
+    def counting(self, structures, *args, **kwargs):
+        seen.append(structures)
+        return predict(self, structures, *args, **kwargs)
+
+    monkeypatch.setattr(GAP, "predict", counting)
+    return seen
+
+
+@pytest.fixture(scope="module")
+def relaxed(gap) -> Atoms:
+    """CuAu at its energy minimum, cell included."""
+    atoms = on(alloy(3, rattle=0.05), gap)
+    with BFGS(FrechetCellFilter(atoms), logfile=None) as optimiser:
+        assert optimiser.run(fmax=0.01, steps=80)
+    atoms.calc = None
+    return atoms
+
+
+# -- results --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", GEOMETRIES)
+def test_results_are_the_predictions(gap, name):
+    atoms, p = on(GEOMETRIES[name], gap), gap.predict(GEOMETRIES[name])
+    assert atoms.get_potential_energy() == p.energy[0]
+    assert atoms.get_potential_energy(force_consistent=True) == p.energy[0]
+    np.testing.assert_array_equal(atoms.get_forces(), p.forces[0])
+    np.testing.assert_array_equal(atoms.get_potential_energies(), p.local_energies[0])
+    np.testing.assert_allclose(atoms.get_potential_energies().sum(), atoms.get_potential_energy(), rtol=1e-13)
+    assert isinstance(atoms.calc.results["energy"], float)
+
+
+@pytest.mark.parametrize("name", WITH_STRESS)
+def test_stress_is_voigt_of_the_prediction(gap, name):
+    full = gap.predict(GEOMETRIES[name]).stress[0]
+    np.testing.assert_array_equal(on(GEOMETRIES[name], gap).get_stress(), full[VOIGT])
+    np.testing.assert_array_equal(on(GEOMETRIES[name], gap).get_stress(voigt=False), full)
+
+
+def test_results_hold_what_ase_knows_and_nothing_else(gap):
+    atoms = on(alloy(0), gap)
+    atoms.get_potential_energy()
+    atoms.calc.uncertainty(atoms)
+    assert set(atoms.calc.results) == {"energy", "free_energy", "energies", "forces", "stress"}
+    assert set(atoms.calc.results) == set(atoms.calc.implemented_properties)
+
+
+@pytest.mark.parametrize(
+    "atoms",
+    [
+        GEOMETRIES["cluster"],
+        Atoms("Cu2", [[0, 0, 0], [0, 0, 2.4]], cell=[9, 9, 9], pbc=False),
+        Atoms("Cu2", [[0, 0, 0], [0, 0, 2.4]], cell=[3, 3, 0], pbc=[True, True, False]),
+    ],
+    ids=["no cell", "not periodic", "no third vector"],
+)
+def test_no_stress_without_a_periodic_volume(gap, atoms):
+    atoms = on(atoms, gap)
+    for _ in range(2):
+        with pytest.raises(PropertyNotImplementedError, match=r"three cell vectors of non-zero volume: set its cell and pbc"):
+            atoms.get_stress()
+        assert np.isfinite(atoms.get_potential_energy())
+        assert np.abs(atoms.get_forces()).max() > 0
+
+
+def test_slab_has_the_stress_of_its_cell(gap):
+    """One direction is not periodic but has a vector: the volume includes the vacuum."""
+    slab = GEOMETRIES["slab"]
+    assert slab.pbc.tolist() == [True, True, False]
+    thick = slab.copy()
+    thick.set_cell(slab.cell.array * [[1], [1], [2]])
+    np.testing.assert_allclose(on(thick, gap).get_stress(), on(slab, gap).get_stress() / 2, rtol=1e-10)
+
+
+def test_uncertainty(gap):
+    calculator, atoms = GAPCalculator(gap), alloy(4)
+    with pytest.raises(InputError, match="uncertainty needs a structure: calculate something first or pass atoms"):
+        calculator.uncertainty()
+    p = gap.predict(atoms, return_std=True)
+    given = calculator.uncertainty(atoms)
+    assert given.energy_std == p.energy_std[0] > 0
+    np.testing.assert_array_equal(given.local_energies_std, p.local_energies_std[0])
+    calculator.get_potential_energy(atoms)
+    assert calculator.uncertainty().energy_std == given.energy_std
+    assert calculator.uncertainty(alloy(5)).energy_std != given.energy_std
+
+
+def test_from_a_model_file(gap, tmp_path):
+    gap.save(tmp_path / "m.gap")
+    expected = on(alloy(4), gap).get_potential_energy()
+    for path in (tmp_path / "m.gap", str(tmp_path / "m.gap")):
+        assert on(alloy(4), path).get_potential_energy() == expected
+    with pytest.raises(InputError, match="there is no model file"):
+        GAPCalculator(tmp_path / "other.gap")
+
+
+def test_unknown_species_and_bad_geometry_are_refused(gap):
+    with pytest.raises(InputError, match="the structure holds H, O"):
+        on(molecule("H2O"), gap).get_potential_energy()
+    atoms = on(alloy(0), gap)
+    atoms.get_forces()
+    atoms.positions[0, 0] = np.nan
+    with pytest.raises(InputError, match="not finite"):
+        atoms.get_forces()
+
+
+# -- caching --------------------------------------------------------------------------------------------------------
+
+
+def test_one_evaluation_serves_every_property(gap, counted):
+    atoms = on(alloy(0), gap)
+    atoms.get_potential_energy(), atoms.get_forces(), atoms.get_stress(), atoms.get_potential_energies()
+    assert len(counted) == 1
+    atoms.get_forces()[:] = 7.0
+    assert not np.any(atoms.get_forces() == 7.0)
+    assert len(counted) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda a: a.positions.__iadd__([[0.01, 0, 0], [0, 0, 0], [0, 0, 0], [0, 0, 0]]),
+        lambda a: a.set_cell(a.cell.array * 1.01),
+        lambda a: a.set_cell(a.cell.array * 1.01, scale_atoms=True),
+        lambda a: a.symbols.__setitem__(1, "Au"),
+        lambda a: a.set_pbc([True, True, False]),
+    ],
+    ids=["positions", "cell", "cell and positions", "species", "pbc"],
+)
+def test_any_change_is_computed_anew(gap, counted, change):
+    atoms = on(alloy(0), gap)
+    before = atoms.get_potential_energy(), atoms.get_stress()
+    change(atoms)
+    after = atoms.get_potential_energy(), atoms.get_stress()
+    assert len(counted) == 2
+    assert before[0] != after[0]
+    assert not np.allclose(before[1], after[1])
+    fresh = on(atoms, gap)
+    assert fresh.get_potential_energy() == after[0]
+    np.testing.assert_array_equal(fresh.get_stress(), after[1])
+
+
+def test_nothing_is_left_of_a_structure_that_failed(gap):
+    atoms = on(alloy(0), gap)
+    atoms.get_forces()
+    atoms.symbols[0] = "Ni"
+    with pytest.raises(InputError, match="Ni"):
+        atoms.get_potential_energy()
+    with pytest.raises(InputError, match="Ni"):
+        atoms.get_potential_energy()
+
+
+# -- files ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", GEOMETRIES)
+@pytest.mark.parametrize(("suffix", "digits"), [("traj", 0.0), ("extxyz", 1e-8)])
+def test_results_survive_files(gap, tmp_path, name, suffix, digits):
+    atoms = on(GEOMETRIES[name], gap)
+    atoms.info.clear()  # ase.build keeps a dictionary there that extended XYZ cannot hold
+    atoms.get_potential_energy()
+    write(tmp_path / f"a.{suffix}", atoms)
+    back = read(tmp_path / f"a.{suffix}")
+    np.testing.assert_allclose(back.get_potential_energy(), atoms.get_potential_energy(), rtol=1e-14)
+    np.testing.assert_allclose(back.get_forces(), atoms.get_forces(), rtol=0, atol=digits)
+    np.testing.assert_allclose(back.get_potential_energies(), atoms.get_potential_energies(), rtol=0, atol=digits)
+    assert ("stress" in back.calc.results) == (name in WITH_STRESS)
+    if name in WITH_STRESS:
+        np.testing.assert_allclose(back.get_stress(), atoms.get_stress(), rtol=0, atol=digits)
+
+
+def test_a_trajectory_file_trains_the_next_potential(gap, frames, tmp_path):
+    """What the calculator writes is what `fit` reads: the same sparse points and labels free of error give one model."""
+    written = [on(atoms, gap) for atoms in frames]
+    for atoms in written:
+        atoms.get_forces()
+    write(tmp_path / "a.traj", written)
+    student = GAP(gap.terms, 1e-4, 1e-4, 1e-4, e0=gap.e0_, verbose=False).fit(read(tmp_path / "a.traj", ":"))
+    ours, theirs = student.predict(alloy(19)), gap.predict(alloy(19))
+    np.testing.assert_allclose(ours.energy, theirs.energy, atol=1e-4)
+    np.testing.assert_allclose(ours.forces[0], theirs.forces[0], atol=1e-3)
+    np.testing.assert_allclose(ours.stress[0], theirs.stress[0], atol=1e-5)
+
+
+# -- simulations ----------------------------------------------------------------------------------------------------
+
+
+def test_relaxation_lowers_energy_forces_and_stress(gap, relaxed):
+    start, end = on(alloy(3, rattle=0.05), gap), on(relaxed, gap)
+    assert end.get_potential_energy() < start.get_potential_energy() - 0.05
+    assert np.abs(end.get_forces()).max() < 0.01
+    assert np.abs(end.get_stress()).max() < 0.01 * np.abs(start.get_stress()).max()
+
+
+def heat(atoms: Atoms, temperature: float) -> None:
+    width = np.sqrt(atoms.get_masses() * units.kB * temperature)[:, None]
+    momenta = np.random.default_rng(1).normal(size=(len(atoms), 3)) * width
+    atoms.set_momenta(momenta - momenta.mean(axis=0))
+
+
+def energy_fluctuation(gap, relaxed: Atoms, dt: float, time: float = 50.0) -> tuple[float, float]:
+    """Range of the total and of the kinetic energy, eV, in `time` fs of NVE dynamics with time step `dt` fs."""
+    atoms = on(relaxed, gap)
+    heat(atoms, 300)
+    total, kinetic = [atoms.get_total_energy()], [atoms.get_kinetic_energy()]
+    with VelocityVerlet(atoms, dt * units.fs) as dynamics:
+        for _ in range(round(time / dt)):
+            dynamics.run(1)
+            total.append(atoms.get_total_energy())
+            kinetic.append(atoms.get_kinetic_energy())
+    return float(np.ptp(total)), float(np.ptp(kinetic))
+
+
+def test_dynamics_conserve_energy_to_second_order_in_the_time_step(gap, relaxed):
+    """Velocity Verlet has the error c dt², and nothing else, if the forces are the gradient of a smooth energy.
+
+    From dt and dt/2 follow c and the error's remainder at dt → 0, (4 E(dt/2) - E(dt)) / 3, which must vanish.
+    """
+    (full, exchanged), (half, _) = (energy_fluctuation(gap, relaxed, dt) for dt in (1.0, 0.5))
+    assert exchanged > 0.02
+    assert 3.7 < full / half < 4.3
+    assert abs(4 * half - full) / 3 < 0.03 * full
+    assert full < 1e-3 * exchanged
+
+
+def test_pressure_bath_squeezes_and_stretches(gap, relaxed):
+    """NPT: the cell shrinks under pressure and grows under tension, so the sign of the stress is ASE's."""
+    volumes = {}
+    for pressure in (5.0, -5.0):
+        atoms = on(relaxed, gap)
+        heat(atoms, 20)
+        bath = {"taup": 100 * units.fs, "compressibility_au": 0.005 / units.GPa, "temperature_K": 20}
+        with NPTBerendsen(atoms, 1 * units.fs, pressure_au=pressure * units.GPa, **bath) as dynamics:
+            dynamics.run(20)
+        volumes[pressure] = atoms.get_volume()
+        assert np.all(np.isfinite(atoms.get_forces()))
+    assert volumes[5.0] < 0.998 * relaxed.get_volume()
+    assert volumes[-5.0] > 1.002 * relaxed.get_volume()
+
+
+def test_vibrations_of_a_cluster(gap, tmp_path):
+    """Moving all atoms together costs nothing: three zero modes, even where forces are not zero."""
+    atoms = on(GEOMETRIES["cluster"], gap)
+    vibrations = Vibrations(atoms, name=str(tmp_path / "vib"), delta=0.005, nfree=4)
+    vibrations.run()
+    data = vibrations.get_vibrations()
+    hessian = data.get_hessian_2d()
+    translations = np.tile(np.eye(3), (3, 1)) / np.sqrt(3)
+    assert np.abs(hessian @ translations).max() < 1e-6 * np.abs(hessian).max()
+    energies = np.sort(np.abs(data.get_energies()))  # eV; imaginary for directions that fall
+    assert energies[2] < 1e-5
+    assert energies[3] > 1e-3
+    assert len(energies) == 9

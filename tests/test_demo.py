@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from gapkit import GAPCalculator, demo
+from gapkit.datasets import load_silicon
+from gapkit.evaluation import Comparison
+
+
+def comparison(n: int, scale: float) -> Comparison:
+    """Errors that are `scale` times as large as their standard deviations say."""
+    rng = np.random.default_rng(0)
+    std = rng.uniform(0.001, 0.003, n)
+    reference = rng.normal(-5.0, 0.1, n)
+    names = np.full(n, "bulk")
+    return Comparison(
+        reference, reference + scale * std * rng.normal(size=n), std, np.arange(n), names, None, "eV/atom"
+    )
+
+
+@pytest.mark.parametrize(
+    ("scale", "verdict"), [(1.0, "are honest"), (3.0, "too small: errors are 3.0"), (0.3, "too large: errors are 0.3")]
+)
+def test_calibration_in_words(scale, verdict):
+    text = demo.calibration_in_words(comparison(400, scale))
+    assert verdict in text
+    assert "of 400 energies" in text
+
+
+def test_drift_is_the_slope_and_deviation_the_largest_distance():
+    steps = np.arange(1001)
+    energy = -5.0 + 2e-6 * steps  # eV/atom per fs: 2 meV/atom in 1 ps
+    dynamics = demo._summarised(np.column_stack([energy, np.full(1001, 300.0)]))
+    assert dynamics.time_ps[-1] == pytest.approx(1.0)
+    assert dynamics.drift == pytest.approx(2.0)
+    assert dynamics.largest_deviation == pytest.approx(2.0)
+
+
+def test_checks_fail_where_they_should():
+    good = SimpleNamespace(drift=-0.01)
+    assert demo._failures(good, 1e-6) == []
+    assert "drifts by -2 meV/atom" in demo._failures(SimpleNamespace(drift=-2.0), 1e-6)[0]
+    assert "slope of the energy" in demo._failures(good, 0.1)[0]
+    assert len(demo._failures(SimpleNamespace(drift=np.nan), np.nan)) == 2
+
+
+def test_every_family_of_frames_has_its_noise():
+    gap = demo.make_potential(10)
+    for name in {atoms.info["config_type"] for atoms in load_silicon("train")}:
+        for kind in ("energy", "forces", "virial"):
+            assert gap.noise_std(kind, name) > 0
+    families = {atoms.info["config_type"] for atoms in load_silicon("train")} | {"default"}
+    for noise in (demo.ENERGY_NOISE, demo.FORCES_NOISE, demo.VIRIAL_NOISE):
+        assert set(noise) <= families
+
+
+@pytest.mark.slow
+def test_demo_from_beginning_to_end(tmp_path):
+    lines: list[str] = []
+    result = demo.run_demo(tmp_path / "out", n_sparse=150, n_steps=60, echo=lines.append)
+    text = "\n".join(lines)
+    assert result.failures == ()
+    assert result.report.read_text(encoding="utf-8").count("<h2") >= 3
+    assert "Energy drift" in result.report.read_text(encoding="utf-8")
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["report.html", "silicon.gap"]
+    for words in ("isolated_atom", "90 % interval", "drift", "finite differences", "silicon.gap", "GAPCalculator"):
+        assert words in text
+    summary = result.evaluation.summary()
+    assert summary["energy"]["rmse"] < 50.0  # meV/atom
+    assert summary["by_config_type"]["md_300K"]["forces"]["rmse"] < 0.05
+    assert result.evaluation.energy is not None
+    assert len(result.dynamics.time_ps) == 61
+    atoms = load_silicon("test")[0]
+    atoms.calc = GAPCalculator(result.model)
+    assert np.allclose(atoms.get_forces(), result.gap.predict(atoms).forces[0])
