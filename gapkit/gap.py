@@ -25,7 +25,7 @@ from gapkit.parameters import nested_parameters, with_parameter
 from gapkit.posterior import Conditioning, SparsePosterior, fit_posterior
 from gapkit.structures import LabelKeys, Labels, check_structures, find_e0, find_label_keys, read_labels
 from gapkit.terms import SparseBlock, Term, find_all_neighbourhoods
-from gapkit.training import choose_sparse_points, progress, stream_rows, summarise
+from gapkit.training import check_terms, choose_sparse_points, progress, stream_rows, summarise
 
 N_REFERENCE = 3  # training structures whose predictions travel with the model file and are checked on load
 
@@ -181,14 +181,10 @@ class GAP(BaseEstimator):
         """Refuse impossible parameters and structures before any work is done."""
         if not isinstance(self.terms, Sequence) or not self.terms or not all(isinstance(t, Term) for t in self.terms):
             raise InputError("terms must be a non-empty list of Term, for example GAP([Term(SOAP(species=['Si']))]).")
-        for term in self.terms:
-            term.validate()
         for kind in KINDS:
             check_noise(kind, getattr(self, f"{kind}_noise"))
         check_structures(structures)
-        for atoms in structures:
-            for term in self.terms:
-                term.descriptor.check_species(atoms.numbers)
+        check_terms(self.terms, structures)
 
     def _find_e0(self, structures: list[Atoms], labels: list[Labels]) -> dict[str, float]:
         if self.e0 is None:

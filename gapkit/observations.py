@@ -13,7 +13,7 @@ mapping, each named config type is its own group and "default" stands for all ot
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -74,7 +74,8 @@ def noise_std(kind: str, noise: Noise, config_type: str) -> float:
 
 def check_noise(kind: str, noise: Noise) -> None:
     """Raise `InputError` unless every value of a noise is a positive number."""
-    for name, value in noise.items() if isinstance(noise, Mapping) and noise else [("", noise)]:
+    named: dict[str, Any] = dict(noise) if isinstance(noise, Mapping) and noise else {"": noise}
+    for name, value in named.items():
         try:
             good = float(value) > 0 and bool(np.isfinite(float(value)))
         except (TypeError, ValueError):

@@ -54,11 +54,19 @@ def choose_sparse_points(
 
 
 def _n_sparse(term: Term, symbol: str) -> int:
-    if not isinstance(term.n_sparse, Mapping):
-        return int(term.n_sparse)
-    if symbol not in term.n_sparse:
-        raise InputError(f"n_sparse = {dict(term.n_sparse)} has no entry for {symbol}: add one.")
-    return int(term.n_sparse[symbol])
+    return int(term.n_sparse[symbol] if isinstance(term.n_sparse, Mapping) else term.n_sparse)
+
+
+def check_terms(terms: Sequence[Term], structures: Sequence[Atoms]) -> None:
+    """Raise `InputError` for terms that are impossible or do not know all species of the structures."""
+    numbers = np.unique(np.concatenate([atoms.numbers for atoms in structures]))
+    for term in terms:
+        term.validate()
+        term.descriptor.check_species(numbers)
+        missing = [chemical_symbols[z] for z in numbers if isinstance(term.n_sparse, Mapping)]
+        missing = [symbol for symbol in missing if symbol not in term.n_sparse]  # type: ignore[operator]
+        if missing:
+            raise InputError(f"n_sparse = {dict(term.n_sparse)} has no entry for {', '.join(missing)}: add one.")  # type: ignore[arg-type]
 
 
 def stream_rows(

@@ -47,14 +47,14 @@ def test_stress_is_positive_under_tension(gap, crystal):
     assert np.trace(gap.predict(scaled(crystal, 0.98)).stress[0]) < -0.01
 
 
-def test_stress_has_the_sign_and_unit_of_ase(gap):
-    """The same sign and magnitude, eV/Å³, as another calculator of the same crystal, and the trained labels are near."""
-    for seed in range(4):
-        atoms = alloy(seed)
-        ours = gap.predict(atoms).stress[0]
+def test_stress_has_the_sign_and_unit_of_ase(gap, frames):
+    """Against another calculator's stress, eV/Å³, the slope is one; in GPa it would be 160."""
+    crystals = [Atoms(a) for a in frames if len(a) == 4]
+    for atoms in crystals:
         atoms.calc = EMT()
-        theirs = atoms.get_stress(voigt=False)
-        assert np.sum(ours * theirs) > 0.9 * np.sum(theirs**2)
+    theirs = np.array([a.get_stress(voigt=False) for a in crystals])
+    ours = np.array(gap.predict(crystals).stress)
+    assert 0.8 < np.sum(ours * theirs) / np.sum(theirs**2) < 1.2
 
 
 def test_pressure_is_minus_the_volume_derivative(gap, crystal):
@@ -72,10 +72,10 @@ def test_force_is_minus_the_slope_of_the_energy(gap):
     def dimer(r):
         return gap.predict(Atoms("CuAu", [[0, 0, 0], [0, 0, r]]))
 
-    slope = laws.derivative(lambda h: float(dimer(2.4 + h).energy[0]))
+    slope = laws.derivative(lambda h: float(dimer(2.2 + h).energy[0]))
     expected = [[0, 0, slope], [0, 0, -slope]]
     assert abs(slope) > 0.1
-    np.testing.assert_allclose(dimer(2.4).forces[0], expected, atol=1e-7)
+    np.testing.assert_allclose(dimer(2.2).forces[0], expected, atol=1e-7)
 
 
 def test_virial_is_minus_volume_times_stress(frames, soap):

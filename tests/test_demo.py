@@ -15,10 +15,9 @@ def comparison(n: int, scale: float) -> Comparison:
     rng = np.random.default_rng(0)
     std = rng.uniform(0.001, 0.003, n)
     reference = rng.normal(-5.0, 0.1, n)
-    names = np.full(n, "bulk")
-    return Comparison(
-        reference, reference + scale * std * rng.normal(size=n), std, np.arange(n), names, None, "eV/atom"
-    )
+    z = rng.normal(size=n)
+    error = scale * std * z / np.sqrt(np.mean(z**2))
+    return Comparison(reference, reference + error, std, np.arange(n), np.full(n, "bulk"), None, "eV/atom")
 
 
 @pytest.mark.parametrize(

@@ -269,14 +269,14 @@ def converge() -> None:
 def assemble(folder: Path = Path(__file__).parent) -> None:
     """Collect the labelled frames into the two shipped files, sorted by family."""
     frames = [a for path in sorted(WORK.glob("[0-9]*.xyz")) for a in read(path, ":")]
-    for split in ("train", "test"):
-        chosen = [a for a in frames if a.info["split"] == split]
-        chosen.sort(key=lambda a: (a.info["config_type"], a.info["index"]))
-        for atoms in chosen:
+    chosen = {split: [a for a in frames if a.info["split"] == split] for split in ("train", "test")}
+    for split, part in chosen.items():
+        part.sort(key=lambda a: (a.info["config_type"], a.info["index"]))
+        for atoms in part:
             for key in ("split", "seconds", "index"):
                 atoms.info.pop(key, None)
-        write(folder / f"silicon_{split}.xyz", chosen, format="extxyz")
-        print(split, len(chosen), "frames", sum(map(len, chosen)), "atoms")
+        write(folder / f"silicon_{split}.xyz", part, format="extxyz")
+        print(split, len(part), "frames", sum(map(len, part)), "atoms")
 
 
 def main() -> None:
