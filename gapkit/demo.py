@@ -204,14 +204,15 @@ def _run_dynamics(gap: GAP, n_steps: int, echo: Echo) -> Dynamics:
     """Velocity Verlet, 64 atoms of diamond, started at 600 K, of which half becomes potential energy."""
     from ase import units
     from ase.build import bulk
-    from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
+    from ase.md.velocitydistribution import Stationary
     from ase.md.verlet import VelocityVerlet
     from threadpoolctl import threadpool_limits
 
     from gapkit.calculator import GAPCalculator
 
     atoms = bulk("Si", "diamond", a=LATTICE_CONSTANT, cubic=True).repeat(2)
-    MaxwellBoltzmannDistribution(atoms, temperature_K=600.0, rng=np.random.RandomState(0))
+    width = np.sqrt(atoms.get_masses() * units.kB * 600.0)  # of each component of the momentum
+    atoms.set_momenta(np.random.default_rng(0).normal(size=(len(atoms), 3)) * width[:, None])
     Stationary(atoms)
     gap.verbose = False
     atoms.calc = GAPCalculator(gap)

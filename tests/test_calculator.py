@@ -92,7 +92,9 @@ def test_results_hold_what_ase_knows_and_nothing_else(gap):
 def test_no_stress_without_a_periodic_volume(gap, atoms):
     atoms = on(atoms, gap)
     for _ in range(2):
-        with pytest.raises(PropertyNotImplementedError, match=r"three cell vectors of non-zero volume: set its cell and pbc"):
+        with pytest.raises(
+            PropertyNotImplementedError, match=r"three cell vectors of non-zero volume: set its cell and pbc"
+        ):
             atoms.get_stress()
         assert np.isfinite(atoms.get_potential_energy())
         assert np.abs(atoms.get_forces()).max() > 0
@@ -205,7 +207,7 @@ def test_results_survive_files(gap, tmp_path, name, suffix, digits):
 
 
 def test_a_trajectory_file_trains_the_next_potential(gap, frames, tmp_path):
-    """What the calculator writes is what `fit` reads: the same sparse points and labels free of error give one model."""
+    """What the calculator writes is what `fit` reads: the same sparse points and exact labels give one model."""
     written = [on(atoms, gap) for atoms in frames]
     for atoms in written:
         atoms.get_forces()

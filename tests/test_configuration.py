@@ -51,18 +51,36 @@ def test_numbers_written_as_text_count():
     ("data", "message"),
     [
         ({"descriptr": SOAP_SI}, r"^model has no parameter 'descriptr' \(did you mean 'descriptor'\?\)"),
-        ({"descriptor": {**SOAP_SI, "cutof": 5}}, r"^model.descriptor has no parameter 'cutof' \(did you mean 'cutoff'"),
-        ({"descriptor": SOAP_SI, "kernel": {"zetta": 4}}, r"^model.kernel has no parameter 'zetta' \(did you mean 'zeta'"),
-        ({"descriptor": {**SOAP_SI, "type": "SOAPS"}}, r"^model.descriptor.type = 'SOAPS' is unknown \(did you mean 'SOAP'"),
+        (
+            {"descriptor": {**SOAP_SI, "cutof": 5}},
+            r"^model.descriptor has no parameter 'cutof' \(did you mean 'cutoff'",
+        ),
+        (
+            {"descriptor": SOAP_SI, "kernel": {"zetta": 4}},
+            r"^model.kernel has no parameter 'zetta' \(did you mean 'zeta'",
+        ),
+        (
+            {"descriptor": {**SOAP_SI, "type": "SOAPS"}},
+            r"^model.descriptor.type = 'SOAPS' is unknown \(did you mean 'SOAP'",
+        ),
         ({"descriptor": SOAP_SI, "kernel": {"type": "Dot"}}, r"^model.kernel.type = 'Dot' is unknown"),
         ({}, r"^model has no descriptor: add for example 'descriptor: \{type: SOAP, species: \[Si\]\}'"),
         ({"descriptor": "SOAP"}, r"^model.descriptor = 'SOAP' must be a mapping"),
         ({"descriptor": SOAP_SI, "kernel": ["zeta", 4]}, r"^model.kernel = \['zeta', 4\] must be a mapping"),
-        ({"descriptor": {**SOAP_SI, "cutoff": "wide"}}, r"^model.descriptor.cutoff = 'wide': input should be a valid number"),
+        (
+            {"descriptor": {**SOAP_SI, "cutoff": "wide"}},
+            r"^model.descriptor.cutoff = 'wide': input should be a valid number",
+        ),
         ({"descriptor": {**SOAP_SI, "n_max": 4.5}}, r"^model.descriptor.n_max = 4.5: input should be a valid integer"),
-        ({"descriptor": {**SOAP_SI, "cutoff": None}}, r"^model.descriptor.cutoff = None: input should be a valid number"),
+        (
+            {"descriptor": {**SOAP_SI, "cutoff": None}},
+            r"^model.descriptor.cutoff = None: input should be a valid number",
+        ),
         ({"descriptor": {"type": "SOAP"}}, r"^model.descriptor.species"),
-        ({"descriptor": {**SOAP_SI, "species": [14]}}, r"^model.descriptor.species.0 = 14: input should be a valid string"),
+        (
+            {"descriptor": {**SOAP_SI, "species": [14]}},
+            r"^model.descriptor.species.0 = 14: input should be a valid string",
+        ),
         ({"descriptor": {**SOAP_SI, "species": ["Sj"]}}, r"unknown species 'Sj'"),
         ({"descriptor": {**SOAP_SI, "cutoff": 0.5}}, r"^cutoff = 0.5 Å must be larger than 1 Å"),
         ({"descriptor": SOAP_SI, "kernel": {"zeta": 0}}, r"^zeta = 0 must be a positive integer"),

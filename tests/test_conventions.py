@@ -135,10 +135,12 @@ def test_six_numbers_of_a_label_are_read_in_voigt_order():
 
 
 def test_rows_are_in_the_order_of_their_targets(gap):
-    """Forces atom by atom (x y z), virial xx yy zz yz xz xy: rows times weights are what the targets are compared with."""
+    """Forces atom by atom (x y z), virial xx yy zz yz xz xy: rows times weights meet their own targets."""
     atoms = alloy(12)
     p = gap.predict(atoms)
-    atoms.calc = SinglePointCalculator(atoms, forces=p.forces[0], stress=p.stress[0][[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]])
+    atoms.calc = SinglePointCalculator(
+        atoms, forces=p.forces[0], stress=p.stress[0][[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
+    )
     targets = {o.kind: o.y for o in observations(read_labels(atoms, find_label_keys([atoms])), 0.0, 4)}
     rows = structure_rows(gap.terms, gap.blocks_, find_all_neighbourhoods(gap.terms, atoms), atoms.numbers)
     np.testing.assert_allclose(rows.forces @ gap.alpha_, targets["forces"], atol=1e-9)
@@ -168,7 +170,11 @@ def only(atoms: Atoms, kind: str) -> Atoms:
 def doubled(atoms: Atoms, kind: str) -> Atoms:
     """A supercell of two, with the label that physics gives it."""
     out, label = atoms.repeat((2, 1, 1)), atoms.calc.results[kind]
-    supercell_label = {"energy": 2 * label, "forces": np.tile(label, (2, 1)) if kind == "forces" else None, "stress": label}
+    supercell_label = {
+        "energy": 2 * label,
+        "forces": np.tile(label, (2, 1)) if kind == "forces" else None,
+        "stress": label,
+    }
     out.calc = SinglePointCalculator(out, **{kind: supercell_label[kind]})
     return out
 

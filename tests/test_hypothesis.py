@@ -149,6 +149,7 @@ def test_numbers_are_finite_and_forces_balance(gap, predict, atoms):
 
 # -- bad input ------------------------------------------------------------------------------------------------------
 
+quiet = pytest.mark.filterwarnings("ignore:the compositions of the frames:UserWarning")
 NOT_FINITE = st.sampled_from([np.nan, np.inf, -np.inf])
 LOST = st.floats(1e5, 1.7e308) | st.floats(-1.7e308, -1e5)
 
@@ -179,6 +180,7 @@ def labelled_with_zeros(atoms: Atoms) -> Atoms:
     return out
 
 
+@quiet
 @given(i=st.integers(0, 3), axis=st.integers(0, 2), value=NOT_FINITE | LOST)
 @fixed
 def test_impossible_positions(gap, soap, i, axis, value):
@@ -187,6 +189,7 @@ def test_impossible_positions(gap, soap, i, axis, value):
     refused_everywhere(gap, soap, atoms)
 
 
+@quiet
 @given(row=st.integers(0, 2), column=st.integers(0, 2), value=NOT_FINITE | LOST, pbc=st.tuples(*[st.booleans()] * 3))
 @fixed
 def test_impossible_cells(gap, soap, row, column, value, pbc):
@@ -224,6 +227,7 @@ def test_unknown_species(gap, soap, number, i):
     refused_everywhere(gap, soap, atoms)
 
 
+@quiet
 @given(pair=st.permutations(range(4)), seed=seeds, distance=st.floats(0, 0.099))
 @fixed
 def test_atoms_on_top_of_each_other(gap, soap, pair, seed, distance):

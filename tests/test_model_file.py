@@ -125,7 +125,11 @@ def test_header_states_units_versions_and_data(path):
         {"energy_noise": 1, "jitter": np.float64(1e-10), "verbose": np.bool_(False)},
         {"energy_noise": {"bulk": np.float32(0.25), "default": np.int64(1)}, "e0": {"Cu": np.float64(0), "Au": 1}},
         {"terms": [Term(SOAP(("Cu", "Au"), np.float64(4.0), np.int64(3), 2), DotProduct(np.int64(2)), np.int64(5))]},
-        {"terms": [Term(SOAP(np.array(["Cu", "Au"]), 4, 3, 2), SquaredExponential(np.float32(0.5)), {"Cu": 5, "Au": 4})]},
+        {
+            "terms": [
+                Term(SOAP(np.array(["Cu", "Au"]), 4, 3, 2), SquaredExponential(np.float32(0.5)), {"Cu": 5, "Au": 4})
+            ]
+        },
         {"terms": [Term(SOAP(["Cu", "Au"], 4, 3, 2, species_weights={"Cu": np.float64(1), "Au": 2}), n_sparse=5)]},
     ],
 )

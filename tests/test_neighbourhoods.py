@@ -86,7 +86,9 @@ def test_select_equals_slicing_by_hand():
     np.testing.assert_array_equal(twice.i, nb.i[np.isin(nb.i, [2, 3])])
 
 
-@pytest.mark.parametrize("atoms", [Atoms("Cu"), Atoms("Cu3", np.diag([9.0, 9.0, 9.0])), Atoms("Cu", cell=[9] * 3, pbc=1)])
+@pytest.mark.parametrize(
+    "atoms", [Atoms("Cu"), Atoms("Cu3", np.diag([9.0, 9.0, 9.0])), Atoms("Cu", cell=[9] * 3, pbc=1)]
+)
 def test_no_neighbours(atoms):
     nb = find_neighbourhoods(atoms, 4.5)
     assert len(nb.j) == len(nb.i) == 0
@@ -105,7 +107,9 @@ def test_pair_just_inside_and_just_outside_the_cutoff():
 
 def test_atoms_too_close_are_named():
     atoms = Atoms("Cu3", [[0, 0, 0], [2, 0, 0], [2, 0.03, 0.04]])
-    with pytest.raises(InputError, match=r"^atoms 1 and 2 are 0.05 Å apart, closer than 0.1 Å: remove duplicated atoms"):
+    with pytest.raises(
+        InputError, match=r"^atoms 1 and 2 are 0.05 Å apart, closer than 0.1 Å: remove duplicated atoms"
+    ):
         find_neighbourhoods(atoms, 4.5)
 
 
@@ -129,7 +133,9 @@ def test_atom_too_close_to_the_image_of_another():
 )
 def test_own_image_too_close(cell, pbc, shortest):
     """Found before the search: these cells hold so many pairs that the list alone would fill the memory."""
-    with pytest.raises(InputError, match=rf"^every atom is {shortest} Å from its own image.*check the cell and its units"):
+    with pytest.raises(
+        InputError, match=rf"^every atom is {shortest} Å from its own image.*check the cell and its units"
+    ):
         find_neighbourhoods(Atoms("Cu", cell=cell, pbc=pbc), 4.5)
 
 

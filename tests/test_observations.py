@@ -54,7 +54,9 @@ def test_groups(kind):
 def test_noise_of_a_config_type(kind):
     assert noise_std(kind, 0.1, "anything") == 0.1
     assert [noise_std(kind, PER_TYPE, c) for c in ("bulk", "surface", "liquid")] == [0.1, 0.2, 0.3]
-    with pytest.raises(InputError, match=rf"^{kind}_noise has no entry for config_type 'bulq' \(did you mean 'bulk'\?\)"):
+    with pytest.raises(
+        InputError, match=rf"^{kind}_noise has no entry for config_type 'bulq' \(did you mean 'bulk'\?\)"
+    ):
         noise_std(kind, {"bulk": 0.1}, "bulq")
     with pytest.raises(InputError, match=r"'liquid'.*: add it, or 'default'"):
         noise_group(kind, {"bulk": 0.1}, "liquid")
