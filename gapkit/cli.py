@@ -245,7 +245,7 @@ def _fit(train: Path, output: Path, settings: ModelSettings, say: Say, verbose: 
 
 def _describe_fit(gap: GAP, seconds: float, say: Say) -> None:
     found = gap.posterior_.conditioning
-    for term in gap.terms or []:
+    for term in gap.terms_:
         say(f"term: {term.descriptor}, {term.kernel}, {term.sparsification}")
     say(f"noise: energy {gap.energy_noise} eV/atom, forces {gap.forces_noise} eV/Å, virial {gap.virial_noise} eV/atom")
     say("e0: " + ", ".join(f"{symbol} {energy:.6f} eV" for symbol, energy in gap.e0_.items()))

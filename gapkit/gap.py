@@ -16,15 +16,15 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from gapkit import covariance
-from gapkit import terms as potential
 from gapkit.configuration import term_from_dict, term_to_dict
 from gapkit.errors import InputError, did_you_mean
 from gapkit.model_file import read_model, write_model
-from gapkit.observations import KINDS, Noise, check_noise, noise_std
+from gapkit.neighbourhoods import Neighbourhoods
+from gapkit.observations import KINDS, Noise, check_noise, noise_group, noise_std
 from gapkit.parameters import nested_parameters, with_parameter
 from gapkit.posterior import Conditioning, SparsePosterior, fit_posterior
 from gapkit.structures import LabelKeys, Labels, check_structures, find_e0, find_label_keys, read_labels
-from gapkit.terms import SparseBlock, Term, find_all_neighbourhoods
+from gapkit.terms import SparseBlock, Term, evaluate, find_all_neighbourhoods
 from gapkit.training import check_terms, choose_sparse_points, progress, stream_rows, summarise
 
 N_REFERENCE = 3  # training structures whose predictions travel with the model file and are checked on load
@@ -75,6 +75,8 @@ class GAP(BaseEstimator):
 
     Attributes
     ----------
+    terms_ : tuple of Term
+        The terms that were fitted.
     e0_ : dict of str to float
     species_ : tuple of str
     alpha_ : ndarray, shape (n_sparse,)
@@ -163,15 +165,19 @@ class GAP(BaseEstimator):
                 f"none of the {len(structures)} frames has an energy, forces or a stress: "
                 "name their keys with read_structures(…, energy_key=…)."
             )
+        noises = {kind: getattr(self, f"{kind}_noise") for kind in KINDS}
+        for config_type in {label.config_type for label in labels}:
+            for kind in KINDS:
+                noise_group(kind, noises[kind], config_type)
+        self.terms_ = tuple(self.terms or ())
         self.e0_ = self._find_e0(structures, labels)
         self.species_ = tuple(chemical_symbols[z] for z in sorted({int(z) for a in structures for z in a.numbers}))
         follow = progress(self.verbose)
-        self.blocks_ = choose_sparse_points(self.terms, structures, self.random_state, follow)  # type: ignore[arg-type]
-        noises = {kind: getattr(self, f"{kind}_noise") for kind in KINDS}
+        self.blocks_ = choose_sparse_points(self.terms_, structures, self.random_state, follow)
         offsets = [float(self._e0_of(atoms.numbers).sum()) for atoms in structures]
-        factors = stream_rows(self.terms, self.blocks_, structures, labels, offsets, noises, follow)  # type: ignore[arg-type]
+        factors = stream_rows(self.terms_, self.blocks_, structures, labels, offsets, noises, follow)
         noise = {group: self._group_noise(group) for group in factors}
-        self.posterior_ = fit_posterior(covariance.K_mm(self.terms, self.blocks_), factors, noise, self.jitter)  # type: ignore[arg-type]
+        self.posterior_ = fit_posterior(covariance.K_mm(self.terms_, self.blocks_), factors, noise, self.jitter)
         self.alpha_ = self.posterior_.alpha
         self.training_ = summarise(structures, labels)
         self._remember(structures)
@@ -243,12 +249,9 @@ class GAP(BaseEstimator):
         return Predictions(np.array(columns[0]), *(list(column) for column in columns[1:4]), **std)  # type: ignore[arg-type]
 
     def _predict_one(self, atoms: Atoms, return_std: bool) -> tuple[Any, ...]:
-        assert self.terms is not None
-        for term in self.terms:
-            term.descriptor.check_species(atoms.numbers)
         self._check_known(atoms)
-        neighbourhoods = find_all_neighbourhoods(self.terms, atoms)
-        result = potential.evaluate(self.terms, self.blocks_, self.alpha_, neighbourhoods, atoms.numbers)
+        neighbourhoods = find_all_neighbourhoods(self.terms_, atoms)
+        result = evaluate(self.terms_, self.blocks_, self.alpha_, neighbourhoods, atoms.numbers)
         local_energies = result.local_energies + self._e0_of(atoms.numbers)
         volume = abs(np.linalg.det(atoms.cell.array)) if atoms.pbc.any() and atoms.cell.rank == 3 else 0.0
         stress = result.strain_derivative / volume if volume > 0 else None
@@ -263,12 +266,12 @@ class GAP(BaseEstimator):
                 "only: add frames with it to the training data."
             )
 
-    def _deviations(self, atoms: Atoms, neighbourhoods: list[Any]) -> tuple[float, np.ndarray]:
+    def _deviations(self, atoms: Atoms, neighbourhoods: list[Neighbourhoods]) -> tuple[float, np.ndarray]:
         """Standard deviations of the total energy and of each local energy, eV."""
-        arguments = (self.terms, self.blocks_, neighbourhoods, atoms.numbers)
-        K_local = covariance.local_rows(*arguments)  # type: ignore[arg-type]
-        local = self.posterior_.variance(K_local, covariance.prior_local_variance(*arguments[:2], atoms.numbers))  # type: ignore[arg-type]
-        prior = covariance.prior_energy_variance(*arguments)  # type: ignore[arg-type]
+        potential = (self.terms_, self.blocks_)
+        K_local = covariance.local_rows(*potential, neighbourhoods, atoms.numbers)
+        local = self.posterior_.variance(K_local, covariance.prior_local_variance(*potential, atoms.numbers))
+        prior = covariance.prior_energy_variance(*potential, neighbourhoods, atoms.numbers)
         total = self.posterior_.variance(K_local.sum(axis=0)[None], np.array([prior]))
         return float(np.sqrt(total[0])), np.sqrt(local)
 
@@ -327,7 +330,7 @@ def _header(gap: GAP) -> dict[str, Any]:
         "gapkit": version("gapkit"),
         "saved": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "units": "eV, Å; stress = (1/V) dE/dε in eV/Å³, positive under tension; virial = -V stress in eV",
-        "terms": [term_to_dict(term) for term in gap.terms or []],
+        "terms": [term_to_dict(term) for term in gap.terms_],
         "parameters": parameters,
         "e0": gap.e0_,
         "species": list(gap.species_),
@@ -346,6 +349,7 @@ def _header(gap: GAP) -> dict[str, Any]:
 def _from_file(cls: type[GAP], header: dict[str, Any], arrays: dict[str, np.ndarray]) -> GAP:
     """The inverse of `GAP.save`."""
     gap = cls([term_from_dict(d, f"terms[{k}]") for k, d in enumerate(header["terms"])], **header["parameters"])
+    gap.terms_ = tuple(gap.terms or ())
     gap.e0_ = header["e0"]
     gap.species_ = tuple(header["species"])
     gap.blocks_ = tuple(

@@ -14,7 +14,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.linalg import cholesky, solve_triangular
@@ -177,7 +177,7 @@ def _is_dtc(method: str) -> bool:
 
 
 def fit_posterior(
-    K_mm: np.ndarray, factors: Mapping[object, RowFactor], noise: Mapping[object, float], jitter: float = 1e-10
+    K_mm: np.ndarray, factors: Mapping[Any, RowFactor], noise: Mapping[Any, float], jitter: float = 1e-10
 ) -> SparsePosterior:
     """Posterior from the sparse points' covariance and one row factor per noise group.
 

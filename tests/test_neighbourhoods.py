@@ -117,6 +117,8 @@ def test_atom_too_close_to_the_image_of_another():
     atoms = Atoms("Cu2", [[0.02, 1, 1], [2.97, 1, 1]], cell=[3] * 3, pbc=True)
     with pytest.raises(InputError, match=r"^atoms 0 and 1 are 0.05 Å apart"):
         find_neighbourhoods(atoms, 4.5)
+    atoms.positions[0, 0] = 0.08
+    assert len(find_neighbourhoods(atoms, 4.5).j)  # 0.11 Å
     atoms.pbc = [False, True, True]
     assert len(find_neighbourhoods(atoms, 4.5).j)
 

@@ -175,7 +175,7 @@ def mesh(sizes: tuple[int, ...]) -> np.ndarray:
     """A regular mesh shifted half a step off Γ along every direction with more than one point, for odd sizes too.
 
     The leading error of a mesh is a sum over the nearest vectors of the repeated cell, all of one sign if Γ is
-    included: perfect diamond with 16 atoms and 3 x 3 x 3 points is then 11 meV/atom too high, shifted it is right to 0.3.
+    included: perfect diamond with 16 atoms and 3 x 3 x 3 points is then 11 meV/atom too high; shifted, right to 0.3.
     """
     n = np.array(sizes)
     return monkhorst_pack(sizes) + np.where((n % 2 == 1) & (n > 1), 0.5 / n, 0.0)
