@@ -11,6 +11,7 @@ from vesin import NeighborList
 
 from gapkit.errors import InputError
 
+MOST_NEIGHBOURS = 50_000  # per atom; a real material has some hundreds
 SHORTEST_DISTANCE = 0.1  # Å; closer pairs are a mistake in the input, not physics
 LARGEST_LENGTH = 1e4  # Å; far beyond it vesin's cell list overflows and kills the interpreter
 
@@ -78,6 +79,7 @@ def find_neighbourhoods(atoms: Atoms, cutoff: float) -> Neighbourhoods:
         If two atoms (or an atom and an image) are closer than 0.1 Å, or a length is not finite or beyond 1 µm.
     """
     _check_lengths(atoms)
+    _check_density(atoms, cutoff)
     search = NeighborList(cutoff=cutoff, full_list=True, sorted=True, n_threads=1)
     i, j, S, D = search.compute(atoms.positions, atoms.cell.array, atoms.pbc, "ijSD")
     i = i.astype(np.int64)
@@ -105,6 +107,18 @@ def _check_lengths(atoms: Atoms) -> None:
                 f"every atom is {shortest:.3g} Å from its own image, closer than {SHORTEST_DISTANCE} Å: "
                 "check the cell and its units (Å)."
             )
+
+
+def _check_density(atoms: Atoms, cutoff: float) -> None:
+    """Refuse cells so small that an atom would have more neighbours than memory holds."""
+    vectors = atoms.cell.array[atoms.pbc]
+    measure = np.sqrt(max(np.linalg.det(vectors @ vectors.T), 1e-300))  # length, area or volume of the periodic cell
+    ball = (1.0, 2.0 * cutoff, np.pi * cutoff**2, 4.0 / 3.0 * np.pi * cutoff**3)[len(vectors)]
+    if len(vectors) and len(atoms) * ball / measure > MOST_NEIGHBOURS:
+        raise InputError(
+            f"{len(atoms)} atoms in a periodic cell of {measure:.3g} Å^{len(vectors)} have about "
+            f"{len(atoms) * ball / measure:.3g} neighbours each within {cutoff} Å: check the cell and its units (Å)."
+        )
 
 
 def _check_distances(neighbourhoods: Neighbourhoods) -> None:
