@@ -166,7 +166,7 @@ class GAP(BaseEstimator):
                 "name their keys with read_structures(…, energy_key=…)."
             )
         noises = {kind: getattr(self, f"{kind}_noise") for kind in KINDS}
-        for config_type in {label.config_type for label in labels}:
+        for config_type in sorted({label.config_type for label in labels}):
             for kind in KINDS:
                 noise_group(kind, noises[kind], config_type)
         self.terms_ = tuple(self.terms or ())

@@ -11,7 +11,7 @@ from gapkit.descriptors.soap_basis import dscribe_soap, radial_functions
 def real_harmonics(l_max: int, D: np.ndarray) -> np.ndarray:
     """r^l Y_lm from scipy's complex harmonics, index l² + l + m."""
     r = np.linalg.norm(D)
-    theta, phi = np.arccos(D[2] / r), np.arctan2(D[1], D[0])
+    theta, phi = np.arctan2(np.hypot(D[0], D[1]), D[2]), np.arctan2(D[1], D[0])
     S = []
     for l in range(l_max + 1):
         for m in range(-l, l + 1):
