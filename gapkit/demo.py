@@ -206,7 +206,6 @@ def _run_dynamics(gap: GAP, n_steps: int, echo: Echo) -> Dynamics:
     from ase.build import bulk
     from ase.md.velocitydistribution import Stationary
     from ase.md.verlet import VelocityVerlet
-    from threadpoolctl import threadpool_limits
 
     from gapkit.calculator import GAPCalculator
 
@@ -220,8 +219,7 @@ def _run_dynamics(gap: GAP, n_steps: int, echo: Echo) -> Dynamics:
     md = VelocityVerlet(atoms, TIME_STEP * units.fs)
     md.attach(lambda: rows.append((atoms.get_total_energy() / len(atoms), atoms.get_temperature())))
     start = time.perf_counter()
-    with threadpool_limits(1):  # matrices of 64 rows are too small to share
-        md.run(n_steps)
+    md.run(n_steps)
     dynamics = _summarised(np.array(rows))
     echo(
         f"\nConstant-energy dynamics of {len(atoms)} atoms: {n_steps} steps of {TIME_STEP:g} fs in "
