@@ -21,18 +21,17 @@ if TYPE_CHECKING:
 # Choices, not results. The noise holds what a sum of atomic energies within the cutoff cannot follow as well as
 # errors of the labels, so it is larger where atoms are far from their places in a crystal.
 ENERGY_NOISE = {
-    "default": 0.004,
-    "isolated_atom": 0.001,
-    "diamond_rattled": 0.006,
-    "beta_tin": 0.01,
-    "vacancy": 0.02,
-    "surface_111": 0.02,
-    "surface_100": 0.02,
-    "liquid": 0.01,
+    "default": 0.001,
+    "diamond_rattled": 0.003,
+    "beta_tin": 0.008,
+    "vacancy": 0.004,
+    "surface_111": 0.006,
+    "surface_100": 0.006,
+    "liquid": 0.005,
 }  # eV/atom
 FORCES_NOISE = {
-    "default": 0.02,
-    "diamond_rattled": 0.08,
+    "default": 0.015,
+    "diamond_rattled": 0.06,
     "beta_tin": 0.08,
     "vacancy": 0.1,
     "surface_111": 0.12,
@@ -42,10 +41,10 @@ FORCES_NOISE = {
 VIRIAL_NOISE = {
     "default": 0.01,
     "diamond_rattled": 0.03,
-    "beta_tin": 0.06,
+    "beta_tin": 0.08,
     "vacancy": 0.03,
-    "surface_111": 0.06,
-    "surface_100": 0.06,
+    "surface_111": 0.05,
+    "surface_100": 0.05,
     "liquid": 0.06,
 }  # eV/atom
 LATTICE_CONSTANT = 5.469  # Å, PBE
@@ -155,7 +154,7 @@ def make_potential(n_sparse: int = 600, verbose: bool = True) -> GAP:
     from gapkit.terms import Term
 
     # smoothness 1 lets the second and third shells of neighbours (3.87 and 4.53 Å) count more than 2 does
-    soap = SOAP(species=["Si"], cutoff=5.0, n_max=8, l_max=6, atom_sigma=0.5, smoothness=1.0)
+    soap = SOAP(species=["Si"], cutoff=5.5, n_max=8, l_max=6, atom_sigma=0.5, smoothness=1.0)
     return GAP(
         [Term(soap, DotProduct(zeta=4, delta=5.0), n_sparse=n_sparse)],
         energy_noise=ENERGY_NOISE,
