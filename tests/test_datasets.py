@@ -3,8 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from gapkit import SOAP, DotProduct
 from gapkit.datasets import load_silicon, silicon_path
 from gapkit.errors import InputError
+from gapkit.similarity import AverageKernel, find_duplicates
 from gapkit.structures import find_label_keys, read_labels
 
 
@@ -73,3 +75,11 @@ def test_other_splits_are_refused():
         load_silicon("tests")
     with pytest.raises(InputError, match="known: test, train"):
         silicon_path("validation")
+
+
+def test_no_test_frame_is_a_training_frame():
+    """Nor a rotated, shifted or repeated one: the similarity of all pairs says so."""
+    frames = [*load_silicon("train"), *load_silicon("test")]
+    n_train, soap = len(load_silicon("train")), SOAP(["Si"], cutoff=5.0, n_max=4, l_max=3)
+    pairs = find_duplicates([soap.features(atoms) for atoms in frames], AverageKernel(DotProduct(4)), 1e-5)
+    assert [(i, j) for i, j, _ in pairs if i < n_train <= j] == []

@@ -80,7 +80,7 @@ assert std[400] < std[25], "the error bars know how much the sparse points leave
 
 # %%
 kernel = DotProduct(zeta=4)
-surroundings = np.concatenate([soap.create(atoms) * soap.feature_scale for atoms in train])
+surroundings = np.concatenate([soap.features(atoms) for atoms in train])
 
 
 def unexplained(gap: GAP) -> np.ndarray:
@@ -194,7 +194,7 @@ assert "Au" in refusal
 
 # %%
 frames = [atoms for atoms in train + test if len(atoms) > 1]
-features = [soap.create(atoms) * soap.feature_scale for atoms in frames]
+features = [soap.features(atoms) for atoms in frames]
 names = np.array([atoms.info["config_type"] for atoms in frames])
 average = AverageKernel(DotProduct(zeta=4, delta=1.0))
 
@@ -232,7 +232,7 @@ disguised = frames[0].copy()
 disguised.rotate(40, (1, 2, 3), rotate_cell=True)
 disguised.translate((0.3, 0.1, 0.7))
 disguised = disguised[::-1].repeat((2, 1, 1))
-planted = find_duplicates([*features, soap.create(disguised) * soap.feature_scale], average)
+planted = find_duplicates([*features, soap.features(disguised)], average)
 found = [pair for pair in planted if pair[1] == len(frames)]
 print("planted a rotated, shifted, renumbered supercell of frame 0")
 for a, b, distance in found:

@@ -173,11 +173,20 @@ class SOAP:
         InputError
             If the parameters are not valid, a species is not listed, or the structure is not usable.
         """
+        return self.features(atoms) / self.feature_scale
+
+    def features(self, atoms: Atoms) -> np.ndarray:
+        """The rows that kernels and similarities take, shape (n_atoms, n_features): `create` times `feature_scale`.
+
+        Raises
+        ------
+        InputError
+            As `create`.
+        """
         self.validate()
         check_structures([atoms])
         self.check_species(atoms.numbers)
-        values, _ = self.evaluate(find_neighbourhoods(atoms, self.cutoff), atoms.numbers)
-        return values / self.feature_scale
+        return self.evaluate(find_neighbourhoods(atoms, self.cutoff), atoms.numbers)[0]
 
     def check_species(self, numbers: np.ndarray) -> None:
         """Raise `InputError` if `numbers` holds a species that this descriptor does not know."""
