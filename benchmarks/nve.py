@@ -23,7 +23,7 @@ from gapkit.datasets import load_silicon
 
 def force_error(gap: GAP, atoms) -> float:
     """Largest |F + dE/dr| of three atoms along x, eV/Å."""
-    forces, errors, h = gap.predict(atoms).forces[0], [], 5e-3
+    forces, errors, h = gap.predict(atoms).forces[0], [], 0.02
     for i in (0, 20, 40):
         slopes = []
         for k in (1, 2, 3):

@@ -1,7 +1,7 @@
 """Make the shipped silicon data set: geometries here, labels by GPAW (PBE, plane waves).
 
     pip install gpaw gpaw-data matscipy        # needs libxc-dev and a BLAS (Debian packages)
-    python generate_silicon.py geometries      # writes work/geometries.xyz, seconds, seeded
+    python generate_silicon.py geometries      # writes work/geometries.xyz, minutes, seeded
     python generate_silicon.py label           # frame by frame; start it twice for two cores, stop and restart at will
     python generate_silicon.py converge        # energy, forces and stress against cutoff and k-points
     python generate_silicon.py check           # forces and stress against finite differences of GPAW's energy
