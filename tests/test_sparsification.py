@@ -8,7 +8,7 @@ from skmatter.sample_selection import CUR, FPS
 
 from gapkit.errors import InputError
 from gapkit.sparsification import _leverage_scores, select_sparse_points
-from tests.naive_sparsification import covering_radius, farthest_points, smallest_separation
+from naive_sparsification import covering_radius, farthest_points, smallest_separation
 
 METHODS = ["fps", "cur", "kmeans", "random"]
 
