@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from naive_sparsification import covering_radius, farthest_points, smallest_separation
 from skmatter.sample_selection import CUR, FPS
 
 from gapkit.errors import InputError
 from gapkit.sparsification import _leverage_scores, select_sparse_points
-from naive_sparsification import covering_radius, farthest_points, smallest_separation
 
 METHODS = ["fps", "cur", "kmeans", "random"]
 
