@@ -82,7 +82,7 @@ class SOAP:
         Weight of each species' density, as dscribe's ``species_weighting``; all 1 if not given.
     engine : {"numba", "dscribe"}
         "numba" is fast and has every derivative; "dscribe" computes the same numbers with dscribe (values
-        exact, derivatives numerical, about 500 times slower) and is there to check against.
+        exact, derivatives numerical, much slower) and is there to check against.
 
     Notes
     -----
