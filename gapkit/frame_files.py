@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from io import StringIO
-from itertools import islice
+from itertools import count, islice
 from os import PathLike
 from pathlib import Path
 from typing import IO, Any
@@ -37,7 +37,7 @@ def frame_slice(index: int | str | slice) -> slice:
         parsed = None
     if isinstance(parsed, int | np.integer):
         return slice(int(parsed), int(parsed) + 1 or None)
-    if not isinstance(parsed, slice):
+    if not isinstance(parsed, slice) or parsed.step == 0:
         raise InputError(
             f'index={index!r} selects no frames, give an integer or a slice such as ":", "0:100" or "::10".'
         )
@@ -58,11 +58,10 @@ def check_path(path: str | PathLike[str]) -> Path:
 
 def iter_frames(path: str | PathLike[str], index: int | str | slice = ":") -> Iterator[tuple[str, Atoms]]:
     """Frames of one file as ("frame 3 of name", atoms), labels still where ASE puts them."""
-    file, n_frames = check_path(path), 0
+    file, selected, n_frames = check_path(path), frame_slice(index), 0
     try:
-        file_format = filetype(str(file))
-        frames = _extxyz(file, frame_slice(index)) if file_format == "extxyz" else _other(file, index)
-        for where, atoms in frames:
+        read_frames = _extxyz if filetype(str(file)) == "extxyz" else _other
+        for where, atoms in read_frames(file, selected):
             n_frames += 1
             yield where, atoms
     except InputError:
@@ -80,9 +79,12 @@ def _first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
-def _other(file: Path, index: int | str | slice) -> Iterator[tuple[str, Atoms]]:
-    for k, atoms in enumerate(iread(str(file), index, do_not_split_by_at_sign=True)):
-        yield f"frame {k} of {file.name}", atoms
+def _other(file: Path, selected: slice) -> Iterator[tuple[str, Atoms]]:
+    start, step = selected.start or 0, selected.step or 1
+    from_end = start < 0 or step < 0  # then ASE alone knows the numbers of the frames
+    numbers = count(0 if from_end else start, 1 if from_end else step)
+    for k, atoms in zip(numbers, iread(str(file), selected, do_not_split_by_at_sign=True)):
+        yield f"{'selected ' if from_end else ''}frame {k} of {file.name}", atoms
 
 
 def _extxyz(file: Path, selected: slice) -> Iterator[tuple[str, Atoms]]:
@@ -165,10 +167,11 @@ def _check_columns(lines: Sequence[str], number: int, where: str) -> None:
 
 
 def _parse_comment(comment: str) -> dict[str, Any]:
-    """As ASE, but `stress` and `virial` stay as written, to be checked as labels are (ASE insists on 9 numbers)."""
+    """Like ASE, but `stress` and `virial` stay as written, to be checked as labels are (ASE insists on 9 numbers)."""
     tensors: dict[str, np.ndarray] = {}
 
     def take(match: re.Match[str]) -> str:
+        """Put a tensor aside and leave a space; anything else stays."""
         if match[1] is None:
             return match[0]
         try:

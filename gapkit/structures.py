@@ -6,7 +6,7 @@ Units: eV, Å. ``stress = (1/V) dE/dε`` (eV/Å³, tension positive), ``virial =
 
 from __future__ import annotations
 
-import logging
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from copy import deepcopy
 from dataclasses import dataclass
@@ -17,6 +17,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.data import chemical_symbols
+from ase.stress import full_3x3_to_voigt_6_stress
 
 from gapkit.errors import InputError
 from gapkit.frame_files import check_path, frame_slice, iter_frames
@@ -35,10 +36,10 @@ __all__ = [
     "read_structures",
 ]
 
-logger = logging.getLogger("gapkit")
-
 _Path: TypeAlias = str | PathLike[str]
 _Frames: TypeAlias = Iterable[tuple[str, Atoms]]
+
+_HEADINGS = ("config_type", "frames", "atoms", "E", "F", "S", "eV/atom from", "to", "max |F| eV/Å")
 
 
 class LabelKeys(NamedTuple):
@@ -82,7 +83,7 @@ def iter_structures(
     virial_key: str | None = None,
     config_type_key: str = "config_type",
 ) -> Iterator[Atoms]:
-    """Stream the frames of one file, each as `read_structures` would return it.
+    """Stream the frames of one file, each as `read_structures` would return it (parameters are described there).
 
     Keys are judged by the frames seen so far, so an ambiguity is refused at the frame that brings it, and a named key
     that no frame has at the end of the file.
@@ -151,6 +152,16 @@ def find_label_keys(
     if both come from the same source, being consistent with the forces), force(s), stress(es), virial(s). Naming one
     of stress and virial turns off the search for the other; ``""`` turns off a search. What was taken is logged.
 
+    Parameters
+    ----------
+    structures : sequence of Atoms
+    energy_key, forces_key, stress_key, virial_key, config_type_key : str, optional
+        As in `read_structures`.
+
+    Returns
+    -------
+    LabelKeys
+
     Raises
     ------
     InputError
@@ -168,7 +179,15 @@ def find_label_keys(
 
 
 def read_labels(atoms: Atoms, keys: LabelKeys, *, frame: int | None = None) -> Labels:
-    """Labels of one frame under the given keys; `frame` is its number in error messages.
+    """Labels of one frame under the given keys.
+
+    Parameters
+    ----------
+    atoms : Atoms
+    keys : LabelKeys
+        As `find_label_keys` gives them.
+    frame : int, optional
+        Number of the frame, for error messages.
 
     Raises
     ------
@@ -204,6 +223,14 @@ def check_structures(structures: Sequence[Atoms]) -> None:
 def describe_structures(structures: Sequence[Atoms], keys: LabelKeys | None = None) -> str:
     """Plain-text table: frames, atoms, labels, energy range (eV/atom) and largest force (eV/Å) per config_type.
 
+    The columns E, F and S count the frames with an energy, with forces, and with a stress or virial.
+
+    Parameters
+    ----------
+    structures : sequence of Atoms
+    keys : LabelKeys, optional
+        Where the labels are; found if not given.
+
     Raises
     ------
     InputError
@@ -216,16 +243,11 @@ def describe_structures(structures: Sequence[Atoms], keys: LabelKeys | None = No
         labels = _labels(atoms, keys, f"frame {k}")
         groups.setdefault(labels.config_type, []).append((atoms, labels))
     everything = [pair for group in groups.values() for pair in group]
-    rows: list[tuple[str, ...]] = [
-        ("config_type", "frames", "atoms", "E", "F", "S", "eV/atom from", "to", "max |F| eV/Å")
-    ]
-    rows += [_row(name, groups[name]) for name in sorted(groups)] + [_row("total", everything)]
+    rows = [_HEADINGS, *(_row(name, groups[name]) for name in sorted(groups)), _row("total", everything)]
     widths = [max(map(len, column)) for column in zip(*rows)]
     lines = [f"{row[0]:<{widths[0]}}  " + "  ".join(f"{c:>{w}}" for c, w in zip(row[1:], widths[1:])) for row in rows]
-    symbols, counts = np.unique(
-        np.concatenate([atoms.get_chemical_symbols() for atoms in structures]), return_counts=True
-    )
-    species = ", ".join(f"{symbol} {count}" for symbol, count in zip(symbols, counts))
+    counts = Counter(symbol for atoms in structures for symbol in atoms.symbols)
+    species = ", ".join(f"{symbol} {counts[symbol]}" for symbol in sorted(counts))
     taken = ", ".join(f"{name} from '{key}'" for name, key in zip(QUANTITIES, keys) if key) or "none"
     return "\n".join([*lines, f"species: {species}", f"labels: {taken}"])
 
@@ -278,7 +300,7 @@ def _with_labels(atoms: Atoms, labels: Labels, keys: LabelKeys) -> Atoms:
     clean.info["config_type"] = labels.config_type
     stress = None
     if labels.virial is not None:
-        stress = (-labels.virial / atoms.get_volume())[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
+        stress = full_3x3_to_voigt_6_stress(-labels.virial / atoms.get_volume())
     results = {"energy": labels.energy, "forces": labels.forces, "stress": stress}
     if any(value is not None for value in results.values()):
         clean.calc = SinglePointCalculator(clean, **results)
