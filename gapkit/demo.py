@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from gapkit.evaluation import Comparison, Evaluation, evaluate
-from gapkit.uncertainty import Calibration, calibration
+from gapkit.errors import InputError
+from gapkit.evaluation import Evaluation, evaluate
+from gapkit.uncertainty import Calibration, calibration, calibration_in_words
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -110,7 +111,7 @@ def run_demo(
     Raises
     ------
     InputError
-        If the report extra is not installed.
+        If the report extra is not installed, or `folder` is a file.
     """
     from gapkit.datasets import load_silicon
     from gapkit.figures import require_matplotlib
@@ -118,6 +119,8 @@ def run_demo(
     require_matplotlib()
     start = time.perf_counter()
     folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"'{folder}' is a file: give the name of a folder for the model and the report.")
     folder.mkdir(parents=True, exist_ok=True)
     train, test = load_silicon("train"), load_silicon("test")
     gap = _fit(train, n_sparse, echo)
@@ -147,7 +150,7 @@ def run_demo(
 
 
 def make_potential(n_sparse: int = 600, verbose: bool = True) -> GAP:
-    """The potential of the demo, not fitted yet: SOAP up to 5 Å, kernel exponent 4, noise by config type."""
+    """The potential of the demo, not fitted yet: SOAP up to 5.5 Å, kernel exponent 4, noise by config type."""
     from gapkit.descriptors.soap import SOAP
     from gapkit.gap import GAP
     from gapkit.kernels import DotProduct
@@ -161,24 +164,6 @@ def make_potential(n_sparse: int = 600, verbose: bool = True) -> GAP:
         forces_noise=FORCES_NOISE,
         virial_noise=VIRIAL_NOISE,
         verbose=verbose,
-    )
-
-
-def calibration_in_words(comparison: Comparison) -> str:
-    """Two sentences on whether the predicted standard deviations of the energies are honest."""
-    scored = calibration(comparison.displayed())
-    inside, expected_spread = 100.0 * scored.coverage[0.9], 100.0 * scored.coverage_se[0.9]
-    # a standard deviation from n values is itself uncertain by 1/√(2n), and a fifth does not matter
-    margin = max(0.2, 2.0 / np.sqrt(2.0 * scored.n))
-    verdict = "honest"
-    if scored.scale > 1.0 + margin:
-        verdict = f"too small: errors are {scored.scale:.1f} times what they promise"
-    elif scored.scale < 1.0 / (1.0 + margin):
-        verdict = f"too large: errors are {scored.scale:.1f} times what they promise"
-    return (
-        f"Error bars of the energies are {verdict}. {inside:.0f} % of {scored.n} energies lie inside their 90 % "
-        f"interval (90 ± {expected_spread:.0f} % if calibrated); z-scores have mean {scored.mean_z:.2f} and standard "
-        f"deviation {scored.std_z:.2f} (0 and 1)."
     )
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from ase import Atoms
+from ase.stress import full_3x3_to_voigt_6_stress
 from ase.units import GPa
 from numpy.typing import ArrayLike, NDArray
 
@@ -15,11 +16,10 @@ from gapkit.errors import InputError
 from gapkit.structures import LabelKeys, Labels, find_label_keys, read_labels
 
 if TYPE_CHECKING:
-    from gapkit.gap import GAP, Predictions
+    from gapkit.gap import GAP
 
 FloatArray = NDArray[np.float64]
 KINDS = ("energy", "forces", "stress")
-_VOIGT = ([0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1])  # xx yy zz yz xz xy
 _N_RESAMPLES = 1000
 
 
@@ -180,16 +180,14 @@ def evaluate(
     labelled = _labelled(structures, keys)
     if not labelled:
         raise InputError(
-            f"None of the {len(structures)} structures to evaluate carries an energy, forces or stress label: "
+            f"none of the {len(structures)} structures to evaluate carries an energy, forces or stress label: "
             "give labelled structures, or the keys that their labels are stored under."
         )
-    atoms = [structures[index] for index in labelled]
-    predictions = gap.predict(atoms, return_std=return_std)
-    frames = [_Frame(index, structures[index], labels) for index, labels in labelled.items()]
+    frames = _predicted(gap, {index: structures[index] for index in labelled}, labelled, return_std)
     return Evaluation(
-        energy=_checked(_compare_energy(gap, frames, predictions), "energy"),
-        forces=_checked(_compare_forces(frames, predictions), "force"),
-        stress=_checked(_compare_stress(frames, predictions), "stress"),
+        energy=_checked(_compare_energy(gap, frames), "energy"),
+        forces=_checked(_compare_forces(frames), "force"),
+        stress=_checked(_compare_stress(frames), "stress"),
         n_structures=len(frames),
     )
 
@@ -212,70 +210,74 @@ def rmse_standard_error(comparison: Comparison, n_resamples: int = _N_RESAMPLES,
 
 
 class _Frame(NamedTuple):
+    """A labelled structure, its number in the list, and what is predicted for it (eV, eV/Å, eV/Å³)."""
+
     number: int
     atoms: Atoms
     labels: Labels
+    energy: float
+    energy_std: float | None
+    forces: FloatArray
+    stress: FloatArray | None
 
 
 def _labelled(structures: Sequence[Atoms], keys: LabelKeys | None) -> dict[int, Labels]:
     if not structures:
         return {}
     keys = find_label_keys(structures) if keys is None else keys
-    labels = {index: read_labels(atoms, keys) for index, atoms in enumerate(structures)}
+    labels = {index: read_labels(atoms, keys, frame=index) for index, atoms in enumerate(structures)}
     return {i: x for i, x in labels.items() if any(y is not None for y in (x.energy, x.forces, x.virial))}
 
 
-def _compare_energy(gap: GAP, frames: Sequence[_Frame], predictions: Predictions) -> Comparison | None:
-    rows = [k for k, frame in enumerate(frames) if frame.labels.energy is not None]
-    if not rows:
-        return None
-    used = [frames[k] for k in rows]
+def _predicted(
+    gap: GAP, structures: Mapping[int, Atoms], labels: Mapping[int, Labels], return_std: bool
+) -> list[_Frame]:
+    p = gap.predict(list(structures.values()), return_std=return_std)
+    energy_std = [None] * len(structures) if p.energy_std is None else p.energy_std
+    predictions = zip(p.energy, energy_std, p.forces, p.stress, strict=True)
+    return [_Frame(index, structures[index], labels[index], *found) for index, found in zip(structures, predictions)]
+
+
+def _compare_energy(gap: GAP, frames: Sequence[_Frame]) -> Comparison | None:
+    used = [frame for frame in frames if frame.labels.energy is not None]
     n_atoms = np.array([len(frame.atoms) for frame in used])
-    std = None
-    if predictions.energy_std is not None:
-        noise = [gap.noise_std("energy", frame.labels.config_type) for frame in used]
-        std = np.hypot(np.asarray(predictions.energy_std)[rows] / n_atoms, noise)
     reference = np.array([frame.labels.energy for frame in used], dtype=float) / n_atoms
-    return _comparison(used, reference[:, None], np.asarray(predictions.energy)[rows, None] / n_atoms[:, None], std)
+    predicted = np.array([frame.energy for frame in used]) / n_atoms
+    model = np.array([frame.energy_std for frame in used if frame.energy_std is not None])
+    noise = [gap.noise_std("energy", frame.labels.config_type) for frame in used]
+    return _comparison(used, reference, predicted, "eV/atom", np.hypot(model / n_atoms, noise) if len(model) else None)
 
 
-def _compare_forces(frames: Sequence[_Frame], predictions: Predictions) -> Comparison | None:
-    rows = [k for k, frame in enumerate(frames) if frame.labels.forces is not None]
-    if not rows:
+def _compare_forces(frames: Sequence[_Frame]) -> Comparison | None:
+    used = [frame for frame in frames if frame.labels.forces is not None]
+    comparison = _comparison(used, [frame.labels.forces for frame in used], [frame.forces for frame in used], "eV/Å")
+    if comparison is None:
         return None
-    used = [frames[k] for k in rows]
-    comparison = _comparison(
-        used, [frame.labels.forces for frame in used], [predictions.forces[k] for k in rows], None, "eV/Å"
-    )
-    species = np.concatenate([np.repeat(frame.atoms.get_chemical_symbols(), 3) for frame in used])
-    return replace(comparison, species=species)
+    return replace(comparison, species=np.concatenate([np.repeat(list(frame.atoms.symbols), 3) for frame in used]))
 
 
-def _compare_stress(frames: Sequence[_Frame], predictions: Predictions) -> Comparison | None:
-    rows = [
-        k for k, frame in enumerate(frames) if frame.labels.virial is not None and predictions.stress[k] is not None
-    ]
-    if not rows:
-        return None
-    used = [frames[k] for k in rows]
-    reference = [_voigt(-np.asarray(frame.labels.virial) / frame.atoms.cell.volume) / GPa for frame in used]
-    return _comparison(used, reference, [_voigt(predictions.stress[k]) / GPa for k in rows], None, "GPa")
+def _compare_stress(frames: Sequence[_Frame]) -> Comparison | None:
+    used = [frame for frame in frames if frame.labels.virial is not None and frame.stress is not None]
+    reference = [_voigt_in_gpa(-np.asarray(frame.labels.virial) / frame.atoms.cell.volume) for frame in used]
+    return _comparison(used, reference, [_voigt_in_gpa(frame.stress) for frame in used], "GPa")
 
 
-def _voigt(tensor: Any) -> FloatArray:
-    """(3, 3) -> (6,)."""
-    return np.asarray(tensor, dtype=float)[_VOIGT]
+def _voigt_in_gpa(stress: Any) -> FloatArray:
+    """Stress (3, 3) in eV/Å³ -> xx yy zz yz xz xy in GPa."""
+    return full_3x3_to_voigt_6_stress(stress) / GPa
 
 
 def _comparison(
-    frames: Sequence[_Frame], reference: Iterable[Any], predicted: Iterable[Any], std: Any, unit: str = "eV/atom"
-) -> Comparison:
-    """Flatten one array per frame into rows."""
-    parts = [np.asarray(part, dtype=float).ravel() for part in reference]
+    frames: Sequence[_Frame], reference: Iterable[Any], predicted: Iterable[Any], unit: str, std: Any = None
+) -> Comparison | None:
+    """Flatten one number or array per frame into rows; None without frames."""
+    if not frames:
+        return None
+    parts = [np.ravel(np.asarray(part, dtype=float)) for part in reference]
     lengths = [len(part) for part in parts]
     return Comparison(
         reference=np.concatenate(parts),
-        predicted=np.concatenate([np.asarray(part, dtype=float).ravel() for part in predicted]),
+        predicted=np.concatenate([np.ravel(np.asarray(part, dtype=float)) for part in predicted]),
         std=std,
         structure=np.repeat([frame.number for frame in frames], lengths),
         config_type=np.repeat([str(frame.labels.config_type) for frame in frames], lengths),
@@ -292,7 +294,7 @@ def _checked(comparison: Comparison | None, name: str) -> Comparison | None:
         wrong = np.flatnonzero(~np.isfinite(values))
         if len(wrong):
             raise InputError(
-                f"The {name} {whose} of structure {comparison.structure[wrong[0]]} is not finite "
+                f"the {name} {whose} of structure {comparison.structure[wrong[0]]} is not finite "
                 f"({len(wrong)} such values): remove or repair that structure."
             )
     return comparison

@@ -39,7 +39,7 @@ def require_matplotlib() -> None:
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
-        raise InputError("Figures need matplotlib, which is not installed: pip install gapkit[report].") from error
+        raise InputError("figures need matplotlib, which is not installed: pip install gapkit[report].") from error
 
 
 def colour_groups(evaluation: Evaluation) -> list[Group]:

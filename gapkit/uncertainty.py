@@ -20,15 +20,24 @@ class Predicted(Protocol):
     """What is needed of a comparison (`gapkit.evaluation.Comparison` is one): arrays of shape (n,)."""
 
     @property
-    def reference(self) -> FloatArray: ...  # noqa: D102
+    def reference(self) -> FloatArray:
+        """Labels, in `unit`."""
+
     @property
-    def predicted(self) -> FloatArray: ...  # noqa: D102
+    def predicted(self) -> FloatArray:
+        """Predictions, in `unit`."""
+
     @property
-    def std(self) -> FloatArray | None: ...  # noqa: D102
+    def std(self) -> FloatArray | None:
+        """Predictive standard deviations of new labels, in `unit`; None if they were not predicted."""
+
     @property
-    def structure(self) -> NDArray[np.intp]: ...  # noqa: D102
+    def structure(self) -> NDArray[np.intp]:
+        """Number of the structure that each value belongs to."""
+
     @property
-    def unit(self) -> str: ...  # noqa: D102
+    def unit(self) -> str:
+        """Unit of the values."""
 
 
 @dataclass(frozen=True)
@@ -83,9 +92,14 @@ def z_scores(comparison: Predicted) -> FloatArray:
     Raises
     ------
     InputError
-        If there is no standard deviation, no value, or a standard deviation that is not positive and finite.
+        If there is no standard deviation, no value, a standard deviation that is not positive and finite, or a label
+        or prediction that is not finite.
     """
-    return (comparison.reference - comparison.predicted) / _checked_std(comparison)
+    z = (comparison.reference - comparison.predicted) / _checked_std(comparison)
+    wrong = np.flatnonzero(~np.isfinite(z))
+    if len(wrong):
+        raise InputError(f"the label or the prediction of value {wrong[0]} is not finite: remove or repair it.")
+    return z
 
 
 def coverage(z: ArrayLike, levels: Iterable[float] = LEVELS) -> dict[float, float]:
@@ -159,18 +173,42 @@ def calibration(comparison: Predicted, levels: Iterable[float] = LEVELS) -> Cali
     )
 
 
+def calibration_in_words(comparison: Predicted) -> str:
+    """Two sentences on whether the predicted standard deviations of energies are honest.
+
+    Raises
+    ------
+    InputError
+        As `z_scores`.
+    """
+    scored = calibration(comparison)
+    inside, expected_spread = 100.0 * scored.coverage[0.9], 100.0 * scored.coverage_se[0.9]
+    # a standard deviation from n values is itself uncertain by 1/√(2n), and a fifth does not matter
+    margin = max(0.2, 2.0 / np.sqrt(2.0 * scored.n))
+    verdict = "honest"
+    if scored.scale > 1.0 + margin:
+        verdict = f"too small: errors are {scored.scale:.1f} times what they promise"
+    elif scored.scale < 1.0 / (1.0 + margin):
+        verdict = f"too large: errors are {scored.scale:.1f} times what they promise"
+    return (
+        f"Error bars of the energies are {verdict}. {inside:.0f} % of {scored.n} energies lie inside their 90 % "
+        f"interval (90 ± {expected_spread:.0f} % if calibrated); z-scores have mean {scored.mean_z:.2f} and standard "
+        f"deviation {scored.std_z:.2f} (0 and 1)."
+    )
+
+
 def _checked_std(comparison: Predicted) -> FloatArray:
     std = comparison.std
     if std is None:
         raise InputError(
-            "Calibration needs predictive standard deviations, this comparison has none: evaluate with return_std=True."
+            "calibration needs predictive standard deviations, this comparison has none: evaluate with return_std=True."
         )
     if len(std) == 0:
-        raise InputError("Calibration needs at least one compared value, got none: give structures that carry labels.")
+        raise InputError("calibration needs at least one compared value, got none: give structures that carry labels.")
     wrong = np.flatnonzero(~(np.isfinite(std) & (std > 0.0)))
     if len(wrong):
         raise InputError(
-            f"Standard deviations must be positive and finite, got {std[wrong[0]]} for value {wrong[0]}: "
+            f"standard deviations must be positive and finite, got {std[wrong[0]]} for value {wrong[0]}: "
             "include the noise in the predictive standard deviation."
         )
     return std

@@ -7,26 +7,6 @@ import pytest
 
 from gapkit import GAPCalculator, demo
 from gapkit.datasets import load_silicon
-from gapkit.evaluation import Comparison
-
-
-def comparison(n: int, scale: float) -> Comparison:
-    """Errors that are `scale` times as large as their standard deviations say."""
-    rng = np.random.default_rng(0)
-    std = rng.uniform(0.001, 0.003, n)
-    reference = rng.normal(-5.0, 0.1, n)
-    z = rng.normal(size=n)
-    error = scale * std * z / np.sqrt(np.mean(z**2))
-    return Comparison(reference, reference + error, std, np.arange(n), np.full(n, "bulk"), None, "eV/atom")
-
-
-@pytest.mark.parametrize(
-    ("scale", "verdict"), [(1.0, "are honest"), (3.0, "too small: errors are 3.0"), (0.3, "too large: errors are 0.3")]
-)
-def test_calibration_in_words(scale, verdict):
-    text = demo.calibration_in_words(comparison(400, scale))
-    assert verdict in text
-    assert "of 400 energies" in text
 
 
 def test_drift_is_the_slope_and_deviation_the_largest_distance():

@@ -190,7 +190,7 @@ def test_selection_keeps_rows_together():
 
 
 def test_nothing_labelled_is_refused():
-    with pytest.raises(InputError, match="None of the 0 structures"):
+    with pytest.raises(InputError, match="none of the 0 structures"):
         evaluate(FakeGAP(), [])
     with pytest.raises(InputError, match=r"label|energ"):
         evaluate(FakeGAP(), [Atoms("Si")])

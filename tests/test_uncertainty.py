@@ -9,7 +9,7 @@ from scipy.stats import kendalltau, norm
 
 from gapkit.errors import InputError
 from gapkit.evaluation import Comparison
-from gapkit.uncertainty import calibration, coverage, z_scores
+from gapkit.uncertainty import calibration, calibration_in_words, coverage, z_scores
 
 
 def _comparison(z, std, structure=None) -> Comparison:
@@ -153,6 +153,24 @@ def test_nothing_to_calibrate_is_refused():
         z_scores(Comparison(**{**vars(comparison), "std": None}))
     with pytest.raises(InputError, match="at least one compared value"):
         calibration(comparison.select(np.zeros(3, dtype=bool)))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_labels_that_are_not_finite_are_refused(bad):
+    comparison = _comparison(np.zeros(3), np.ones(3))
+    comparison.reference[1] = bad
+    with pytest.raises(InputError, match="the label or the prediction of value 1 is not finite"):
+        z_scores(comparison)
+
+
+@pytest.mark.parametrize(
+    ("scale", "verdict"), [(1.0, "are honest"), (3.0, "too small: errors are 3.0"), (0.3, "too large: errors are 0.3")]
+)
+def test_calibration_in_words(scale, verdict):
+    z = _quantiles(400)
+    text = calibration_in_words(_comparison(scale * z / np.sqrt(np.mean(z**2)), np.linspace(0.001, 0.003, 400)))
+    assert verdict in text
+    assert "of 400 energies" in text
 
 
 @pytest.mark.parametrize("z", [[], [0.0, np.nan], [np.inf]])
