@@ -43,7 +43,8 @@ from gapkit.cli_options import (
     settings_of,
 )
 from gapkit.errors import InputError
-from gapkit.terminal import Say, check_output, complete_file, log_to, print_json, refuse, speaker, warn
+from gapkit.output_files import check_output, complete_file
+from gapkit.terminal import Say, log_to, print_json, refuse, speaker, warn
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -53,7 +54,6 @@ if TYPE_CHECKING:
     from gapkit.gap import GAP
 
 UsageError: Any = typer.BadParameter.__bases__[0]  # what an unknown option or a missing argument raises
-LABEL_KEYS = ("energy", "forces", "stress", "virial", "config_type")
 
 app = typer.Typer(
     name="gapkit",
@@ -120,7 +120,7 @@ def fit(
         ),
         e0=parse_e0(e0 or []),
     )
-    check_output(output)
+    check_output(output, inputs=(train, config))
     settings = settings_of(config, flags)
     say = speaker(quiet, to_stderr=as_json)
     result = _fit(train, output, settings, say, verbose=not quiet)
@@ -142,12 +142,12 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Compare a potential with labels: energies in meV/atom, forces in eV/Å, stresses in GPa."""
-    from gapkit import evaluation as errors
+    from gapkit.evaluation import evaluate as compare
 
     if report is not None:
         from gapkit.figures import require_matplotlib
 
-        check_output(report)
+        check_output(report, inputs=(model, test))
         require_matplotlib()
     say = speaker(quiet, to_stderr=as_json)
     gap = _load(model, verbose=not quiet)
@@ -155,10 +155,10 @@ def evaluate(
         energy=energy_key, forces=forces_key, stress=stress_key, virial=virial_key, config_type=config_type_key
     )
     structures = _read_labelled(test, keys, say)
-    result = errors.evaluate(gap, structures, return_std=report is not None or not as_json)
+    result = compare(gap, structures, return_std=report is not None or not as_json)
     say(result.table())
     if result.energy is not None and result.energy.std is not None:
-        from gapkit.demo import calibration_in_words
+        from gapkit.uncertainty import calibration_in_words
 
         say(calibration_in_words(result.energy))
     if report is not None:
@@ -185,7 +185,7 @@ def predict(
 
     Labels of the input under other names are kept; those named energy, forces or stress give way to the predictions.
     """
-    check_output(output)
+    check_output(output, inputs=(model, structures))
     if output.suffix not in (".xyz", ".extxyz"):
         raise InputError(f"'{output}' is to hold extended XYZ: let its name end in .xyz or .extxyz.")
     gap = _load(model, verbose=False)
@@ -216,7 +216,7 @@ def demo(
     ),
     n_sparse: Annotated[int, option("Sparse points: more are more accurate and slower.", min=1)] = 600,
 ) -> None:
-    """Fit silicon from data that ship with gapkit, test it, run dynamics, write a report: one to three minutes."""
+    """Fit silicon from data that ship with gapkit, test it, run dynamics, write a report: less than a minute."""
     from gapkit.demo import run_demo
 
     if run_demo(output, n_sparse=n_sparse, echo=typer.echo).failures:
@@ -230,7 +230,7 @@ def _fit(train: Path, output: Path, settings: ModelSettings, say: Say, verbose: 
     from gapkit.evaluation import evaluate as compare
     from gapkit.gap import GAP
 
-    structures = _read_labelled(train, {name: getattr(settings.keys, name) for name in LABEL_KEYS}, say)
+    structures = _read_labelled(train, settings.keys, say)
     terms = settings.make_terms(sorted({symbol for atoms in structures for symbol in atoms.symbols}))
     gap = GAP(terms, **settings.parameters(), verbose=verbose)
     start = time.perf_counter()
@@ -323,9 +323,10 @@ def _read_labelled(path: Path, keys: Mapping[str, str | None], say: Say) -> list
     with log_to(say):
         structures = read_structures(path, **named)
     if all(atoms.calc is None for atoms in structures):
-        found = sorted({str(key) for a in structures for key in (*a.info, *a.arrays)} - {"numbers", "positions"})
+        found = {str(key) for a in structures for key in (*a.info, *a.arrays)}
+        others = ", ".join(sorted(found - {"numbers", "positions", "config_type"})) or "no others"
         raise InputError(
-            f"'{path}' has no energies, forces or stresses under names that gapkit knows (it has {', '.join(found)}): "
+            f"'{path}' has no energies, forces or stresses under names that gapkit knows (it has {others}): "
             "name them with --energy-key, --forces-key, --stress-key or --virial-key."
         )
     # the last line names the labels, which have standard names by now
@@ -344,7 +345,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0; 1 if the demo's own checks failed; 2 for bad input, after one sentence on standard error.
+        0; 1 if the demo's own checks failed; 2 for bad input, after one sentence on standard error; 130 after Ctrl-C.
     """
     for stream in (sys.stdout, sys.stderr):  # a terminal that has no Å gets a question mark
         if hasattr(stream, "reconfigure"):

@@ -32,7 +32,7 @@ def noise(text: str, default: str) -> Any:
 
 def key(what: str, panel: str = "Names of the labels in the file") -> Any:
     """An option for the name of a label."""
-    text = f'Name of the {what} in the structure file; "" leaves it out.'
+    text = f'Name of the {what} in the structure file; "" leaves them out.'
     return option(text, panel=panel, show_default="found by itself")
 
 
@@ -137,6 +137,6 @@ def settings_of(config: Path | None, flags: Flags) -> ModelSettings:
         }
         terms = [{**terms[0], **parts, **flags.term}]
     e0 = {**(settings.e0 or {}), **flags.e0} or None
-    settings = replace(settings, terms=terms, e0=e0, keys=replace(settings.keys, **flags.keys), **flags.model)
+    settings = replace(settings, terms=terms, e0=e0, keys={**settings.keys, **flags.keys}, **flags.model)
     settings.validate()
     return settings

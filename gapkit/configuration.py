@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +17,7 @@ from gapkit.descriptors.soap import SOAP
 from gapkit.errors import InputError, did_you_mean
 from gapkit.kernels import DotProduct, SquaredExponential
 from gapkit.observations import KINDS, check_noise
+from gapkit.structures import LabelKeys
 from gapkit.terms import Term
 
 DESCRIPTORS: dict[str, type] = {"SOAP": SOAP}
@@ -60,7 +61,13 @@ class Counts(TypedDict, total=False):
 
 
 def build(known: Mapping[str, type], data: Any, where: str, default: str) -> Any:
-    """An instance of the class that ``data["type"]`` names, its other keys checked for name and type."""
+    """An instance of the class that ``data["type"]`` names (else `default`), the other keys checked for name and type.
+
+    Raises
+    ------
+    InputError
+        Naming the key under `where`, its value and what was expected.
+    """
     if not isinstance(data, Mapping):
         raise InputError(f"{where} = {data!r} must be a mapping of parameters.")
     name = str(data.get("type", default))
@@ -81,7 +88,7 @@ def _checked(kind: Any, values: Mapping[str, Any], where: str) -> Any:
         raise InputError(f"{place} = {first['input']!r}: {first['msg'].lower()}.") from None
 
 
-def check_keys(data: Mapping[str, Any], known: Any, where: str) -> None:
+def check_keys(data: Mapping[str, Any], known: Collection[str], where: str) -> None:
     """Raise `InputError` for the first key that is not among the known ones."""
     for key in data:
         if key not in known:
@@ -107,20 +114,17 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class LabelNames:
-    """Names of the labels in a structure file; None finds one, "" leaves the label out."""
-
-    energy: str | None = None
-    forces: str | None = None
-    stress: str | None = None
-    virial: str | None = None
-    config_type: str = "config_type"
-
-
-@dataclass(frozen=True)
 class ModelSettings:
-    """What a YAML model file may hold: terms as in `term_from_dict` (species may be left to the data), parameters of
-    `GAP` (None: its default), and names of labels.
+    """What a YAML model file may hold.
+
+    Attributes
+    ----------
+    terms : list of dict
+        As in `term_from_dict`, but species may be left to the data.
+    energy_noise, forces_noise, virial_noise, e0, jitter, random_state
+        As in `GAP`, in its units; None takes its default.
+    keys : dict
+        Names of labels by the fields of `LabelKeys`; what is absent or None is found, "" leaves a label out.
     """
 
     terms: list[dict[str, Any]] = field(default_factory=lambda: [{"descriptor": {}}])
@@ -130,7 +134,7 @@ class ModelSettings:
     e0: dict[str, float] | None = None
     jitter: float | None = None
     random_state: int | None = None
-    keys: LabelNames = field(default_factory=LabelNames)
+    keys: dict[str, str | None] = field(default_factory=dict)
 
     def parameters(self) -> dict[str, Any]:
         """Arguments of `GAP` other than the terms."""
@@ -187,7 +191,7 @@ def settings_from_dict(data: Mapping[str, Any], where: str = "configuration") ->
     """
     known = {"model": ModelSettings}
     if isinstance(keys := data.get("keys"), Mapping):
-        check_keys(keys, [f.name for f in fields(LabelNames)], f"{where}.keys")
+        check_keys(keys, LabelKeys._fields, f"{where}.keys")
     settings: ModelSettings = build(known, data, where, "model")
     settings.validate()
     return settings

@@ -9,8 +9,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -20,9 +18,14 @@ from typing import Any
 import numpy as np
 
 from gapkit.errors import InputError
+from gapkit.output_files import complete_file
 
 FORMAT = "gapkit model"
 VERSION = 1
+# what reading a damaged archive, or a header with something else where names and numbers should be, can raise
+_DAMAGE = (
+    zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, AttributeError, KeyError, TypeError, ValueError
+)  # fmt: skip
 
 
 def write_model(path: str | Path, header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
@@ -30,6 +33,7 @@ def write_model(path: str | Path, header: Mapping[str, Any], arrays: Mapping[str
 
     Parameters
     ----------
+    path : path
     header : mapping
         JSON-serialisable; NumPy scalars and arrays are fine.
     arrays : mapping of str to ndarray
@@ -37,30 +41,19 @@ def write_model(path: str | Path, header: Mapping[str, Any], arrays: Mapping[str
     Raises
     ------
     InputError
-        If the folder does not exist or cannot be written to.
+        If the folder does not exist or cannot be written to, or if `path` is a folder.
     """
-    path = Path(path)
     payloads = {name: _npy(array) for name, array in arrays.items()}
     hashes = {name: hashlib.sha256(payload).hexdigest() for name, payload in payloads.items()}
     full = {"format": FORMAT, "version": VERSION, **header, "sha256": hashes}
     text = json.dumps(full, indent=1, default=lambda value: value.tolist())  # NumPy scalars and arrays
-    try:
-        handle, temporary = tempfile.mkstemp(prefix=path.name, suffix=".part", dir=path.parent)
-    except OSError as error:
-        raise InputError(f"cannot write {str(path)!r}: {error.strerror}; choose a folder that exists.") from None
-    try:
-        with (
-            os.fdopen(handle, "wb") as file,
-            zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
-        ):
-            archive.writestr("header.json", text)
-            for name, payload in payloads.items():
-                archive.writestr(f"{name}.npy", payload)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with (
+        complete_file(path, "wb") as file,
+        zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+    ):
+        archive.writestr("header.json", text)
+        for name, payload in payloads.items():
+            archive.writestr(f"{name}.npy", payload)
 
 
 def read_model(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -82,7 +75,7 @@ def read_model(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]
         raise
     except FileNotFoundError:
         raise InputError(f"there is no model file {str(path)!r}.") from None
-    except (zipfile.BadZipFile, zlib.error, KeyError, ValueError, RuntimeError, EOFError, OSError) as error:
+    except _DAMAGE as error:
         raise InputError(
             f"{str(path)!r} is not a complete gapkit model file ({type(error).__name__}): "
             "it may be truncated or damaged; copy or save it again."

@@ -5,11 +5,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import resources
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -18,6 +16,7 @@ from gapkit import figures
 from gapkit.errors import InputError
 from gapkit.evaluation import Comparison, ErrorRow, Evaluation
 from gapkit.model_card import as_text, describe_model, recipe, versions
+from gapkit.output_files import check_output, complete_file
 from gapkit.uncertainty import Calibration, calibration
 
 if TYPE_CHECKING:
@@ -76,12 +75,11 @@ def write_report(
     Raises
     ------
     InputError
-        If matplotlib or jinja2 is missing, the folder does not exist, or the arrays of `md` do not fit together.
+        If matplotlib or jinja2 is missing, no file can be written at `path`, or the arrays of `md` do not fit together.
     """
-    path = Path(path)
     figures.require_matplotlib()
     engine = _template_engine()
-    _check_folder(path)
+    check_output(path)
     if md is not None:
         _check_md(md)
     context = {
@@ -99,12 +97,9 @@ def write_report(
         **_uncertainty(evaluation),
         "worst": _worst(evaluation),
     }
-    _write_atomically(path, _render(engine, context))
-
-
-def _check_folder(path: Path) -> None:
-    if not path.parent.is_dir():
-        raise InputError(f"The report cannot be written to {path}: the folder {path.parent} does not exist, make it.")
+    page = _render(engine, context)
+    with complete_file(path) as file:
+        file.write(page)
 
 
 def _model_rows(gap: GAP, train: Evaluation | None, further: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -115,7 +110,7 @@ def _template_engine() -> Any:
     try:
         import jinja2
     except ImportError as error:
-        raise InputError("A report needs jinja2, which is not installed: pip install gapkit[report].") from error
+        raise InputError("a report needs jinja2, which is not installed: pip install gapkit[report].") from error
     return jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
 
 
@@ -131,20 +126,6 @@ def _render(engine: Any, context: Mapping[str, Any]) -> str:
 def _csp_hash(source: str) -> str:
     """Source expression by which the page's security policy admits this text and no other."""
     return "sha256-" + base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(temporary).chmod(0o666 & ~umask)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 # ---- numbers and words
@@ -347,7 +328,7 @@ def _check_md(md: Mapping[str, Any]) -> None:
     shapes = {name: array.shape for name, array in arrays.items()}
     if len(set(shapes.values())) > 1 or any(len(shape) != 1 or shape[0] < 2 for shape in shapes.values()):
         raise InputError(
-            f"The arrays of md must have one common length of at least 2, got {shapes}: record them together."
+            f"the arrays of md must have one common length of at least 2, got {shapes}: record them together."
         )
     bad = [name for name, array in arrays.items() if not np.all(np.isfinite(array))]
     if bad:

@@ -1,30 +1,28 @@
-"""What the commands of `gapkit.cli` say and write: sentences, JSON, files that appear complete or not at all."""
+"""What the commands of `gapkit.cli` say: sentences on the right stream, JSON, warnings and refusals."""
 
 from __future__ import annotations
 
 import json
 import logging
-import os
 import re
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import typer
-
-from gapkit.errors import InputError
 
 Say = Callable[[str], None]
 
 
 class _Echo(logging.Handler):
+    """Passes log records on in the words of the command line."""
+
     def __init__(self, say: Say) -> None:
         super().__init__()
         self.say = say
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Information to `say`, warnings to standard error."""
         sentence = _for_the_shell(record.getMessage())
         if record.levelno < logging.WARNING:
             self.say(sentence)
@@ -32,34 +30,11 @@ class _Echo(logging.Handler):
             typer.secho(f"warning: {sentence}", fg="yellow", err=True)
 
 
-def check_output(path: Path) -> None:
-    """Raise `InputError` unless a file can be written there."""
-    if not path.parent.is_dir():
-        raise InputError(f"'{path}' cannot be written because the folder '{path.parent}' does not exist: make it.")
-    if not os.access(path.parent, os.W_OK):
-        raise InputError(f"'{path}' cannot be written because the folder '{path.parent}' is read-only: choose another.")
-    if path.is_dir():
-        raise InputError(f"'{path}' is a folder: give the name of a file.")
-
-
-@contextmanager
-def complete_file(path: Path) -> Iterator[Any]:
-    """A text file that takes its name only once everything is written."""
-    handle, temporary = tempfile.mkstemp(prefix=path.name, suffix=".part", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            yield file
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
 def speaker(quiet: bool, to_stderr: bool = False) -> Say:
     """A function that prints a line, or none if `quiet`."""
 
     def say(text: str) -> None:
+        """Print a line, unless quiet."""
         if not quiet:
             typer.echo(text, err=to_stderr)
 

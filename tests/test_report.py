@@ -302,7 +302,7 @@ def test_failure_leaves_the_old_report(tmp_path, monkeypatch):
     def fail(*_: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(Path, "replace", fail)
+    monkeypatch.setattr("os.replace", fail)
     with pytest.raises(OSError, match="disk full"):
         write_report(path, *_small(7))
     assert [found.name for found in tmp_path.iterdir()] == ["r.html"]
@@ -336,3 +336,5 @@ def test_incomplete_input_is_refused(tmp_path):
         write_report(tmp_path / "r.html", gap, found, md={"time_ps": np.arange(4.0)})
     with pytest.raises(InputError, match=r"the folder .* does not exist"):
         write_report(tmp_path / "nowhere" / "r.html", gap, found)
+    with pytest.raises(InputError, match="is a folder: give the name of a file"):
+        write_report(tmp_path, gap, found)
