@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import naive
 import numpy as np
 from ase import Atoms
 
@@ -42,6 +43,8 @@ def derivative(f: Callable[[float], float], h: float = 5e-3) -> float:
 
     A fitted potential is a sum of large weights that nearly cancel, so that its energy carries round-off of about
     1e-16 Σ|α|δ² (`predict.round_off`): the step must be large for that, hence the high order.
+    Laws built on this can ask for no more than 2·round_off/h, but need nothing except `predict`; without energy
+    differences `check_exact_derivatives` asks for 1e-8.
     """
     d = [(f(k * h) - f(-k * h)) / (2 * k * h) for k in (1, 2, 3)]
     return 1.5 * d[0] - 0.6 * d[1] + 0.1 * d[2]
@@ -67,6 +70,10 @@ def finite_difference_stress(predict: Predict, atoms: Atoms) -> np.ndarray:
 
 
 def check_forces(predict: Predict, atoms: Atoms, atol: float = 5e-8, n: int = 3) -> None:
+    """Forces are minus the slope of the energies that `predict` gives.
+
+    The bound grows by 2·round_off/h, which is what h leaves of the energies' own round-off.
+    """
     which = np.linspace(0, len(atoms) - 1, min(n, len(atoms))).astype(int)
     forces = predict(atoms)[1]
     atol += 2 * getattr(predict, "round_off", 0.0) / 5e-3
@@ -74,8 +81,28 @@ def check_forces(predict: Predict, atoms: Atoms, atol: float = 5e-8, n: int = 3)
 
 
 def check_stress(predict: Predict, atoms: Atoms, atol: float = 5e-8) -> None:
+    """The stress is the strain derivative per volume; the bound holds the round-off term of `check_forces`."""
     atol += 2 * getattr(predict, "round_off", 0.0) / 2e-3 / atoms.get_volume()
     np.testing.assert_allclose(predict(atoms)[2], finite_difference_stress(predict, atoms), atol=atol, rtol=1e-8)
+
+
+def check_exact_energy(gap, atoms: Atoms) -> None:
+    """The energy equals the sum of its terms, to the round-off of that sum and 1e-10 eV of the radial table."""
+    exact = float(naive.energy(gap, atoms))
+    atol = len(atoms) * predictor(gap).round_off + 1e-10
+    np.testing.assert_allclose(gap.predict(atoms).energy[0], exact, rtol=1e-14, atol=atol)
+
+
+def check_exact_derivatives(gap, atoms: Atoms, atol: float = 1e-8, n: int | None = None) -> None:
+    """Forces (eV/Å) of `n` atoms and stress (eV/Å³) equal the complex-step derivative of the twin's energy.
+
+    No energies are subtracted, so that the bound has no round-off term; gapkit's own round-off is within it.
+    """
+    which = np.linspace(0, len(atoms) - 1, min(n or len(atoms), len(atoms))).astype(int)
+    p = gap.predict(atoms)
+    np.testing.assert_allclose(p.forces[0][which], naive.exact_forces(gap, atoms, which), rtol=0, atol=atol)
+    if p.stress[0] is not None:
+        np.testing.assert_allclose(p.stress[0], naive.exact_stress(gap, atoms), rtol=0, atol=atol)
 
 
 def check_momentum(predict: Predict, atoms: Atoms) -> None:

@@ -172,6 +172,36 @@ def test_variance_is_small_at_data_and_grows_away_from_it(gap, frames):
     assert away.local_energies_std[0].max() <= prior * (1 + 1e-9)
 
 
+@pytest.mark.parametrize("kernel", [SquaredExponential(0.1, 1.5), DotProduct(64, 1.5)])
+def test_variance_is_the_prior_far_from_data_and_the_noise_at_data(frames, kernel):
+    """Every training environment is a sparse point, and kernels of a dimer with them are below 1e-6 δ²."""
+    train = [Atoms(a) for a in frames[:6]]
+    for atoms, full in zip(train, frames):
+        atoms.calc = SinglePointCalculator(atoms, energy=full.get_potential_energy())
+    soap = SOAP(["Cu", "Au"], 4.5, n_max=5, l_max=4)
+    gap = GAP([Term(soap, kernel, n_sparse=12)], energy_noise=0.002, e0={"Cu": 0.0, "Au": 0.0}, verbose=False)
+    gap.fit(train)
+
+    def prior_std(atoms):
+        neighbourhoods = find_all_neighbourhoods(gap.terms, atoms)
+        return np.sqrt(prior_energy_variance(gap.terms, gap.blocks_, neighbourhoods, atoms.numbers))
+
+    # like atoms of a dimer are equal environments, unlike ones are never compared
+    for symbols, std in (("Cu2", 2 * kernel.delta), ("CuAu", np.sqrt(2) * kernel.delta)):
+        dimer = Atoms(symbols, [[0, 0, 0], [0, 0, 2.2]])
+        p = gap.predict(dimer, return_std=True)
+        np.testing.assert_allclose(p.local_energies_std[0], kernel.delta, rtol=1e-6)
+        np.testing.assert_allclose(p.energy_std[0], std, rtol=1e-6)
+        np.testing.assert_allclose(prior_std(dimer), std, rtol=1e-12)
+    at_data = gap.predict(train, return_std=True).energy_std
+    noise = 0.002 * 4  # eV/atom times atoms
+    assert np.all(at_data <= noise)
+    assert np.all(at_data > 0.9 * noise)  # other frames tell a little about each one
+    assert np.all(at_data < 0.003 * np.array([prior_std(a) for a in train]))
+    informed = GAP(gap.terms, energy_noise=0.002, e0=gap.e0, verbose=False).fit(frames[:6])
+    assert np.all(informed.predict(train, return_std=True).energy_std < at_data)
+
+
 def test_total_variance_equals_the_full_local_covariance(gap):
     atoms = alloy(3)
     neighbourhoods = find_all_neighbourhoods(gap.terms, atoms)
