@@ -61,7 +61,7 @@ def structure_rows(
     M = n_columns(blocks)
     rows = StructureRows(np.zeros(M), np.zeros((3 * len(numbers) if derivatives else 0, M)), np.zeros((6, M)))
     size = ROW_BLOCK if derivatives else 8 * ROW_BLOCK
-    for block, term, nb, values, state in centre_blocks(terms, blocks, neighbourhoods, numbers, size):
+    for block, term, _, values, state in centre_blocks(terms, blocks, neighbourhoods, numbers, size):
         Q, norm = points(values)
         K, slope = term.kernel.value_and_slope(Q @ block.X.T)
         rows.energy[block.columns] += K.sum(axis=0)
@@ -71,7 +71,7 @@ def structure_rows(
         loops.project_rows(tangents.J, tangents.row_first, Q, norm)
         T = tangents.J @ block.X.T
         forces, virial = rows.forces[:, block.columns], rows.virial[:, block.columns]
-        loops.add_rows(T, slope, tangents.row_first, tangents.atom, tangents.slot_first, nb.centres, forces, virial)
+        loops.add_rows(T, slope, tangents.row_first, tangents.atom, tangents.slot_first, forces, virial)
     return rows
 
 

@@ -25,7 +25,6 @@ from gapkit.parameters import nested_parameters, with_parameter
 from gapkit.posterior import Conditioning, SparsePosterior, fit_posterior
 from gapkit.structures import LabelKeys, Labels, check_structures, find_e0, find_label_keys, read_labels
 from gapkit.terms import SparseBlock, Term, evaluate, find_all_neighbourhoods
-from gapkit.threads import one_blas_thread
 from gapkit.training import check_terms, choose_sparse_points, progress, stream_rows, summarise
 
 N_REFERENCE = 3  # training structures whose predictions travel with the model file and are checked on load
@@ -252,8 +251,7 @@ class GAP(BaseEstimator):
     def _predict_one(self, atoms: Atoms, return_std: bool) -> tuple[Any, ...]:
         self._check_known(atoms)
         neighbourhoods = find_all_neighbourhoods(self.terms_, atoms)
-        with one_blas_thread():
-            result = evaluate(self.terms_, self.blocks_, self.alpha_, neighbourhoods, atoms.numbers)
+        result = evaluate(self.terms_, self.blocks_, self.alpha_, neighbourhoods, atoms.numbers)
         local_energies = result.local_energies + self._e0_of(atoms.numbers)
         volume = abs(np.linalg.det(atoms.cell.array)) if atoms.pbc.any() and atoms.cell.rank == 3 else 0.0
         stress = result.strain_derivative / volume if volume > 0 else None

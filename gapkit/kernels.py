@@ -18,6 +18,7 @@ import numpy as np
 
 from gapkit._numba import kernels as loops
 from gapkit.errors import InputError
+from gapkit.workspace import Fresh, Workspace
 
 
 class Kernel(Protocol):
@@ -55,35 +56,53 @@ class Kernel(Protocol):
 
 def points(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Normalised rows (n, n_features) and norms (n,) of feature rows; zero rows stay zero."""
-    norm = np.sqrt(np.einsum("nx,nx->n", X, X))
-    norm[norm == 0.0] = 1.0
-    return X / norm[:, None], norm
+    return normalise(np.array(X, dtype=np.float64, order="C"))
+
+
+def normalise(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`points`, overwriting X (C-contiguous float64)."""
+    norm = np.empty(len(X))
+    loops.normalise(X, norm)
+    return X, norm
+
+
+def inner_products(Q: np.ndarray, Z: np.ndarray, workspace: Workspace | None = None) -> np.ndarray:
+    """S = Q Zᵀ of normalised rows, shape (n, m)."""
+    return np.matmul(Q, Z.T, out=(workspace or Fresh()).empty("S", len(Q), len(Z)))
 
 
 def contract_gradient(
-    kernel: Kernel, Q: np.ndarray, norm: np.ndarray, Z: np.ndarray, alpha: np.ndarray
+    kernel: Kernel,
+    S: np.ndarray,
+    Q: np.ndarray,
+    norm: np.ndarray,
+    Z: np.ndarray,
+    alpha: np.ndarray,
+    workspace: Workspace | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """e_i = Σ_m α_m k(p_i, z_m) and x̄_i = ∂e_i/∂p_i.
 
     Parameters
     ----------
+    S : ndarray, shape (n, m)
+        `inner_products`; overwritten.
     Q, norm : ndarray, shapes (n, n_features), (n,)
         From `points`.
     Z : ndarray, shape (m, n_features)
         Normalised sparse points.
     alpha : ndarray, shape (m,)
         Weights.
+    workspace : Workspace, optional
+        Where x̄ lives; without one it is new.
 
     Returns
     -------
     e : ndarray, shape (n,)
     x_bar : ndarray, shape (n, n_features)
     """
-    S = Q @ Z.T
     e = kernel.contract(S, alpha)
-    x_bar = S @ Z
-    x_bar -= np.einsum("nx,nx->n", x_bar, Q)[:, None] * Q
-    x_bar /= norm[:, None]
+    x_bar = np.matmul(S, Z, out=(workspace or Fresh()).empty("x_bar", *Q.shape))
+    loops.project(x_bar, Q, norm)
     return e, x_bar
 
 

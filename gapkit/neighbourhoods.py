@@ -51,6 +51,12 @@ class Neighbourhoods(NamedTuple):
         """The neighbourhoods of ``centres[which]``, `which` being increasing positions."""
         if len(which) == len(self.centres):
             return self
+        if len(which) and which[-1] - which[0] == len(which) - 1:
+            low, high = self.first[which[0]], self.first[which[-1] + 1]
+            return self._replace(
+                centres=self.centres[which], first=self.first[which[0] : which[-1] + 2] - low,
+                j=self.j[low:high], S=self.S[low:high], D=self.D[low:high],
+            )  # fmt: skip
         counts = np.diff(self.first)[which]
         first = np.concatenate(([0], np.cumsum(counts)))
         pairs = np.repeat(self.first[which] - first[:-1], counts) + np.arange(first[-1])

@@ -18,8 +18,10 @@ from ase import Atoms
 from gapkit._numba import kernels as loops
 from gapkit.descriptors.soap import SOAP, SOAPState
 from gapkit.errors import InputError
-from gapkit.kernels import DotProduct, Kernel, contract_gradient, points
+from gapkit.kernels import DotProduct, Kernel, contract_gradient, inner_products, normalise
 from gapkit.neighbourhoods import Neighbourhoods, find_neighbourhoods
+from gapkit.threads import ordered_map
+from gapkit.workspace import Workspace, thread_workspace
 
 BLOCK = 128  # centres evaluated together: large enough for matrix products, small enough for the cache
 
@@ -94,21 +96,32 @@ def find_all_neighbourhoods(terms: Sequence[Term], atoms: Atoms) -> list[Neighbo
     return [found[term.descriptor.cutoff] for term in terms]
 
 
+def centre_groups(
+    blocks: Sequence[SparseBlock], centres: np.ndarray, numbers: np.ndarray, size: int
+) -> list[tuple[list[SparseBlock], np.ndarray]]:
+    """Groups of at most `size` centres of one species, and that species' sparse blocks (one per term)."""
+    groups = []
+    for number in sorted({block.number for block in blocks}):
+        own = [block for block in blocks if block.number == number]
+        which = np.flatnonzero(numbers[centres] == number)
+        groups += [(own, which[start : start + size]) for start in range(0, len(which), size)]
+    return groups
+
+
 def centre_blocks(
     terms: Sequence[Term],
     blocks: Sequence[SparseBlock],
     neighbourhoods: Sequence[Neighbourhoods],
     numbers: np.ndarray,
     size: int = BLOCK,
+    workspace: Workspace | None = None,
 ) -> Iterator[tuple[SparseBlock, Term, Neighbourhoods, np.ndarray, SOAPState]]:
     """Walk through all (sparse block, group of at most `size` centres of its species) with features and state."""
-    for block in blocks:
-        term, all_centres = terms[block.term], neighbourhoods[block.term]
-        which = np.flatnonzero(numbers[all_centres.centres] == block.number)
-        for start in range(0, len(which), size):
-            nb = all_centres.select(which[start : start + size])
-            values, state = term.descriptor.evaluate(nb, numbers)
-            yield block, term, nb, values, state
+    for own, which in centre_groups(blocks, neighbourhoods[0].centres, numbers, size):
+        for block in own:
+            nb = neighbourhoods[block.term].select(which)
+            values, state = terms[block.term].descriptor.evaluate(nb, numbers, workspace)
+            yield block, terms[block.term], nb, values, state
 
 
 def evaluate(
@@ -131,10 +144,33 @@ def evaluate(
     """
     n_atoms = len(numbers)
     result = Properties(np.zeros(n_atoms), np.zeros((n_atoms, 3)), np.zeros((3, 3)))
-    for block, term, nb, values, state in centre_blocks(terms, blocks, neighbourhoods, numbers):
-        e, x_bar = contract_gradient(term.kernel, *points(values), block.X, alpha[block.columns])
-        g = term.descriptor.pullback(state, x_bar)
-        result.local_energies[nb.centres] += e
-        loops.pair_forces(nb.centres, nb.first, nb.j, nb.D, g, result.forces, result.strain_derivative)
+
+    def contribution(
+        group: tuple[list[SparseBlock], np.ndarray],
+    ) -> list[tuple[Neighbourhoods, np.ndarray, np.ndarray]]:
+        return [_contribution(terms, block, alpha, neighbourhoods, numbers, group[1]) for block in group[0]]
+
+    groups = centre_groups(blocks, neighbourhoods[0].centres, numbers, BLOCK)
+    for parts in ordered_map(contribution, groups):
+        for nb, e, g in parts:
+            result.local_energies[nb.centres] += e
+            loops.pair_forces(nb.centres, nb.first, nb.j, nb.D, g, result.forces, result.strain_derivative)
     strain = result.strain_derivative
     return result._replace(strain_derivative=0.5 * (strain + strain.T))
+
+
+def _contribution(
+    terms: Sequence[Term],
+    block: SparseBlock,
+    alpha: np.ndarray,
+    neighbourhoods: Sequence[Neighbourhoods],
+    numbers: np.ndarray,
+    which: np.ndarray,
+) -> tuple[Neighbourhoods, np.ndarray, np.ndarray]:
+    """Neighbourhoods, local energies and pair gradients of one term for some centres of one species."""
+    work, term, nb = thread_workspace(), terms[block.term], neighbourhoods[block.term].select(which)
+    values, state = term.descriptor.evaluate(nb, numbers, work)
+    Q, norm = normalise(values)
+    S = inner_products(Q, block.X, work)
+    e, x_bar = contract_gradient(term.kernel, S, Q, norm, block.X, alpha[block.columns], work)
+    return nb, e, term.descriptor.pullback(state, x_bar, work)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import os
 
-for variable in ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(variable, "1")  # test workers share the cores; test_threads.py asks for more
 
 import numpy as np

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gapkit import SOAP, InputError
+from gapkit._numba.pairs import CHUNK, buffers, gather, harmonics, hermite, hermite_slope
 from gapkit.descriptors.soap import COMPRESSIONS, neighbour_slots
 from gapkit.descriptors.soap_basis import harmonics_norm
 from gapkit.neighbourhoods import find_neighbourhoods
@@ -86,22 +87,26 @@ def test_loops_equal_their_naive_twins(soap):
     nb = find_neighbourhoods(atoms, soap.cutoff)
     values, state = soap.evaluate(nb, atoms.numbers)
     c = naive.density_coefficients(soap, atoms)
-    np.testing.assert_allclose(state.c, c.astype(float), atol=1e-12 * float(np.abs(c).max()))
+    np.testing.assert_allclose(state.c[..., : soap.n_max], c.astype(float), atol=1e-12 * float(np.abs(c).max()))
+    np.testing.assert_array_equal(state.c[..., soap.n_max :], 0.0)  # padding to whole vectors
     p, scale = naive.power_spectrum(soap, c)
     np.testing.assert_allclose(values / soap.feature_scale, p.astype(float), atol=1e-12 * float(np.abs(p).max()))
     np.testing.assert_allclose(soap.feature_scale, scale.astype(float), rtol=1e-15)
 
 
-@given(st.lists(st.floats(-3, 3), min_size=3, max_size=3).filter(lambda d: np.linalg.norm(d) > 0.2))
-@settings(max_examples=30, deadline=None)
-def test_harmonics_equal_scipy(D):
-    from gapkit._numba.soap import _harmonics
+vectors = st.lists(st.floats(-3, 3), min_size=3, max_size=3).filter(lambda d: np.linalg.norm(d) > 0.2)
 
-    l_max, D = 8, np.array(D)
-    A, B, P, S = np.empty(9), np.empty(9), np.empty((9, 10)), np.empty(81)
-    _harmonics(*D, l_max, harmonics_norm(l_max), A, B, P, S)
-    reference = naive.real_harmonics(l_max, D)
-    np.testing.assert_allclose(S, reference, atol=1e-12 * max(1.0, np.abs(reference).max()))
+
+@given(st.lists(vectors, min_size=1, max_size=CHUNK), st.integers(0, 8))
+@settings(max_examples=30, deadline=None)
+def test_harmonics_equal_scipy(D, l_max):
+    D = np.array(D)
+    V, A, B, P, S, _ = buffers(l_max)
+    gather(D, 0, len(D), V)
+    harmonics(V, harmonics_norm(l_max), A, B, P, S)
+    for k in range(len(D)):
+        reference = naive.real_harmonics(l_max, D[k])
+        np.testing.assert_allclose(S[:, k], reference, atol=1e-12 * max(1.0, np.abs(reference).max()))
 
 
 @pytest.mark.parametrize("compression", COMPRESSIONS)
@@ -140,10 +145,15 @@ def test_tangents_agree_with_the_pullback(name, compression):
     cotangent = np.random.default_rng(1).normal(size=values.shape)
     tangents, g = soap.tangents(state), soap.pullback(state, cotangent)
     slot = neighbour_slots(nb)[0]
+    assert list(tangents.atom[tangents.slot_first[1:] - 1]) == list(nb.centres)
     for c in range(len(nb.centres)):
         rows = tangents.J[tangents.row_first[c] : tangents.row_first[c + 1]] @ cotangent[c]
         pairs = np.arange(nb.first[c], nb.first[c + 1])
-        for s in range(tangents.slot_first[c + 1] - tangents.slot_first[c]):
+        n_slots = tangents.slot_first[c + 1] - tangents.slot_first[c] - 1
+        assert len(rows) == 3 * n_slots + 9
+        others = rows[: 3 * n_slots].reshape(-1, 3)
+        np.testing.assert_allclose(rows[3 * n_slots : -6], -others.sum(axis=0), rtol=1e-9, atol=1e-9)
+        for s in range(n_slots):
             np.testing.assert_allclose(
                 rows[3 * s : 3 * s + 3], g[pairs[slot[pairs] == s]].sum(axis=0), rtol=1e-9, atol=1e-9
             )
@@ -166,7 +176,6 @@ def test_both_engines_agree(compression):
 
 
 def test_radial_table_error_is_as_stated():
-    from gapkit._numba.soap import _radial_slope
     from gapkit.descriptors.soap_basis import TABLE_ERROR, radial_functions, radial_table
 
     table, _ = radial_table(5.0, 8, 6, 0.5, 2.0)
@@ -177,8 +186,12 @@ def test_radial_table_error_is_as_stated():
         r.astype(wide), engine._alphas.astype(wide), engine._betas.astype(wide), wide(0.5), wide(5.0), wide(2.0)
     )
     rho, slope = np.empty((500, 56)), np.empty((500, 56))
-    for k in range(500):
-        _radial_slope(r[k], table.inverse_step, table.values, rho[k], slope[k])
+    n_knots, h = len(table.values), 1.0 / table.inverse_step
+    for i in range(500):
+        k, *weights = hermite(r[i] / h, n_knots, 1.0)
+        slopes = hermite_slope(r[i] / h, n_knots, 1.0 / h)
+        rho[i] = sum(np.array(w) @ table.values[k + side] for side, w in enumerate(weights))
+        slope[i] = sum(np.array(w) @ table.values[k + side] for side, w in enumerate(slopes))
     scale = np.abs(table.values[:, 0]).max(axis=0)
     assert np.all(np.abs(rho - exact) <= 3 * TABLE_ERROR * scale)
     assert np.all(np.abs(slope - exact_slope) <= 1e-8 * scale)

@@ -1,4 +1,4 @@
-"""The same numbers, to the last bit, for any number of threads."""
+"""Threads: the same numbers to the last bit for any number of them, and nothing left behind."""
 
 from __future__ import annotations
 
@@ -7,40 +7,77 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
+
+from gapkit import InputError
+from gapkit.threads import get_num_threads, one_blas_thread, ordered_map, set_num_threads
 
 SCRIPT = """
 import hashlib, sys
 sys.path.insert(0, sys.argv[1])
-import numba
 from conftest import alloy, labelled
 from gapkit import GAP, SOAP, DotProduct, Term
+from gapkit.threads import get_num_threads, set_num_threads
 
 frames = [labelled(alloy(k)) for k in range(4)]
-for threads in (1, 2):
-    numba.set_num_threads(threads)
+for threads in (None, 1, 2, 3):
+    set_num_threads(threads)
     terms = [Term(SOAP(["Cu", "Au"], 4.0, 4, 3), DotProduct(2), 8)]
     gap = GAP(terms, e0={"Cu": 0.0, "Au": 0.0}, verbose=False).fit(frames)
-    p = gap.predict(alloy(9).repeat((3, 3, 4)), return_std=True)
+    p = gap.predict(alloy(9).repeat((4, 4, 6)), return_std=True)
     values = (gap.alpha_, p.energy, p.forces[0], p.stress[0], p.energy_std, p.local_energies_std[0])
-    print(numba.get_num_threads(), hashlib.sha256(b"".join(v.tobytes() for v in values)).hexdigest())
+    print(get_num_threads(), hashlib.sha256(b"".join(v.tobytes() for v in values)).hexdigest())
 """
 
 
-def test_bit_identical_for_one_and_two_threads():
+def test_bit_identical_for_any_number_of_threads():
     """In one process: code compiled twice may differ in its last bit, the number of threads must not matter."""
-    environment = {**os.environ, "NUMBA_NUM_THREADS": "2", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    environment = {**os.environ, "GAPKIT_NUM_THREADS": "4", "OPENBLAS_NUM_THREADS": "2"}
     command = [sys.executable, "-c", SCRIPT, os.path.dirname(__file__)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    (one, first), (two, second) = (line.split() for line in done.stdout.splitlines())
-    assert (one, two) == ("1", "2")
-    assert first == second
+    counts, hashes = zip(*(line.split() for line in done.stdout.splitlines()))
+    assert counts == ("4", "1", "2", "3")
+    assert len(set(hashes)) == 1
+
+
+@pytest.mark.parametrize("n", [0, -1, 1.5, "many", None.__class__])
+def test_impossible_numbers_of_threads_are_refused(n):
+    with pytest.raises(InputError, match="must be a positive whole number"):
+        set_num_threads(n)
+
+
+def test_environment_decides_unless_told(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3,2")
+    assert get_num_threads() == 3
+    monkeypatch.setenv("GAPKIT_NUM_THREADS", "5")
+    assert get_num_threads() == 5
+    set_num_threads(2)
+    assert get_num_threads() == 2
+    set_num_threads(None)
+    monkeypatch.setenv("GAPKIT_NUM_THREADS", "all")
+    with pytest.raises(InputError, match="GAPKIT_NUM_THREADS = 'all'"):
+        get_num_threads()
+
+
+def test_ordered_map_keeps_order_passes_errors_on_and_nests():
+    def square(x):
+        return sum(ordered_map(lambda y: x, range(x)))
+
+    def fail(x):
+        raise ValueError(x)
+
+    set_num_threads(3)
+    try:
+        assert list(ordered_map(square, range(40))) == [x * x for x in range(40)]
+        with pytest.raises(ValueError, match="0"):
+            list(ordered_map(fail, range(3)))
+    finally:
+        set_num_threads(None)
 
 
 def test_blas_is_given_back_its_threads():
     from threadpoolctl import threadpool_info
-
-    from gapkit.threads import one_blas_thread
 
     def blas():
         return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
@@ -48,5 +85,7 @@ def test_blas_is_given_back_its_threads():
     np.ones((2, 2)) @ np.ones((2, 2))
     before = blas()
     with one_blas_thread():
+        with one_blas_thread():
+            assert set(blas()) == {1}
         assert set(blas()) == {1}
     assert blas() == before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ from ase import Atoms
 from ase.data import atomic_numbers, chemical_symbols
 
 from gapkit._numba import soap as loops
+from gapkit._numba.tangents import tangents as fill_tangents
 from gapkit.descriptors import soap_dscribe
 from gapkit.descriptors.soap_basis import (
     FeatureLayout,
@@ -23,6 +25,7 @@ from gapkit.descriptors.soap_basis import (
 from gapkit.errors import InputError, did_you_mean
 from gapkit.neighbourhoods import Neighbourhoods, find_neighbourhoods
 from gapkit.structures import check_structures
+from gapkit.workspace import Fresh, Workspace
 
 COMPRESSIONS = ("off", "mu2", "mu1nu1", "crossover")
 ENGINES = ("numba", "dscribe")
@@ -44,12 +47,13 @@ class Tangents(NamedTuple):
     Attributes
     ----------
     J : ndarray, shape (n_rows, n_features)
-        Per centre: 3 rows (x, y, z) for each distinct neighbour atom other than the centre, 1/Å, then 6 rows
-        for the symmetric strain (xx yy zz yz xz xy). The centre's own rows are minus the sum of its neighbours'.
+        Per centre: 3 rows (x, y, z) for each distinct neighbour atom other than the centre and 3 for the centre
+        itself, 1/Å, then 6 rows for the symmetric strain (xx yy zz yz xz xy).
     row_first : ndarray of int64, shape (n_centres + 1,)
         Rows of centre c are ``row_first[c]:row_first[c + 1]``.
     atom : ndarray of int64, shape (n_slots,)
-        The neighbour atoms, centre after centre; those of centre c are ``slot_first[c]:slot_first[c + 1]``.
+        The atoms of the position rows, centre after centre, the centre itself being the last of its own; those of
+        centre c are ``slot_first[c]:slot_first[c + 1]``.
     slot_first : ndarray of int64, shape (n_centres + 1,)
     """
 
@@ -156,12 +160,16 @@ class SOAP:
     def _table(self) -> tuple[RadialTable, np.ndarray]:
         return radial_table(self.cutoff, self.n_max, self.l_max, self.atom_sigma, self.smoothness)
 
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """`species` in the order of `numbers`."""
+        return tuple(sorted(self.species, key=atomic_numbers.__getitem__))
+
     def dscribe(self, periodic: bool) -> Any:
         """The dscribe descriptor with the same basis, order, weighting and compression."""
-        symbols = tuple(sorted(self.species, key=atomic_numbers.__getitem__))
-        weights = None if self.species_weights is None else tuple(self.species_weights[s] for s in symbols)
+        weights = None if self.species_weights is None else tuple(self.species_weights[s] for s in self.symbols)
         return dscribe_soap(
-            symbols, self.cutoff, self.n_max, self.l_max, self.atom_sigma, self.smoothness, self.compression,
+            self.symbols, self.cutoff, self.n_max, self.l_max, self.atom_sigma, self.smoothness, self.compression,
             weights, periodic,
         )  # fmt: skip
 
@@ -198,7 +206,9 @@ class SOAP:
                 f"{', '.join(self.species)}: add {', '.join(symbols)} to SOAP(species=…) and fit again."
             )
 
-    def evaluate(self, neighbourhoods: Neighbourhoods, numbers: np.ndarray) -> tuple[np.ndarray, SOAPState]:
+    def evaluate(
+        self, neighbourhoods: Neighbourhoods, numbers: np.ndarray, workspace: Workspace | None = None
+    ) -> tuple[np.ndarray, SOAPState]:
         """Features of the centres and what the pull-back needs.
 
         Parameters
@@ -207,46 +217,50 @@ class SOAP:
             Pairs within `cutoff`.
         numbers : ndarray of int, shape (n_atoms,)
             Atomic numbers of all atoms.
+        workspace : Workspace, optional
+            Where the arrays live; without one they are new.
 
         Returns
         -------
         values : ndarray, shape (n_centres, n_features)
         state : SOAPState
         """
-        state = self._expand(neighbourhoods, numbers)
+        workspace = workspace or Fresh()
+        state = self._expand(neighbourhoods, numbers, workspace)
         if self.engine == "dscribe":
             return soap_dscribe.values(self, neighbourhoods, numbers) * self.feature_scale, state
-        values = np.empty((len(neighbourhoods.centres), self.n_features))
-        loops.power_spectrum(state.c, self._layout.blocks, self._layout.prefactor, values)
-        values *= self.feature_scale
+        values = workspace.empty("features", len(neighbourhoods.centres), self.n_features)
+        loops.power_spectrum(state.c, self.n_max, self._layout.blocks, self._layout.factor, values)
         return values, state
 
-    def _expand(self, neighbourhoods: Neighbourhoods, numbers: np.ndarray) -> SOAPState:
+    def _expand(self, neighbourhoods: Neighbourhoods, numbers: np.ndarray, workspace: Workspace) -> SOAPState:
         """Density coefficients c[centre, channel, lm, n], the central atom included."""
-        layout = self._layout
-        table, centre = self._table
-        species = np.searchsorted(self.numbers, numbers)
-        merged = self.compression == "mu2"
-        channel_of = np.zeros_like(species) if merged else species
-        weight_of = np.ones(len(self.numbers))
-        if self.species_weights is not None:
-            weight_of = np.array([self.species_weights[s] for s in sorted(self.species, key=atomic_numbers.get)])  # type: ignore[arg-type]
+        layout, (table, centre) = self._layout, self._table
+        channel_of, weight_of = self._channels
         centres, j = neighbourhoods.centres, neighbourhoods.j
-        channel, weight = channel_of[j], weight_of[species[j]]
-        c = np.zeros((len(centres), layout.n_channels, (self.l_max + 1) ** 2, self.n_max))
-        c[np.arange(len(centres)), channel_of[centres], 0] = (
-            weight_of[species[centres], None] * centre / np.sqrt(4.0 * np.pi)
-        )
+        channel, weight = channel_of[numbers[j]], weight_of[numbers[j]]
+        c = workspace.empty("c", len(centres), layout.n_channels, (self.l_max + 1) ** 2, len(centre))
+        c.fill(0.0)
+        own = weight_of[numbers[centres], None] * centre / np.sqrt(4.0 * np.pi)
+        c[np.arange(len(centres)), channel_of[numbers[centres]], 0] = own
         if self.engine == "numba":
+            norm = harmonics_norm(self.l_max)
             loops.expand(
-                neighbourhoods.first, channel, weight, neighbourhoods.D, table.inverse_step, table.values,
-                harmonics_norm(self.l_max), c,
-            )  # fmt: skip
+                neighbourhoods.first, channel, weight, neighbourhoods.D, table.inverse_step, table.values, norm, c
+            )
             if layout.total >= 0:
                 c[:, layout.total] = c[:, : layout.total].sum(axis=1)
         return SOAPState(neighbourhoods, numbers, channel, weight, c)
 
-    def pullback(self, state: SOAPState, cotangent: np.ndarray) -> np.ndarray:
+    @property
+    def _channels(self) -> tuple[np.ndarray, np.ndarray]:
+        """Density channel and weight by atomic number."""
+        weights = self.species_weights or {}
+        return channels(
+            tuple(self.numbers), tuple(weights.get(s, 1.0) for s in self.symbols), self.compression == "mu2"
+        )
+
+    def pullback(self, state: SOAPState, cotangent: np.ndarray, workspace: Workspace | None = None) -> np.ndarray:
         """g_ij = ∂(Σ cotangent · features)/∂D_ij, shape (n_pairs, 3): forces, virial and LAMMPS all come from it.
 
         Parameters
@@ -254,40 +268,51 @@ class SOAP:
         state : SOAPState
             From `evaluate`.
         cotangent : ndarray, shape (n_centres, n_features)
+        workspace : Workspace, optional
+            Where intermediate arrays live.
         """
         nb, layout = state.neighbourhoods, self._layout
         if self.engine == "dscribe":
             return soap_dscribe.pullback(self, nb, state.numbers, cotangent * self.feature_scale)
-        c_bar = np.zeros_like(state.c)
-        loops.power_spectrum_pullback(
-            state.c, layout.blocks, layout.prefactor, np.ascontiguousarray(cotangent * self.feature_scale), c_bar
-        )
+        c_bar = (workspace or Fresh()).empty("c_bar", *state.c.shape)
+        cotangent = np.ascontiguousarray(cotangent)
+        loops.power_spectrum_pullback(state.c, self.n_max, layout.blocks, layout.factor, cotangent, c_bar)
         if layout.total >= 0:
             c_bar[:, : layout.total] += c_bar[:, layout.total, None]
         table, _ = self._table
         g = np.empty((len(nb.j), 3))
+        norm = harmonics_norm(self.l_max)
         loops.pair_gradients(
-            nb.first, state.channel, state.weight, nb.D, table.inverse_step, table.values,
-            harmonics_norm(self.l_max), c_bar, g,
-        )  # fmt: skip
+            nb.first, state.channel, state.weight, nb.D, table.inverse_step, table.values, norm, c_bar, g
+        )
         return g
 
-    def tangents(self, state: SOAPState) -> Tangents:
+    def tangents(self, state: SOAPState, workspace: Workspace | None = None) -> Tangents:
         """∂features/∂(positions, strain) of the centres, images of one atom already summed (training rows)."""
         nb, layout = state.neighbourhoods, self._layout
         slot, n_slots, atom, slot_first = neighbour_slots(nb)
         row_first = 3 * slot_first + 6 * np.arange(len(slot_first))
-        J = np.empty((row_first[-1], self.n_features))
+        J = (workspace or Fresh()).empty("J", row_first[-1], self.n_features)
         if self.engine == "dscribe":
             soap_dscribe.tangents(self, nb, state.numbers, slot, row_first, J)
+            J *= self.feature_scale
         else:
             table, _ = self._table
-            loops.tangents(
+            fill_tangents(
                 nb.first, state.channel, state.weight, nb.D, slot, n_slots, table.inverse_step, table.values,
-                harmonics_norm(self.l_max), state.c, layout.total, layout.blocks, layout.prefactor, row_first, J,
+                harmonics_norm(self.l_max), state.c, self.n_max, layout.total, layout.blocks, layout.factor, row_first,
+                J,
             )  # fmt: skip
-        J *= self.feature_scale
         return Tangents(J, row_first, atom, slot_first)
+
+
+@lru_cache(maxsize=64)
+def channels(numbers: tuple[int, ...], weights: tuple[float, ...], merged: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Density channel (int64) and weight by atomic number; all species in one channel if `merged`."""
+    channel, weight = np.zeros(len(atomic_numbers), dtype=np.int64), np.ones(len(atomic_numbers))
+    channel[list(numbers)] = 0 if merged else np.arange(len(numbers))
+    weight[list(numbers)] = weights
+    return channel, weight
 
 
 def neighbour_slots(nb: Neighbourhoods) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -297,14 +322,18 @@ def neighbour_slots(nb: Neighbourhoods) -> tuple[np.ndarray, np.ndarray, np.ndar
     -------
     slot : ndarray of int64, shape (n_pairs,)
     n_slots : ndarray of int64, shape (n_centres,)
-    atom : ndarray of int64, shape (n_slots.sum(),)
+        Number of neighbour atoms.
+    atom : ndarray of int64, shape ((n_slots + 1).sum(),)
+        The neighbour atoms of each centre, increasing, and then the centre itself.
     slot_first : ndarray of int64, shape (n_centres + 1,)
     """
-    centre = np.repeat(np.arange(len(nb.centres)), np.diff(nb.first))
+    n_centres = len(nb.centres)
+    centre = np.repeat(np.arange(n_centres), np.diff(nb.first))
     other = nb.j != nb.centres[centre]
     keys, inverse = np.unique(centre[other] * nb.n_atoms + nb.j[other], return_inverse=True)
-    n_slots = np.bincount(keys // nb.n_atoms, minlength=len(nb.centres))
-    slot_first = np.concatenate(([0], np.cumsum(n_slots)))
+    n_slots = np.bincount(keys // nb.n_atoms, minlength=n_centres)
+    before = np.concatenate(([0], np.cumsum(n_slots)))
     slot = np.full(len(nb.j), -1)
-    slot[other] = inverse - slot_first[centre[other]]
-    return slot, n_slots, keys % nb.n_atoms, slot_first
+    slot[other] = inverse - before[centre[other]]
+    atom = np.insert(keys % nb.n_atoms, before[1:], nb.centres)
+    return slot, n_slots, atom, before + np.arange(n_centres + 1)

@@ -18,13 +18,17 @@ from typing import Any, NamedTuple
 import dscribe.descriptors
 import numpy as np
 
+from gapkit._numba.simd import padded
 from gapkit.errors import InputError
 
 TABLE_ERROR = 1e-12  # of the radial table's values, relative to each function's largest value
 
 
 class RadialTable(NamedTuple):
-    """ρ, h ρ', h² ρ'' at equidistant knots (n_knots, 3, (l_max + 1) n_max), and 1/h in 1/Å."""
+    """ρ, h ρ', h² ρ'' at equidistant knots (n_knots, 3, (l_max + 1) n_pad), and 1/h in 1/Å.
+
+    n_pad is n_max rounded up to whole vectors; the padding is zero.
+    """
 
     values: np.ndarray
     inverse_step: float
@@ -34,13 +38,14 @@ class FeatureLayout(NamedTuple):
     """How density channels make features.
 
     `blocks` (n_blocks, 3) int64 holds channels a, b and the first feature; `total` is the channel that sums all
-    species (-1: none); `scale` (n_features,) turns the stored half of a symmetric block into a full dot product.
+    species (-1: none); `scale` (n_features,) turns the stored half of a symmetric block into a full dot product;
+    `factor` (n_features,) is π sqrt(8/(2l+1)) times it.
     """
 
     n_channels: int
     total: int
     blocks: np.ndarray
-    prefactor: np.ndarray
+    factor: np.ndarray
     scale: np.ndarray
 
 
@@ -103,7 +108,7 @@ def _weighting(r: np.ndarray, cutoff: float, m: float) -> tuple[np.ndarray, np.n
 def radial_table(
     cutoff: float, n_max: int, l_max: int, atom_sigma: float, smoothness: float
 ) -> tuple[RadialTable, np.ndarray]:
-    """The spline table, as coarse as `TABLE_ERROR` allows, and ρ_n0(0) of the central atom, shape (n_max,)."""
+    """The spline table, as coarse as `TABLE_ERROR` allows, and ρ_n0(0) of the central atom, shape (n_pad,)."""
     soap = dscribe_soap(("H",), cutoff, n_max, l_max, atom_sigma, smoothness, "off", None, False)
     # β reaches 2e5 at n_max = 12 and its terms cancel: extended precision keeps the table's digits
     wide = np.longdouble
@@ -126,8 +131,10 @@ def radial_table(
         if np.all(np.abs(guess - exact).max(0) <= TABLE_ERROR * np.abs(y0).max(0)) or n_steps > 4000:
             break
         step *= 0.7
-    values = np.ascontiguousarray(np.stack([y0, y1, y2], axis=1), dtype=np.float64)
-    return RadialTable(values, float(1.0 / h)), values[0, 0, :n_max].copy()
+    shape = (len(knots), 3, l_max + 1, n_max)
+    values = np.zeros((*shape[:3], padded(n_max)))
+    values[..., :n_max] = np.stack([y0, y1, y2], axis=1).reshape(shape)
+    return RadialTable(values.reshape(*shape[:2], -1), float(1.0 / h)), values[0, 0, 0].copy()
 
 
 @lru_cache(maxsize=16)
@@ -158,6 +165,8 @@ def feature_layout(n_species: int, n_max: int, l_max: int, compression: str) -> 
     starts = np.concatenate(([0], np.cumsum([len(s) for s in sections])))
     blocks = np.array([(a, b, start) for (a, b), start in zip(pairs, starts)], dtype=np.int64)
     prefactor = np.pi * np.sqrt(8.0 / (2.0 * np.arange(l_max + 1) + 1.0))
+    prefactors = [np.repeat(prefactor, len(s) // (l_max + 1)) for s in sections]
+    scale = np.concatenate(sections)
     n_channels = {"mu2": 1, "mu1nu1": n_species + 1}.get(compression, n_species)
     total = n_species if compression == "mu1nu1" else -1
-    return FeatureLayout(n_channels, total, blocks, prefactor, np.concatenate(sections))
+    return FeatureLayout(n_channels, total, blocks, np.concatenate(prefactors) * scale, scale)

@@ -53,7 +53,7 @@ def pullback(soap: SOAP, nb: Neighbourhoods, numbers: np.ndarray, cotangent: np.
 def tangents(
     soap: SOAP, nb: Neighbourhoods, numbers: np.ndarray, slot: np.ndarray, row_first: np.ndarray, J: np.ndarray
 ) -> None:
-    """Fill J (rows as in `gapkit._numba.soap.tangents`)."""
+    """Fill J (rows as in `gapkit._numba.tangents`)."""
     jacobian = pair_jacobian(soap, nb, numbers)
     J[:] = 0.0
     voigt = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
@@ -62,5 +62,6 @@ def tangents(
         if slot[p] >= 0:
             start = row_first[c] + 3 * slot[p]
             J[start : start + 3] += jacobian[p]
+            J[row_first[c + 1] - 9 : row_first[c + 1] - 6] -= jacobian[p]
         for v, (a, b) in enumerate(voigt):
             J[row_first[c + 1] - 6 + v] += 0.5 * (nb.D[p, a] * jacobian[p, b] + nb.D[p, b] * jacobian[p, a])
