@@ -48,10 +48,11 @@ def colour_groups(evaluation: Evaluation) -> list[Group]:
     for comparison in evaluation.comparisons.values():
         counts.update(str(name) for name in comparison.config_type)
     names = sorted(counts, key=lambda name: (-counts[name], name))
-    n_own = len(names) if len(names) <= len(PALETTE) else len(PALETTE)
-    groups = [Group(name, PALETTE[k], (name,)) for k, name in enumerate(names[:n_own])]
-    rest = tuple(names[n_own:])
-    return [*groups, Group(f"{len(rest)} others", REST, rest)] if rest else groups
+    groups = [Group(name, colour, (name,)) for name, colour in zip(names, PALETTE)]
+    rest = tuple(names[len(PALETTE) :])
+    if rest:
+        groups.append(Group(rest[0] if len(rest) == 1 else f"{len(rest)} others", REST, rest))
+    return groups
 
 
 def parity(comparison: Comparison, groups: Sequence[Group]) -> bytes:
@@ -65,7 +66,7 @@ def parity(comparison: Comparison, groups: Sequence[Group]) -> bytes:
         _densities(bottom, reference, error, (*limits, *_padded(error)), rows=12)
     else:
         for group, rows in _rows_of(comparison, groups):
-            style: dict[str, Any] = {"s": 9, "color": group.colour, "alpha": _alpha(len(comparison)), "linewidths": 0}
+            style: dict[str, Any] = {"s": 9, "color": group.colour, "alpha": _opacity(len(comparison)), "linewidths": 0}
             top.scatter(reference[rows], predicted[rows], **style)
             bottom.scatter(reference[rows], error[rows], **style)
     top.plot(limits, limits, color=INK, lw=0.8, ls=(0, (4, 3)))
@@ -104,7 +105,7 @@ def uncertainty_against_error(comparison: Comparison, groups: Sequence[Group]) -
     std = np.asarray(shown.std)
     size = np.maximum(np.abs(shown.error), 1e-3 * std)  # a logarithmic axis has no zero
     for group, rows in _rows_of(comparison, groups):
-        axes.scatter(std[rows], size[rows], s=13, color=group.colour, alpha=_alpha(len(std)), linewidths=0)
+        axes.scatter(std[rows], size[rows], s=13, color=group.colour, alpha=_opacity(len(std)), linewidths=0)
     ends = np.array([std.min() / 1.3, std.max() * 1.3])
     for factor, dashes in ((1.0, "-"), (2.0, (0, (4, 3)))):
         axes.plot(ends, factor * ends, color=INK, lw=1.0, ls=dashes, label=f"{factor:g} σ")
@@ -211,7 +212,7 @@ def _padded(values: NDArray[np.float64]) -> tuple[float, float]:
     return low - pad, high + pad
 
 
-def _alpha(n: int) -> float:
+def _opacity(n: int) -> float:
     """Opacity of a point among n."""
     return float(np.clip(30.0 / np.sqrt(n), 0.2, 0.85))
 

@@ -54,10 +54,11 @@ def describe_model(gap: GAP, train_evaluation: Evaluation | None) -> dict[str, s
 
 
 def _conditioning(found: Any) -> Any:
-    """Long lists are counted."""
+    """Names as words; long lists are counted."""
     if not hasattr(found, "_asdict"):
         return found
-    return {k: len(v) if isinstance(v, tuple | list | np.ndarray) else v for k, v in found._asdict().items()}
+    counted = {name: len(x) if isinstance(x, tuple | list | np.ndarray) else x for name, x in found._asdict().items()}
+    return {name.replace("_", " "): value for name, value in counted.items()}
 
 
 def _frames_by_config_type(training: Mapping[str, Any]) -> dict[str, int] | None:
@@ -88,10 +89,8 @@ def as_text(value: Any) -> str:
     """One line for any value: six digits, mappings as "name value", nothing nested in brackets."""
     if isinstance(value, float | np.floating):
         return f"{value:.6g}"
-    if hasattr(value, "_asdict"):
-        value = value._asdict()
     if isinstance(value, Mapping):
-        return ", ".join(f"{str(name).replace('_', ' ')} {as_text(item)}" for name, item in value.items())
+        return ", ".join(f"{name} {as_text(item)}" for name, item in value.items())
     if isinstance(value, Iterable) and not isinstance(value, str):
         return ", ".join(as_text(item) for item in value) or "none"
     return str(value)

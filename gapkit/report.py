@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 NAMES = {"energy": "Energy", "forces": "Forces", "stress": "Stress"}
 N_WORST = 10
+_SMALL = 1e-4  # below, numbers are written with an exponent
 CONVENTIONS = (
     ("Energy", "total energy divided by the number of atoms, eV/atom; errors in meV/atom"),
     ("Forces", "per Cartesian component, eV/Å"),
@@ -135,13 +136,21 @@ def _number(value: float | None) -> Number:
     if value is None:
         return Number("–", "")
     text = f"{value:.0f}" if abs(value) >= 999.5 else f"{value:#.3g}"
-    return Number(text.rstrip(".").replace("-", "−"), repr(float(value)))
+    return Number(_typeset(text), repr(float(value)))
+
+
+def _typeset(text: str) -> str:
+    """-3.96e-06 -> −3.96e−6."""
+    mantissa, e, exponent = text.rstrip(".").partition("e")
+    return (mantissa + (f"e{int(exponent)}" if e else "")).replace("-", "−")
 
 
 def _with_error(value: float, error: float | None) -> tuple[Number, str]:
-    """3.214, 0.183 -> 3.21 and 0.18: as many decimals as two digits of the error have."""
+    """3.214, 0.183 -> 3.21 and 0.18: as many decimals as two digits of the error have, if these are few."""
     if not error:
         return _number(value), ""
+    if abs(value) < _SMALL:
+        return _number(value), _typeset(f"{error:.1e}")
     decimals = int(np.clip(1 - np.floor(np.log10(error)), 0, 8))
     return Number(f"{value:.{decimals}f}", repr(float(value))), f"{error:.{decimals}f}"
 
@@ -149,7 +158,7 @@ def _with_error(value: float, error: float | None) -> tuple[Number, str]:
 def _today() -> str:
     """Date of today, or of SOURCE_DATE_EPOCH for builds that must repeat."""
     epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
-    moment = datetime.fromtimestamp(int(epoch), UTC) if epoch.isdigit() else datetime.now(UTC)
+    moment = datetime.fromtimestamp(int(epoch), UTC) if epoch.isdecimal() else datetime.now(UTC)
     return moment.strftime("%Y-%m-%d")
 
 
@@ -349,8 +358,8 @@ def _md(md: Mapping[str, Any]) -> dict[str, Any]:
     if md.get("temperature") is not None:
         rows.append(("Mean temperature (K)", f"{np.mean(md['temperature']):.1f}"))
     if md.get("drift_mev_per_atom") is not None:
-        rows.append(("Energy drift (meV/atom)", as_text(float(md["drift_mev_per_atom"]))))
+        rows.append(("Energy drift (meV/atom)", _number(float(md["drift_mev_per_atom"])).text))
     others = [name for name in md if name not in (*_series(md), "drift_mev_per_atom") and md[name] is not None]
-    rows += [(_words(name), as_text(md[name])) for name in others]
+    rows += [(_words(name), _number(x).text if isinstance(x := md[name], float) else as_text(x)) for name in others]
     caption = "Total energy relative to the first frame" + (", and temperature." if len(_series(md)) == 3 else ".")
     return {"figure": _figure("md", figures.trajectory(md), "Energy against time", caption), "rows": rows}

@@ -24,7 +24,7 @@ from gapkit import GAP, SOAP, DotProduct, Term, figures
 from gapkit.errors import InputError
 from gapkit.evaluation import Comparison, Evaluation, evaluate
 from gapkit.model_card import describe_model, recipe
-from gapkit.report import write_report
+from gapkit.report import _with_error, write_report
 from gapkit.uncertainty import calibration
 
 HOSTILE = ("<script>document.title='owned'</script>", '"><img src=x onerror=alert(1)>', "$\\frac{", "_hidden & 'q'")
@@ -219,15 +219,39 @@ def test_calibration_and_md_are_told(written):
 
 def test_recipe_makes_the_same_potential():
     terms = [Term(SOAP(species=["Si"], cutoff=4.5), DotProduct(zeta=2), n_sparse={"Si": 30})]
-    gap = GAP(terms, energy_noise={"bulk": 0.002, "default": 0.01}, e0={"Si": -4.5}, random_state=3)
+    gap = GAP(terms, energy_noise={"beta_tin": 0.002, "default": 0.01}, e0={"Si": -4.5}, random_state=3)
     lines = recipe(gap).split("train = ")[0], recipe(gap)[recipe(gap).index("gap = ") : recipe(gap).index("gap.fit")]
     scope: dict[str, object] = {}
     exec("".join(lines), scope)
     assert scope["gap"].get_params(deep=False) == gap.get_params(deep=False)
     card = describe_model(gap, None)
-    assert card["Energy noise (eV/atom)"] == "bulk 0.002, default 0.01"
+    assert card["Energy noise (eV/atom)"] == "beta_tin 0.002, default 0.01"
     assert card["Kernel"] == repr(DotProduct(zeta=2))
     assert card["Sparse points asked for"] == "Si 30"
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "expected"),
+    [
+        (3.2138, 0.183, ("3.21", "0.18")),
+        (0.01, 0.0023, ("0.0100", "0.0023")),
+        (7.0512e-6, 2.5e-6, ("7.05e−6", "2.5e−6")),
+        (1234.5, 120.0, ("1234", "120")),
+        (0.0123456, None, ("0.0123", "")),
+        (-3.9612e-6, None, ("−3.96e−6", "")),
+        (12345.6, None, ("12346", "")),
+    ],
+)
+def test_numbers_are_short_and_as_precise_as_their_error(value, error, expected):
+    number, spread = _with_error(value, error)
+    assert (number.text, spread) == expected
+    assert float(number.value) == value
+
+
+def test_names_may_break_at_their_underscores_and_nowhere_else(written):
+    text = written[0].read_text(encoding="utf-8")
+    assert text.count("_<wbr>hidden &amp; &#39;q&#39;</th>") == 3
+    assert "<wbr>" not in re.sub(r"(_<wbr>)?hidden", "", text)
 
 
 def test_kinds_without_labels_or_std_are_left_out(tmp_path):
