@@ -37,6 +37,23 @@ def test_every_family_of_frames_has_its_noise():
 
 
 @pytest.mark.slow
+def test_noises_are_where_the_evidence_of_the_training_frames_is_largest():
+    """As benchmarks/demo_noises.py found them: other noises of a kind, or another δ, have less evidence."""
+    frames = load_silicon("train")
+
+    def evidence(**changes) -> float:
+        gap = demo.make_potential(verbose=False).set_params(**changes).fit(frames)
+        return gap.posterior_.log_marginal_likelihood
+
+    best = evidence()
+    for factor in (0.5, 2.0):
+        assert evidence(terms__0__kernel__delta=factor * demo.DELTA) < best
+        for kind in ("ENERGY_NOISE", "FORCES_NOISE", "VIRIAL_NOISE"):
+            scaled = {name: factor * noise for name, noise in getattr(demo, kind).items()}
+            assert evidence(**{kind.lower(): scaled}) < best
+
+
+@pytest.mark.slow
 def test_demo_from_beginning_to_end(tmp_path):
     lines: list[str] = []
     result = demo.run_demo(tmp_path / "out", n_sparse=150, n_steps=60, echo=lines.append)
