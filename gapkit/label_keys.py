@@ -176,19 +176,23 @@ class KeyFinder:
         self.known |= own | results
         self.n_frames += 1
         self.n_config_types += self.config_type_key in atoms.info
-        for quantity, named in self.named.items():
-            labels = {}
-            for key in [named] if named else [] if named == "" else sorted(own | results):
-                if named or self._is_candidate(key, quantity, atoms):
-                    labels[key] = find_label(atoms, quantity, key, where)
+        for quantity in QUANTITIES:
+            labels = {key: find_label(atoms, quantity, key, where) for key in self._keys_of(quantity, atoms)}
             self._count(quantity, {key: label for key, label in labels.items() if label is not None}, where)
             self.from_calculator |= {key for key in labels if key in results and key not in own}
 
-    @staticmethod
-    def _is_candidate(key: str, quantity: str, atoms: Atoms) -> bool:
-        name = _recognise(key)
-        per_frame = key in atoms.info or key in _results(atoms)
-        return name is not None and name.quantity == quantity and (per_frame or quantity == "forces")
+    def _keys_of(self, quantity: str, atoms: Atoms) -> list[str]:
+        """The name that was given or, without one, all of a frame under which discovery looks for the quantity."""
+        named = self.named[quantity]
+        if named is not None:
+            return [named] if named else []
+        keys = {
+            *atoms.info,
+            *(_results(atoms).keys() & _IN_CALCULATOR),
+            *(atoms.arrays if quantity == "forces" else ()),
+        }
+        words = sorted(key for key in keys if isinstance(key, str))
+        return [key for key in words if (name := _recognise(key)) and name.quantity == quantity]
 
     def _count(self, quantity: str, labels: dict[str, Any], where: str) -> None:
         self.labelled[quantity] += bool(labels)

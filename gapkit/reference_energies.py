@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from ase import Atoms
+from ase.data import chemical_symbols
 from ase.geometry import minkowski_reduce
 
 from gapkit.errors import InputError
@@ -55,21 +56,20 @@ def find_e0(structures: Sequence[Atoms], labels: Sequence[Labels]) -> dict[str, 
             f"there are {len(structures)} structures but {len(labels)} labels, give one for each of at least one."
         )
     numbers = sorted({int(z) for atoms in structures for z in atoms.numbers})
-    symbols = {z: Atoms([z]).get_chemical_symbols()[0] for z in numbers}
     if all(label.energy is None for label in labels):
         warnings.warn("no frame has an energy: e0 is zero for every species, fit to forces only.", stacklevel=2)
-        return dict.fromkeys(symbols.values(), 0.0)
+        return {chemical_symbols[z]: 0.0 for z in numbers}
     e0 = _from_isolated_atoms(structures, labels)
     unknown = [z for z in numbers if z not in e0]
     if unknown:
         fitted, n_open, inseparable = _from_compositions(structures, labels, e0, unknown)
         if n_open:
-            _warn_inseparable([symbols[unknown[k]] for k in inseparable], n_open)
+            _warn_inseparable([chemical_symbols[unknown[k]] for k in inseparable], n_open)
         e0 |= dict(zip(unknown, map(float, fitted)))
     for z in numbers:
         source = "least squares" if z in unknown else "isolated atom"
-        logger.info("e0: %s %.6f eV from %s", symbols[z], e0[z], source)
-    return {symbols[z]: e0[z] for z in numbers}
+        logger.info("e0: %s %.6f eV from %s", chemical_symbols[z], e0[z], source)
+    return {chemical_symbols[z]: e0[z] for z in numbers}
 
 
 def _from_isolated_atoms(structures: Sequence[Atoms], labels: Sequence[Labels]) -> dict[int, float]:
@@ -80,7 +80,7 @@ def _from_isolated_atoms(structures: Sequence[Atoms], labels: Sequence[Labels]) 
     for pairs in found.values():
         (first, low), (last, high) = min(pairs, key=lambda p: p[1]), max(pairs, key=lambda p: p[1])
         if high - low > _AGREEMENT:
-            symbol = structures[first].get_chemical_symbols()[0]
+            symbol = structures[first].symbols[0]
             raise InputError(
                 f"the isolated atoms of {symbol} in frames {first} and {last} have different energies ({low:.6f} and "
                 f"{high:.6f} eV), keep the one computed with the settings of the other frames."

@@ -13,6 +13,7 @@ from sklearn.metrics import max_error, mean_absolute_error, root_mean_squared_er
 
 from gapkit.errors import InputError
 from gapkit.evaluation import Comparison, Evaluation, evaluate, rmse_standard_error
+from gapkit.structures import LabelKeys
 
 GPA_PER_EV_A3 = 160.2176634  # 2019 SI: e/(1e-30 m³)/1e9
 
@@ -192,8 +193,16 @@ def test_selection_keeps_rows_together():
 def test_nothing_labelled_is_refused():
     with pytest.raises(InputError, match="none of the 0 structures"):
         evaluate(FakeGAP(), [])
-    with pytest.raises(InputError, match=r"label|energ"):
+    with pytest.raises(InputError, match="none of the 1 structures to evaluate carries an energy, forces or stress"):
         evaluate(FakeGAP(), [Atoms("Si")])
+
+
+def test_bad_label_is_refused_by_the_number_of_its_frame():
+    frames, gap = make_frames(3, seed=14)
+    frames[1].calc.results["energy"] = np.nan
+    for keys in (None, LabelKeys(energy="energy")):
+        with pytest.raises(InputError, match="frame 1: 'energy' has 1 of 1 numbers that are not finite"):
+            evaluate(gap, frames, keys=keys)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

@@ -36,19 +36,10 @@ def silicon_path(split: str = "train") -> Path:
 
 
 def load_silicon(split: str = "train") -> list[Atoms]:
-    """Silicon frames with labels, as `read_structures` returns them: crystals, defects, surfaces, liquid.
+    """The frames of `silicon_path` with their labels, as `read_structures` returns them.
 
-    No frame of one split shares a trajectory or a random displacement with a frame of the other. The training frames
-    hold one isolated atom, which fixes e0.
-
-    Parameters
-    ----------
-    split : {"train", "test"}
-
-    Raises
-    ------
-    InputError
-        For another split.
+    Crystals, defects, surfaces, liquid. No frame of one split shares a trajectory or a random displacement with a frame
+    of the other. The training frames hold one isolated atom, which fixes e0.
     """
     return read_structures(
         silicon_path(split), energy_key="REF_energy", forces_key="REF_forces", stress_key="REF_stress"

@@ -247,6 +247,7 @@ def check() -> None:
         reference = label(atoms)
 
         def energy(displacement: float = 0.0, strain: float = 0.0, atoms: Atoms = atoms) -> float:
+            """Energy (eV) with atom 3 moved along y by a displacement (Å), then all scaled by 1 + strain."""
             moved = atoms.copy()
             moved.positions[3, 1] += displacement
             moved.set_cell(moved.cell.array @ (np.eye(3) * (1.0 + strain)), scale_atoms=True)
