@@ -18,11 +18,12 @@ import numpy as np
 from scipy.linalg import block_diag
 
 from gapkit._numba import kernels as loops
-from gapkit.kernels import points
+from gapkit.kernels import inner_products, normalise
 from gapkit.neighbourhoods import Neighbourhoods
 from gapkit.terms import SparseBlock, Term, centre_blocks
+from gapkit.workspace import thread_workspace
 
-ROW_BLOCK = 32  # centres whose tangents are held at one time
+ROW_BLOCK = 8  # centres whose tangents are held at one time: some hundred rows, which the cache holds
 
 
 class StructureRows(NamedTuple):
@@ -61,15 +62,16 @@ def structure_rows(
     M = n_columns(blocks)
     rows = StructureRows(np.zeros(M), np.zeros((3 * len(numbers) if derivatives else 0, M)), np.zeros((6, M)))
     size = ROW_BLOCK if derivatives else 8 * ROW_BLOCK
-    for block, term, _, values, state in centre_blocks(terms, blocks, neighbourhoods, numbers, size):
-        Q, norm = points(values)
-        K, slope = term.kernel.value_and_slope(Q @ block.X.T)
+    work = thread_workspace()
+    for block, term, _, values, state in centre_blocks(terms, blocks, neighbourhoods, numbers, size, work):
+        Q, norm = normalise(values)
+        K, slope = term.kernel.value_and_slope(inner_products(Q, block.X, work))
         rows.energy[block.columns] += K.sum(axis=0)
         if not derivatives:
             continue
-        tangents = term.descriptor.tangents(state)
+        tangents = term.descriptor.tangents(state, work)
         loops.project_rows(tangents.J, tangents.row_first, Q, norm)
-        T = tangents.J @ block.X.T
+        T = np.matmul(tangents.J, block.X.T, out=work.empty("T", len(tangents.J), len(block.X)))
         forces, virial = rows.forces[:, block.columns], rows.virial[:, block.columns]
         loops.add_rows(T, slope, tangents.row_first, tangents.atom, tangents.slot_first, forces, virial)
     return rows
@@ -81,7 +83,7 @@ def local_rows(
     """Rows of the local energies, k(x_i, x_m), shape (n_atoms, n_sparse), eV²."""
     rows = np.zeros((len(numbers), n_columns(blocks)))
     for block, term, nb, values, _ in centre_blocks(terms, blocks, neighbourhoods, numbers):
-        rows[nb.centres, block.columns] = term.kernel.value(points(values)[0] @ block.X.T)
+        rows[nb.centres, block.columns] = term.kernel.value(normalise(values)[0] @ block.X.T)
     return rows
 
 
@@ -99,7 +101,7 @@ def prior_energy_variance(
     """K_tt of the total energy, Σ_ii' k(x_i, x_i') with all cross terms between atoms, eV²."""
     features: dict[tuple[int, int], list[np.ndarray]] = {}
     for block, _, _, values, _ in centre_blocks(terms, blocks, neighbourhoods, numbers):
-        features.setdefault((block.term, block.number), []).append(points(values)[0])
+        features.setdefault((block.term, block.number), []).append(normalise(values)[0])
     total = 0.0
     for (t, _), parts in features.items():
         Q = np.concatenate(parts)

@@ -25,6 +25,7 @@ from gapkit.parameters import nested_parameters, with_parameter
 from gapkit.posterior import Conditioning, SparsePosterior, fit_posterior
 from gapkit.structures import LabelKeys, Labels, check_structures, find_e0, find_label_keys, read_labels
 from gapkit.terms import SparseBlock, Term, evaluate, find_all_neighbourhoods
+from gapkit.threads import ordered_map
 from gapkit.training import check_terms, choose_sparse_points, progress, stream_rows, summarise
 
 N_REFERENCE = 3  # training structures whose predictions travel with the model file and are checked on load
@@ -229,8 +230,15 @@ class GAP(BaseEstimator):
 
     # -- prediction -----------------------------------------------------------------------------------------------
 
-    def predict(self, structures: Atoms | Sequence[Atoms], return_std: bool = False) -> Predictions:
+    def predict(self, structures: Atoms | Sequence[Atoms], return_std: bool | str = False) -> Predictions:
         """Energies, forces, stresses and local energies, with standard deviations of the energies on request.
+
+        Parameters
+        ----------
+        structures : Atoms or sequence of Atoms
+        return_std : bool or "local"
+            True: standard deviations of total and local energies. "local": of the local energies alone, which costs
+            little more than the forces and grows with the number of atoms, not with its square.
 
         Raises
         ------
@@ -238,25 +246,30 @@ class GAP(BaseEstimator):
             For an unknown species, an empty structure or atoms on top of each other.
         """
         check_is_fitted(self, "posterior_")
+        if return_std not in (False, True, "local"):
+            raise InputError(f"return_std = {return_std!r} is unknown: use True, False or 'local'.")
         structures = [structures] if isinstance(structures, Atoms) else list(structures)
         check_structures(structures)
-        singles = [
-            self._predict_one(atoms, return_std)
-            for atoms in progress(self.verbose and len(structures) > 1)(structures, "predictions")
-        ]
-        columns = list(zip(*singles))
-        std = {"energy_std": np.array(columns[4]), "local_energies_std": list(columns[5])} if return_std else {}
+        results = map if len(structures) == 1 else ordered_map  # one structure shares its own atoms among the threads
+        singles = results(lambda atoms: self._predict_one(atoms, return_std), structures)
+        follow = progress(self.verbose and len(structures) > 1)
+        columns = list(zip(*follow(singles, "predictions", len(structures))))
+        std: dict[str, Any] = {"local_energies_std": list(columns[4])} if return_std else {}
+        if return_std is True:
+            std["energy_std"] = np.array(columns[5])
         return Predictions(np.array(columns[0]), *(list(column) for column in columns[1:4]), **std)  # type: ignore[arg-type]
 
-    def _predict_one(self, atoms: Atoms, return_std: bool) -> tuple[Any, ...]:
+    def _predict_one(self, atoms: Atoms, return_std: bool | str) -> tuple[Any, ...]:
         self._check_known(atoms)
         neighbourhoods = find_all_neighbourhoods(self.terms_, atoms)
-        result = evaluate(self.terms_, self.blocks_, self.alpha_, neighbourhoods, atoms.numbers)
+        potential = (self.terms_, self.blocks_, self.alpha_, neighbourhoods, atoms.numbers)
+        result = evaluate(*potential, self.posterior_.local_variance if return_std else None)
         local_energies = result.local_energies + self._e0_of(atoms.numbers)
         volume = abs(np.linalg.det(atoms.cell.array)) if atoms.pbc.any() and atoms.cell.rank == 3 else 0.0
         stress = result.strain_derivative / volume if volume > 0 else None
-        values = (float(local_energies.sum()), result.forces, stress, local_energies)
-        return (*values, *self._deviations(atoms, neighbourhoods)) if return_std else values
+        values = [float(local_energies.sum()), result.forces, stress, local_energies]
+        values += [] if result.local_variance is None else [np.sqrt(result.local_variance)]
+        return (*values, self._energy_std(atoms, neighbourhoods)) if return_std is True else tuple(values)
 
     def _check_known(self, atoms: Atoms) -> None:
         unknown = sorted({chemical_symbols[z] for z in np.unique(atoms.numbers)} - set(self.species_))
@@ -266,14 +279,12 @@ class GAP(BaseEstimator):
                 "only: add frames with it to the training data."
             )
 
-    def _deviations(self, atoms: Atoms, neighbourhoods: list[Neighbourhoods]) -> tuple[float, np.ndarray]:
-        """Standard deviations of the total energy and of each local energy, eV."""
-        potential = (self.terms_, self.blocks_)
-        K_local = covariance.local_rows(*potential, neighbourhoods, atoms.numbers)
-        local = self.posterior_.variance(K_local, covariance.prior_local_variance(*potential, atoms.numbers))
-        prior = covariance.prior_energy_variance(*potential, neighbourhoods, atoms.numbers)
-        total = self.posterior_.variance(K_local.sum(axis=0)[None], np.array([prior]))
-        return float(np.sqrt(total[0])), np.sqrt(local)
+    def _energy_std(self, atoms: Atoms, neighbourhoods: list[Neighbourhoods]) -> float:
+        """Standard deviation of the total energy, eV."""
+        arguments = (self.terms_, self.blocks_, neighbourhoods, atoms.numbers)
+        row = covariance.local_rows(*arguments).sum(axis=0)
+        prior = covariance.prior_energy_variance(*arguments)
+        return float(np.sqrt(self.posterior_.variance(row[None], np.array([prior]))[0]))
 
     def score(self, structures: Sequence[Atoms], y: None = None) -> float:
         """Minus the root-mean-square error of the forces (eV/Å) or, without forces, of the energies (eV/atom)."""

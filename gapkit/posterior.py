@@ -14,6 +14,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +22,7 @@ from scipy.linalg import cholesky, solve_triangular
 from scipy.linalg.lapack import dpstrf, dtpqrt
 
 from gapkit.errors import InputError
+from gapkit.variance_factor import VarianceFactor, variance_factor
 
 ROWS_TOGETHER = 1024  # rows folded in at one time: many enough for matrix products, few enough for memory
 
@@ -150,6 +152,24 @@ class SparsePosterior:
         variance = np.einsum("mn,mn->n", data, data)
         if _is_dtc(method):
             variance = variance + K_tt - np.einsum("mn,mn->n", prior, prior)
+        return self._clipped(variance, K_tt)
+
+    def local_variance(self, K_t: np.ndarray, K_tt: np.ndarray, columns: tuple[slice, ...]) -> np.ndarray:
+        """`variance` ("dtc") of functionals that touch only `columns`, K_t (n, n_columns): one product per batch.
+
+        The factor behind it is made at the first call for these columns, O(n_sparse³).
+        """
+        key = tuple((c.start, c.stop) for c in columns)
+        if key not in self._factors:
+            self._factors[key] = variance_factor(self.L, self.R, np.concatenate([np.arange(*c) for c in key]))
+        return self._clipped(self._factors[key].variance(K_t, K_tt), K_tt)
+
+    @cached_property
+    def _factors(self) -> dict[tuple[tuple[int, int], ...], VarianceFactor]:
+        return {}
+
+    def _clipped(self, variance: np.ndarray, K_tt: np.ndarray) -> np.ndarray:
+        """Round-off below zero becomes zero; more than that is refused."""
         floor = -1e-6 * max(float(np.max(K_tt, initial=0.0)), 1e-300)
         if variance.size and variance.min() < floor:
             raise InputError(

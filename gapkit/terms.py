@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Real
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from ase import Atoms
@@ -79,11 +79,30 @@ class SparseBlock(NamedTuple):
 
 
 class Properties(NamedTuple):
-    """Local energies (n_atoms,) eV, forces (n_atoms, 3) eV/Å and dE/dε (3, 3) eV of one structure."""
+    """What the terms say of one structure.
+
+    Attributes
+    ----------
+    local_energies : ndarray, shape (n_atoms,), eV
+    forces : ndarray, shape (n_atoms, 3), eV/Å
+    strain_derivative : ndarray, shape (3, 3), eV
+        dE/dε.
+    local_variance : ndarray, shape (n_atoms,), eV², or None
+        Posterior variance of each local energy, if it was asked for.
+    """
 
     local_energies: np.ndarray
     forces: np.ndarray
     strain_derivative: np.ndarray
+    local_variance: np.ndarray | None = None
+
+
+class LocalVariance(Protocol):
+    """`SparsePosterior.local_variance`."""
+
+    def __call__(self, K_t: np.ndarray, K_tt: np.ndarray, columns: tuple[slice, ...]) -> np.ndarray:
+        """Variances (n,) of local energies with rows K_t (n, n_columns) and prior variances K_tt (n,)."""
+        ...
 
 
 def find_all_neighbourhoods(terms: Sequence[Term], atoms: Atoms) -> list[Neighbourhoods]:
@@ -124,12 +143,26 @@ def centre_blocks(
             yield block, terms[block.term], nb, values, state
 
 
+class _Part(NamedTuple):
+    """One term for some centres of one species: pairs, local energies, pair gradients, k(x_i, x_m) and k(x_i, x_i).
+
+    The last two are empty unless variances were asked for.
+    """
+
+    nb: Neighbourhoods
+    e: np.ndarray
+    g: np.ndarray
+    K: np.ndarray
+    k_ii: np.ndarray
+
+
 def evaluate(
     terms: Sequence[Term],
     blocks: Sequence[SparseBlock],
     alpha: np.ndarray,
     neighbourhoods: Sequence[Neighbourhoods],
     numbers: np.ndarray,
+    local_variance: LocalVariance | None = None,
 ) -> Properties:
     """Energies, forces and strain derivative of Σ_t Σ_i Σ_m α_m k_t(x_i, x_m).
 
@@ -141,20 +174,30 @@ def evaluate(
         One per term, from `find_all_neighbourhoods`.
     numbers : ndarray of int, shape (n_atoms,)
         Atomic numbers.
+    local_variance : callable, optional
+        Asks for the variances of the local energies, too.
     """
     n_atoms = len(numbers)
-    result = Properties(np.zeros(n_atoms), np.zeros((n_atoms, 3)), np.zeros((3, 3)))
+    variance = None if local_variance is None else np.zeros(n_atoms)
+    result = Properties(np.zeros(n_atoms), np.zeros((n_atoms, 3)), np.zeros((3, 3)), variance)
 
-    def contribution(
-        group: tuple[list[SparseBlock], np.ndarray],
-    ) -> list[tuple[Neighbourhoods, np.ndarray, np.ndarray]]:
-        return [_contribution(terms, block, alpha, neighbourhoods, numbers, group[1]) for block in group[0]]
+    def contributions(group: tuple[list[SparseBlock], np.ndarray]) -> tuple[list[_Part], np.ndarray | None]:
+        own, which = group
+        wanted = local_variance is not None
+        parts = [_contribution(terms, block, alpha, neighbourhoods, numbers, which, wanted) for block in own]
+        if local_variance is None:
+            return parts, None
+        K = parts[0].K if len(parts) == 1 else np.concatenate([part.K for part in parts], axis=1)
+        k_ii = sum(part.k_ii for part in parts)
+        return parts, local_variance(K, np.asarray(k_ii), tuple(block.columns for block in own))
 
     groups = centre_groups(blocks, neighbourhoods[0].centres, numbers, BLOCK)
-    for parts in ordered_map(contribution, groups):
-        for nb, e, g in parts:
+    for parts, local in ordered_map(contributions, groups):
+        for nb, e, g, _, _ in parts:
             result.local_energies[nb.centres] += e
             loops.pair_forces(nb.centres, nb.first, nb.j, nb.D, g, result.forces, result.strain_derivative)
+        if variance is not None:
+            variance[parts[0].nb.centres] = local
     strain = result.strain_derivative
     return result._replace(strain_derivative=0.5 * (strain + strain.T))
 
@@ -166,11 +209,12 @@ def _contribution(
     neighbourhoods: Sequence[Neighbourhoods],
     numbers: np.ndarray,
     which: np.ndarray,
-) -> tuple[Neighbourhoods, np.ndarray, np.ndarray]:
-    """Neighbourhoods, local energies and pair gradients of one term for some centres of one species."""
+    with_covariances: bool,
+) -> _Part:
     work, term, nb = thread_workspace(), terms[block.term], neighbourhoods[block.term].select(which)
     values, state = term.descriptor.evaluate(nb, numbers, work)
     Q, norm = normalise(values)
     S = inner_products(Q, block.X, work)
+    K, k_ii = (term.kernel.value(S), term.kernel.diag(Q)) if with_covariances else (np.empty((0, 0)), np.empty(0))
     e, x_bar = contract_gradient(term.kernel, S, Q, norm, block.X, alpha[block.columns], work)
-    return nb, e, term.descriptor.pullback(state, x_bar, work)
+    return _Part(nb, e, term.descriptor.pullback(state, x_bar, work), K, k_ii)

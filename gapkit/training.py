@@ -12,24 +12,24 @@ from ase.data import chemical_symbols
 from rich.console import Console
 from rich.progress import track
 
-from gapkit.covariance import n_columns, structure_rows
+from gapkit.covariance import StructureRows, n_columns, structure_rows
 from gapkit.errors import InputError
-from gapkit.kernels import points
+from gapkit.kernels import normalise
 from gapkit.observations import Noise, noise_group, observations
 from gapkit.posterior import RowFactor
 from gapkit.sparsification import select_sparse_points
 from gapkit.structures import Labels
 from gapkit.terms import SparseBlock, Term, centre_blocks, find_all_neighbourhoods
+from gapkit.threads import ordered_map
 
-Track = Callable[[Iterable[Any], str], Iterable[Any]]
+Track = Callable[..., Iterable[Any]]
 
 
 def progress(show: bool) -> Track:
-    """A function that walks through items behind a progress bar, on a terminal and if asked to `show` one."""
-    console = Console(stderr=True)
-    if not (show and console.is_terminal):
-        return lambda items, what: items  # even a hidden bar starts a thread, 0.3 ms per prediction
-    return lambda items, what: track(list(items), what, console=console, transient=True)
+    """``follow(items, what, total)`` walks through items, behind a bar if asked to `show` one on a terminal."""
+    if not (show and (console := Console(stderr=True)).is_terminal):
+        return lambda items, what, total=None: items  # even a hidden bar starts a thread, 0.3 ms per prediction
+    return lambda items, what, total=None: track(items, what, total, console=console, transient=True)
 
 
 def choose_sparse_points(
@@ -39,10 +39,14 @@ def choose_sparse_points(
     numbers = sorted({int(z) for atoms in structures for z in atoms.numbers})
     candidates = [SparseBlock(t, z, np.empty((0, 0)), slice(0, 0)) for t in range(len(terms)) for z in numbers]
     found: dict[tuple[int, int], list[np.ndarray]] = {}
-    for atoms in follow(structures, "descriptors"):
-        neighbourhoods = find_all_neighbourhoods(terms, atoms)
-        for block, _, _, values, _ in centre_blocks(terms, candidates, neighbourhoods, atoms.numbers):
-            found.setdefault((block.term, block.number), []).append(points(values)[0])
+
+    def environments(atoms: Atoms) -> list[tuple[tuple[int, int], np.ndarray]]:
+        walk = centre_blocks(terms, candidates, find_all_neighbourhoods(terms, atoms), atoms.numbers)
+        return [((block.term, block.number), normalise(values)[0]) for block, _, _, values, _ in walk]
+
+    for parts in follow(ordered_map(environments, structures), "descriptors", len(structures)):
+        for key, Q in parts:
+            found.setdefault(key, []).append(Q)
     blocks, start = [], 0
     for (t, z), parts in sorted(found.items()):
         Q = np.concatenate(parts)
@@ -89,9 +93,14 @@ def stream_rows(
     """
     M = n_columns(blocks)
     factors: dict[tuple[str, str], RowFactor] = {}
-    for atoms, label, offset in follow(zip(structures, labels, offsets), "covariances"):
+
+    def covariances(item: tuple[Atoms, Labels]) -> StructureRows:
+        atoms, label = item
         derivatives = label.forces is not None or label.virial is not None
-        rows = structure_rows(terms, blocks, find_all_neighbourhoods(terms, atoms), atoms.numbers, derivatives)
+        return structure_rows(terms, blocks, find_all_neighbourhoods(terms, atoms), atoms.numbers, derivatives)
+
+    streamed = follow(ordered_map(covariances, zip(structures, labels)), "covariances", len(structures))
+    for rows, atoms, label, offset in zip(streamed, structures, labels, offsets):
         K = {"energy": rows.energy[None], "forces": rows.forces, "virial": rows.virial}
         for kind, target, scale in observations(label, offset, len(atoms)):
             group = noise_group(kind, noises[kind], label.config_type)

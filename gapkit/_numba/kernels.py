@@ -50,6 +50,15 @@ def _power(s, exponent, result):
 
 
 @njit
+def power_value(S, factor, zeta, K):
+    """K = factor s^ζ."""
+    for i in range(S.shape[0]):
+        _power(S[i], zeta, K[i])
+        for m in range(S.shape[1]):
+            K[i, m] *= factor
+
+
+@njit
 def power_contract(S, alpha, zeta, e):
     """e_i = Σ_m α_m s_im^ζ; S becomes α_m ζ s_im^(ζ - 1)."""
     below = np.empty(S.shape[1])
