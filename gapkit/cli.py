@@ -236,9 +236,9 @@ def _fit(train: Path, output: Path, settings: ModelSettings, say: Say, verbose: 
     start = time.perf_counter()
     gap.fit(structures)
     seconds = time.perf_counter() - start
-    gap.save(output)
     _describe_fit(gap, seconds, say)
-    errors = compare(gap, structures, return_std=False)
+    errors = compare(gap, structures, return_std=False)  # before a model is written, should it predict nonsense
+    gap.save(output)
     say(f"errors on the training structures\n{errors.table()}\nwrote {output} ({output.stat().st_size / 1e6:.1f} MB)")
     return _fit_summary(gap, output, seconds, errors)
 

@@ -290,12 +290,15 @@ def _checked(comparison: Comparison | None, name: str) -> Comparison | None:
     """The comparison, if every number in it is finite."""
     if comparison is None:
         return None
-    for values, whose in ((comparison.reference, "label"), (comparison.predicted, "prediction")):
+    for values, whose, cure in (
+        (comparison.reference, "label", "remove or repair that structure"),
+        (comparison.predicted, "prediction", "check that structure, and the noises and amplitudes of the model"),
+    ):
         wrong = np.flatnonzero(~np.isfinite(values))
         if len(wrong):
             raise InputError(
                 f"the {name} {whose} of structure {comparison.structure[wrong[0]]} is not finite "
-                f"({len(wrong)} such values): remove or repair that structure."
+                f"({len(wrong)} such values): {cure}."
             )
     return comparison
 

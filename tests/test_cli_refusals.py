@@ -101,6 +101,12 @@ def test_bad_options(folder, tmp_path, flags, match):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_model_that_predicts_nothing_finite_is_not_written(folder, tmp_path):
+    arguments = [*SMALL, "--energy-noise", "1e-308", "-q"]
+    assert_refused(gapkit("fit", folder / "train.xyz", "-o", tmp_path / "a.gap", *arguments), "noise")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_bad_models(folder, tmp_path):
     whole = (folder / "model.gap").read_bytes()
     (tmp_path / "half.gap").write_bytes(whole[: len(whole) // 2])
