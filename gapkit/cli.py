@@ -183,7 +183,8 @@ def predict(
 ) -> None:
     """Write energies (eV), forces (eV/Å) and, in three-dimensional cells, stresses (eV/Å³) of structures.
 
-    Labels of the input under other names are kept; those named energy, forces or stress give way to the predictions.
+    Labels of the input under other names are kept; those named energy, forces, stress or virial give way to what is
+    predicted.
     """
     check_output(output, inputs=(model, structures))
     if output.suffix not in (".xyz", ".extxyz"):
@@ -293,7 +294,7 @@ def _with_predictions(atoms: Atoms, gap: GAP, std: bool) -> Atoms:
 
     p = gap.predict(atoms, return_std=std)
     out = atoms.copy()
-    for name in ("energy", "free_energy", "forces", "stress", "energies", "energy_std", "local_energies_std"):
+    for name in ("energy", "free_energy", "energies", "forces", "stress", "virial", "energy_std", "local_energies_std"):
         out.info.pop(name, None)
         out.arrays.pop(name, None)
     stress = {} if p.stress[0] is None else {"stress": full_3x3_to_voigt_6_stress(p.stress[0])}

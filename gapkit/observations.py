@@ -27,7 +27,16 @@ VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 
 
 class Observation(NamedTuple):
-    """Labels of one kind of one structure: targets y (n,), and noise relative to that of the group."""
+    """Labels of one kind of one structure.
+
+    Attributes
+    ----------
+    kind : {"energy", "forces", "virial"}
+    y : ndarray, shape (n,)
+        Targets: energy less e0 (eV), force components atom by atom (eV/Å), or the virial xx yy zz yz xz xy (eV).
+    scale : float
+        Noise relative to that of the group.
+    """
 
     kind: str
     y: np.ndarray
@@ -53,7 +62,13 @@ def observations(labels: Labels, energy_offset: float, n_atoms: int) -> Iterator
 
 
 def noise_group(kind: str, noise: Noise, config_type: str) -> tuple[str, str]:
-    """The group that a label of `kind` in a frame of `config_type` belongs to."""
+    """The group that a label of `kind` in a frame of `config_type` belongs to.
+
+    Raises
+    ------
+    InputError
+        If a mapping has neither that config type nor "default".
+    """
     if not isinstance(noise, Mapping):
         return kind, "all"
     if config_type in noise:
@@ -67,7 +82,13 @@ def noise_group(kind: str, noise: Noise, config_type: str) -> tuple[str, str]:
 
 
 def noise_std(kind: str, noise: Noise, config_type: str) -> float:
-    """Noise of `kind` for frames of `config_type`, in the units of `UNITS`."""
+    """Noise of `kind` for frames of `config_type`, in the units of `UNITS`.
+
+    Raises
+    ------
+    InputError
+        As `noise_group`.
+    """
     group = noise_group(kind, noise, config_type)
     return float(noise[group[1]] if isinstance(noise, Mapping) else noise)
 

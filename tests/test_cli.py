@@ -163,6 +163,19 @@ def test_predict_keeps_labels_with_other_names(folder, tmp_path):
         assert "local_energies_std" not in after.arrays
 
 
+def test_predictions_stand_alone_under_the_plain_names(folder, tmp_path):
+    bare = alloy(5)
+    bare.info |= {"energy": 1.0, "free_energy": 2.0, "virial": np.eye(3), "energy_std": 3.0}
+    bare.arrays["forces"] = np.ones((4, 3))
+    write(tmp_path / "in.xyz", bare)
+    assert gapkit("predict", folder / "model.gap", tmp_path / "in.xyz", "-o", tmp_path / "out.xyz").code == 0
+    (read_again,) = read_structures(tmp_path / "out.xyz")
+    expected = GAP.load(folder / "model.gap").predict(read_again)  # positions are rounded in the file
+    assert read_again.get_potential_energy() == pytest.approx(expected.energy[0], abs=1e-9)
+    assert read_again.get_stress(voigt=False) == pytest.approx(expected.stress[0], abs=1e-9)
+    assert "energy_std" not in read_again.info
+
+
 def test_predict_an_isolated_atom_and_a_molecule_without_a_cell(folder, tmp_path):
     write(tmp_path / "in.xyz", [Atoms("Cu"), Atoms("CuAu", [[0, 0, 0], [0, 0, 2.6]])])
     assert gapkit("predict", folder / "model.gap", tmp_path / "in.xyz", "-o", tmp_path / "out.xyz", "--std").code == 0
