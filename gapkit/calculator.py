@@ -13,6 +13,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 
 from gapkit.errors import InputError
 from gapkit.gap import GAP
+from gapkit.neighbourhoods import NeighbourList
 
 
 class Uncertainty(NamedTuple):
@@ -37,6 +38,15 @@ class GAPCalculator(Calculator):
     ----------
     gap : GAP or path
         A fitted model or a model file.
+    per_atom_std : bool
+        Compute the standard deviation of every local energy in each step, too; they are in `local_energies_std`.
+    skin : float
+        Å; the neighbour list holds pairs up to the cutoff plus this and is made anew when an atom has moved by half
+        of it. Results do not depend on it.
+
+    Attributes
+    ----------
+    local_energies_std : ndarray, shape (n_atoms,), eV, or None
 
     Notes
     -----
@@ -46,9 +56,22 @@ class GAPCalculator(Calculator):
 
     implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]  # noqa: RUF012
 
-    def __init__(self, gap: GAP | str | Path, **kwargs: Any) -> None:
+    def __init__(self, gap: GAP | str | Path, per_atom_std: bool = False, skin: float = 1.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        if not skin >= 0:
+            raise InputError(f"skin = {skin} Å must not be negative; 1 Å is usual.")
         self.gap = gap if isinstance(gap, GAP) else GAP.load(gap)
+        self.per_atom_std = per_atom_std
+        self.local_energies_std: np.ndarray | None = None
+        self._lists = {c: NeighbourList(c, skin) for c in {term.descriptor.cutoff for term in self.gap.terms_}}
+
+    def check_state(self, atoms: Atoms, tol: float = 0.0) -> list[str]:
+        """What of the structure has changed since the last calculation; charges and moments do not matter here."""
+        if self.atoms is None:
+            return list(all_changes)
+        now, before = ((a.positions, a.numbers, a.cell.array, a.pbc) for a in (atoms, self.atoms))
+        names = ("positions", "numbers", "cell", "pbc")
+        return [name for name, x, y in zip(names, now, before) if not np.array_equal(x, y)]
 
     def calculate(
         self,
@@ -66,7 +89,9 @@ class GAPCalculator(Calculator):
             If stress is asked of a structure without a three-dimensional cell.
         """
         super().calculate(atoms, properties, system_changes)
-        p = self.gap.predict(self.atoms)
+        std = "local" if self.per_atom_std else False
+        p = self.gap.predict(self.atoms, return_std=std, neighbour_lists=self._lists)
+        self.local_energies_std = p.local_energies_std[0] if p.local_energies_std else None
         self.results = {
             "energy": float(p.energy[0]),
             "free_energy": float(p.energy[0]),

@@ -19,7 +19,7 @@ from gapkit import covariance
 from gapkit.configuration import term_from_dict, term_to_dict
 from gapkit.errors import InputError, did_you_mean
 from gapkit.model_file import read_model, write_model
-from gapkit.neighbourhoods import Neighbourhoods
+from gapkit.neighbourhoods import Neighbourhoods, NeighbourList
 from gapkit.observations import KINDS, Noise, check_noise, noise_group, noise_std
 from gapkit.parameters import nested_parameters, with_parameter
 from gapkit.posterior import Conditioning, SparsePosterior, fit_posterior
@@ -230,7 +230,12 @@ class GAP(BaseEstimator):
 
     # -- prediction -----------------------------------------------------------------------------------------------
 
-    def predict(self, structures: Atoms | Sequence[Atoms], return_std: bool | str = False) -> Predictions:
+    def predict(
+        self,
+        structures: Atoms | Sequence[Atoms],
+        return_std: bool | str = False,
+        neighbour_lists: Mapping[float, NeighbourList] | None = None,
+    ) -> Predictions:
         """Energies, forces, stresses and local energies, with standard deviations of the energies on request.
 
         Parameters
@@ -239,6 +244,8 @@ class GAP(BaseEstimator):
         return_std : bool or "local"
             True: standard deviations of total and local energies. "local": of the local energies alone, which costs
             little more than the forces and grows with the number of atoms, not with its square.
+        neighbour_lists : mapping of cutoff to NeighbourList, optional
+            For one structure in motion, to be searched again instead of anew.
 
         Raises
         ------
@@ -251,7 +258,7 @@ class GAP(BaseEstimator):
         structures = [structures] if isinstance(structures, Atoms) else list(structures)
         check_structures(structures)
         results = map if len(structures) == 1 else ordered_map  # one structure shares its own atoms among the threads
-        singles = results(lambda atoms: self._predict_one(atoms, return_std), structures)
+        singles = results(lambda atoms: self._predict_one(atoms, return_std, neighbour_lists), structures)
         follow = progress(self.verbose and len(structures) > 1)
         columns = list(zip(*follow(singles, "predictions", len(structures))))
         std: dict[str, Any] = {"local_energies_std": list(columns[4])} if return_std else {}
@@ -259,9 +266,11 @@ class GAP(BaseEstimator):
             std["energy_std"] = np.array(columns[5])
         return Predictions(np.array(columns[0]), *(list(column) for column in columns[1:4]), **std)  # type: ignore[arg-type]
 
-    def _predict_one(self, atoms: Atoms, return_std: bool | str) -> tuple[Any, ...]:
+    def _predict_one(
+        self, atoms: Atoms, return_std: bool | str, lists: Mapping[float, NeighbourList] | None = None
+    ) -> tuple[Any, ...]:
         self._check_known(atoms)
-        neighbourhoods = find_all_neighbourhoods(self.terms_, atoms)
+        neighbourhoods = find_all_neighbourhoods(self.terms_, atoms, lists)
         potential = (self.terms_, self.blocks_, self.alpha_, neighbourhoods, atoms.numbers)
         result = evaluate(*potential, self.posterior_.local_variance if return_std else None)
         local_energies = result.local_energies + self._e0_of(atoms.numbers)

@@ -9,6 +9,7 @@ from ase import Atoms
 from ase.geometry import minkowski_reduce
 from vesin import NeighborList
 
+from gapkit._numba.neighbours import largest_displacement, within
 from gapkit.errors import InputError
 
 MOST_NEIGHBOURS = 50_000  # per atom; a real material has some hundreds
@@ -94,6 +95,48 @@ def find_neighbourhoods(atoms: Atoms, cutoff: float) -> Neighbourhoods:
     neighbourhoods = Neighbourhoods(np.arange(n_atoms), first, j.astype(np.int64), S, D, n_atoms)
     _check_distances(neighbourhoods)
     return neighbourhoods
+
+
+class NeighbourList:
+    """`find_neighbourhoods` for a structure in motion: pairs up to cutoff + skin are kept and searched again.
+
+    The search is repeated from scratch when an atom has moved by half the skin or when cell, periodicity or number of
+    atoms have changed, so that the result is always that of `find_neighbourhoods`, pairs of a centre in another order.
+
+    Parameters
+    ----------
+    cutoff, skin : float
+        Å.
+    """
+
+    def __init__(self, cutoff: float, skin: float = 1.0) -> None:
+        self.cutoff = cutoff
+        self.skin = skin
+        self.n_searches = 0
+        self._pairs: Neighbourhoods | None = None
+        self._cell = self._pbc = self._positions = np.empty(0)
+
+    def find(self, atoms: Atoms) -> Neighbourhoods:
+        """All pairs of `atoms` closer than the cutoff; errors as `find_neighbourhoods`."""
+        if self._pairs is None or self._is_outdated(atoms, self._pairs):
+            self._pairs = find_neighbourhoods(atoms, self.cutoff + self.skin)
+            self._cell, self._pbc, self._positions = atoms.cell.array.copy(), atoms.pbc.copy(), atoms.positions.copy()
+            self.n_searches += 1
+        pairs = self._pairs
+        first, which, D = np.empty_like(pairs.first), np.empty_like(pairs.j), np.empty((len(pairs.j) + 1, 3))
+        closest = within(atoms.positions, self._cell, pairs.first, pairs.j, pairs.S, self.cutoff, first, which, D)
+        which = which[: first[-1]]
+        found = pairs._replace(first=first, j=pairs.j[which], S=pairs.S[which], D=D[: first[-1]])
+        if closest < SHORTEST_DISTANCE**2:
+            _check_distances(found)
+        return found
+
+    def _is_outdated(self, atoms: Atoms, pairs: Neighbourhoods) -> bool:
+        if len(atoms) != pairs.n_atoms or not np.array_equal(atoms.pbc, self._pbc):
+            return True
+        if not np.array_equal(atoms.cell.array, self._cell):
+            return True
+        return not largest_displacement(atoms.positions, self._positions) < 0.5 * self.skin
 
 
 def _check_lengths(atoms: Atoms) -> None:

@@ -19,7 +19,7 @@ from gapkit._numba import kernels as loops
 from gapkit.descriptors.soap import SOAP, SOAPState
 from gapkit.errors import InputError
 from gapkit.kernels import DotProduct, Kernel, contract_gradient, inner_products, normalise
-from gapkit.neighbourhoods import Neighbourhoods, find_neighbourhoods
+from gapkit.neighbourhoods import Neighbourhoods, NeighbourList, find_neighbourhoods
 from gapkit.threads import ordered_map
 from gapkit.workspace import Workspace, thread_workspace
 
@@ -105,13 +105,12 @@ class LocalVariance(Protocol):
         ...
 
 
-def find_all_neighbourhoods(terms: Sequence[Term], atoms: Atoms) -> list[Neighbourhoods]:
-    """One `Neighbourhoods` per term; terms with the same cutoff share it."""
-    found: dict[float, Neighbourhoods] = {}
-    for term in terms:
-        cutoff = term.descriptor.cutoff
-        if cutoff not in found:
-            found[cutoff] = find_neighbourhoods(atoms, cutoff)
+def find_all_neighbourhoods(
+    terms: Sequence[Term], atoms: Atoms, lists: Mapping[float, NeighbourList] | None = None
+) -> list[Neighbourhoods]:
+    """One `Neighbourhoods` per term; terms with the same cutoff share it. With `lists`, by cutoff, theirs are used."""
+    cutoffs = {term.descriptor.cutoff for term in terms}
+    found = {c: lists[c].find(atoms) if lists else find_neighbourhoods(atoms, c) for c in cutoffs}
     return [found[term.descriptor.cutoff] for term in terms]
 
 

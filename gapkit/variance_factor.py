@@ -45,7 +45,9 @@ class VarianceFactor(NamedTuple):
         return prior - explained
 
 
-def variance_factor(L: np.ndarray, R: np.ndarray, columns: np.ndarray, tolerance: float = 1e-14) -> VarianceFactor:
+def variance_factor(
+    L: np.ndarray, R: np.ndarray, columns: np.ndarray, tolerance: float | None = None
+) -> VarianceFactor:
     """Factor for functionals that touch only `columns`.
 
     Parameters
@@ -54,9 +56,10 @@ def variance_factor(L: np.ndarray, R: np.ndarray, columns: np.ndarray, tolerance
         Lower triangular, L Lᵀ = K_mm; upper triangular, Rᵀ R = A.
     columns : ndarray of int, shape (n_columns,)
         Sparse points; K_mm must not couple them to the others.
-    tolerance : float
-        Largest diagonal element of N that is left out.
+    tolerance : float, optional
+        Largest diagonal element of N that is left out; round-off of N, 8 · 2.2e-16 · n_columns, if not given.
     """
+    tolerance = 8 * np.finfo(float).eps * len(columns) if tolerance is None else tolerance
     L_own = np.ascontiguousarray(L[np.ix_(columns, columns)])
     rows = np.zeros((len(L), len(columns)))
     rows[columns] = L_own

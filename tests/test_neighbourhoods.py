@@ -7,9 +7,11 @@ import pytest
 from ase import Atoms
 from ase.neighborlist import neighbor_list
 from conftest import alloy, structures
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gapkit import InputError
-from gapkit.neighbourhoods import find_neighbourhoods
+from gapkit.neighbourhoods import NeighbourList, find_neighbourhoods
 
 
 def awkward() -> dict[str, Atoms]:
@@ -160,3 +162,45 @@ def test_lost_atoms_and_huge_cells_are_refused(what, value):
         atoms.set_cell([3, 3, value])
     with pytest.raises(InputError, match=r"^the positions or the cell reach .* more than 10000 Å: check the units"):
         find_neighbourhoods(atoms, 4.5)
+
+
+def pairs_of(nb) -> set:
+    return {(i, j, *S) for i, j, S in zip(nb.i.tolist(), nb.j.tolist(), nb.S.tolist())}
+
+
+@given(st.integers(0, 10_000), st.floats(0.0, 2.0), st.lists(st.floats(0.0, 0.6), min_size=1, max_size=4))
+@settings(max_examples=25, deadline=None)
+def test_list_with_a_skin_equals_a_new_search_after_every_move(seed, skin, steps):
+    rng = np.random.default_rng(seed)
+    atoms = alloy(seed % 5)
+    atoms.pbc = rng.random(3) < 0.7
+    neighbours = NeighbourList(4.2, skin)
+    for step in steps:
+        atoms.positions += rng.uniform(-step, step, atoms.positions.shape)
+        try:
+            expected = find_neighbourhoods(atoms, 4.2)
+        except InputError:
+            with pytest.raises(InputError, match="closer than"):
+                neighbours.find(atoms)
+            return
+        found = neighbours.find(atoms)
+        assert pairs_of(found) == pairs_of(expected)
+        shifts = found.S @ atoms.cell.array
+        np.testing.assert_allclose(found.D, atoms.positions[found.j] - atoms.positions[found.i] + shifts, atol=1e-12)
+        np.testing.assert_array_equal(np.diff(found.first), np.bincount(found.i, minlength=len(atoms)))
+
+
+def test_list_with_a_skin_searches_again_only_when_it_must():
+    atoms, neighbours = alloy(0), NeighbourList(4.2, 1.0)
+    changes = [
+        (lambda a: a, 1),
+        (lambda a: a.positions.__iadd__(0.1), 1),
+        (lambda a: a.positions.__iadd__([0.4, 0.0, 0.0]), 2),
+        (lambda a: a.set_cell(1.001 * a.cell, scale_atoms=True), 3),
+        (lambda a: a.set_pbc((True, True, False)), 4),
+        (lambda a: a.pop(), 5),
+    ]
+    for change, searches in changes:
+        change(atoms)
+        assert pairs_of(neighbours.find(atoms)) == pairs_of(find_neighbourhoods(atoms, 4.2))
+        assert neighbours.n_searches == searches

@@ -1,0 +1,42 @@
+"""Pairs of a neighbour list with a skin, at new positions."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gapkit._numba import njit
+
+
+@njit
+def within(positions, cell, first, j, S, cutoff, new_first, pair, D):
+    """Pairs now closer than `cutoff`: their indices into j and S in `pair`, vectors in D; returns |D|² of the closest.
+
+    first, j, S: pairs of the list, all atoms being centres; new_first (n_atoms + 1,): as `first`, for the pairs found.
+    """
+    n, smallest = 0, np.inf
+    new_first[0] = 0
+    for i in range(len(first) - 1):
+        for k in range(first[i], first[i + 1]):
+            square = 0.0
+            for a in range(3):
+                shift = S[k, 0] * cell[0, a] + S[k, 1] * cell[1, a] + S[k, 2] * cell[2, a]
+                D[n, a] = positions[j[k], a] - positions[i, a] + shift
+                square += D[n, a] * D[n, a]
+            if square < cutoff * cutoff:
+                pair[n] = k
+                n += 1
+                smallest = min(smallest, square)
+        new_first[i + 1] = n
+    return smallest
+
+
+@njit
+def largest_displacement(positions, reference):
+    """The longest |r_i - r_i'|."""
+    largest = 0.0
+    for i in range(positions.shape[0]):
+        square = 0.0
+        for a in range(3):
+            square += (positions[i, a] - reference[i, a]) ** 2
+        largest = max(largest, square)
+    return np.sqrt(largest)
