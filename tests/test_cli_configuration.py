@@ -87,6 +87,7 @@ def test_keys_in_the_configuration(folder, tmp_path):
         ("e0: {Sx: 1}", "unknown species 'Sx'"),
         ("e0: {Cu: .nan}", r"e0\['Cu'\] = nan"),
         ("jitter: 2", "jitter = 2.0 must lie between"),
+        ("jitter: -1e-12", "jitter = -1e-12 must lie between"),
         ("random_state: -1", "random_state = -1"),
         ("keys: {enrgy: x}", r"keys has no parameter 'enrgy' \(did you mean 'energy'"),
         ("keys: 3", "keys = 3"),

@@ -8,7 +8,7 @@ from naive_sparsification import covering_radius, farthest_points, smallest_sepa
 from skmatter.sample_selection import CUR, FPS
 
 from gapkit.errors import InputError
-from gapkit.sparsification import _leverage_scores, select_sparse_points
+from gapkit.sparsification import _filled, _leverage_scores, select_sparse_points
 
 METHODS = ["fps", "cur", "kmeans", "random"]
 
@@ -76,6 +76,13 @@ def test_kmeans_takes_the_row_nearest_to_the_centre_of_each_cluster():
     nearest = [np.argmin(np.linalg.norm(rows - rows.mean(axis=0), axis=1)) for rows in clusters]
     expected = np.add(nearest, [0, 9, 15])
     np.testing.assert_array_equal(select_sparse_points(np.vstack(clusters), 3, "kmeans"), expected)
+
+
+def test_empty_clusters_are_replaced_by_the_rows_farthest_from_the_rest():
+    X = unit_rows(40, 5)
+    expected = FPS(n_to_select=9, initialize=3).fit(X).selected_idx_
+    np.testing.assert_array_equal(_filled(X, expected[:4], 9), expected)
+    np.testing.assert_array_equal(_filled(X, expected, 9), expected)
 
 
 @pytest.mark.parametrize("n_directions", [1, 3, 5])
