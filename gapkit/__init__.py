@@ -1,13 +1,39 @@
-"""gapkit: Gaussian-process interatomic potentials. Frames with labels in, a potential that knows its errors out."""
+"""gapkit: Gaussian-process interatomic potentials. Frames with labels in, a potential that knows its errors out.
 
-from gapkit.errors import InputError  # isort: skip
-from gapkit.structures import describe_structures, read_structures  # isort: skip
-from gapkit.descriptors.soap import SOAP  # isort: skip
-from gapkit.kernels import DotProduct, SquaredExponential  # isort: skip
-from gapkit.terms import Term  # isort: skip
-from gapkit.gap import GAP, Predictions  # isort: skip
-from gapkit.calculator import GAPCalculator  # isort: skip
-from gapkit.evaluation import evaluate  # isort: skip
+The names below are imported when they are first used, so that ``import gapkit`` takes no time.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gapkit.calculator import GAPCalculator
+    from gapkit.descriptors.soap import SOAP
+    from gapkit.errors import InputError
+    from gapkit.evaluation import evaluate
+    from gapkit.gap import GAP, Predictions
+    from gapkit.kernels import DotProduct, SquaredExponential
+    from gapkit.structures import describe_structures, read_structures
+    from gapkit.terms import Term
+    from gapkit.threads import get_num_threads, set_num_threads
+
+_ROOMS = {
+    "GAP": "gap",
+    "SOAP": "descriptors.soap",
+    "DotProduct": "kernels",
+    "GAPCalculator": "calculator",
+    "InputError": "errors",
+    "Predictions": "gap",
+    "SquaredExponential": "kernels",
+    "Term": "terms",
+    "describe_structures": "structures",
+    "evaluate": "evaluation",
+    "get_num_threads": "threads",
+    "read_structures": "structures",
+    "set_num_threads": "threads",
+}
 
 __all__ = [
     "GAP",
@@ -20,5 +46,18 @@ __all__ = [
     "Term",
     "describe_structures",
     "evaluate",
+    "get_num_threads",
     "read_structures",
+    "set_num_threads",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ROOMS:
+        raise AttributeError(f"module 'gapkit' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"gapkit.{_ROOMS[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))

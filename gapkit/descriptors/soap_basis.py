@@ -15,7 +15,6 @@ from functools import lru_cache
 from math import factorial
 from typing import Any, NamedTuple
 
-import dscribe.descriptors
 import numpy as np
 
 from gapkit._numba.simd import padded
@@ -60,8 +59,10 @@ def dscribe_soap(
     compression: str,
     species_weights: tuple[float, ...] | None,
     periodic: bool,
-) -> dscribe.descriptors.SOAP:
+) -> Any:
     """dscribe's object with the same basis, species order, feature order and weighting."""
+    import dscribe.descriptors  # half a second, which users of other descriptors need not wait for
+
     weights = None if species_weights is None else dict(zip(species, species_weights))
     try:
         return dscribe.descriptors.SOAP(
