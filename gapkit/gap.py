@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +14,15 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from gapkit import covariance
-from gapkit.configuration import term_from_dict, term_to_dict
 from gapkit.errors import InputError, did_you_mean
+from gapkit.fitted_model import from_file, to_file
 from gapkit.model_file import read_model, write_model
 from gapkit.neighbourhoods import Neighbourhoods, NeighbourList
 from gapkit.observations import KINDS, Noise, check_noise, noise_group, noise_std
 from gapkit.parameters import nested_parameters, with_parameter
-from gapkit.posterior import Conditioning, SparsePosterior, fit_posterior
+from gapkit.posterior import fit_posterior
 from gapkit.structures import LabelKeys, Labels, check_structures, find_e0, find_label_keys, read_labels
-from gapkit.terms import SparseBlock, Term, evaluate, find_all_neighbourhoods
+from gapkit.terms import Term, evaluate, find_all_neighbourhoods, fold_weights
 from gapkit.threads import ordered_map
 from gapkit.training import check_terms, choose_sparse_points, progress, stream_rows, summarise
 
@@ -85,6 +83,8 @@ class GAP(BaseEstimator):
     posterior_ : SparsePosterior
     blocks_ : tuple of SparseBlock
         Sparse points per term and species.
+    folds_ : dict
+        Sums over sparse points that fold exactly (ζ = 1, 2), folded.
     training_ : dict
         Counts and fingerprint of the training data.
     """
@@ -180,6 +180,7 @@ class GAP(BaseEstimator):
         noise = {group: self._group_noise(group) for group in factors}
         self.posterior_ = fit_posterior(covariance.K_mm(self.terms_, self.blocks_), factors, noise, self.jitter)
         self.alpha_ = self.posterior_.alpha
+        self.folds_ = fold_weights(self.terms_, self.blocks_, self.alpha_)
         self.training_ = summarise(structures, labels)
         self._remember(structures)
         return self
@@ -271,8 +272,8 @@ class GAP(BaseEstimator):
     ) -> tuple[Any, ...]:
         self._check_known(atoms)
         neighbourhoods = find_all_neighbourhoods(self.terms_, atoms, lists)
-        potential = (self.terms_, self.blocks_, self.alpha_, neighbourhoods, atoms.numbers)
-        result = evaluate(*potential, self.posterior_.local_variance if return_std else None)
+        variance = self.posterior_.local_variance if return_std else None
+        result = evaluate(self.terms_, self.blocks_, self.alpha_, neighbourhoods, atoms.numbers, variance, self.folds_)
         local_energies = result.local_energies + self._e0_of(atoms.numbers)
         volume = abs(np.linalg.det(atoms.cell.array)) if atoms.pbc.any() and atoms.cell.rank == 3 else 0.0
         stress = result.strain_derivative / volume if volume > 0 else None
@@ -313,12 +314,7 @@ class GAP(BaseEstimator):
     def save(self, path: str | Path) -> None:
         """Write the fitted model, with everything that predictions and their variances need, to one file."""
         check_is_fitted(self, "posterior_")
-        posterior = self.posterior_
-        arrays = {f"X_{k}": block.X for k, block in enumerate(self.blocks_)}
-        arrays |= {"alpha": posterior.alpha, "L": posterior.L, "R": posterior.R}
-        for k, (atoms, _, forces) in enumerate(self.references_):
-            arrays |= {f"reference_{k}_positions": atoms.positions, f"reference_{k}_forces": forces}
-        write_model(path, _header(self), arrays)
+        write_model(path, *to_file(self))
 
     @classmethod
     def load(cls, path: str | Path, self_test: bool = True) -> GAP:
@@ -329,7 +325,7 @@ class GAP(BaseEstimator):
         InputError
             If the file is missing, damaged, newer than this gapkit or predicts other numbers than when it was saved.
         """
-        gap = _from_file(cls, *read_model(path))
+        gap = from_file(cls(), *read_model(path))
         for atoms, energy, forces in gap.references_ if self_test else []:
             p = gap.predict(atoms)
             error = max(abs(float(p.energy[0]) - energy), float(np.abs(p.forces[0] - forces).max()))
@@ -339,54 +335,3 @@ class GAP(BaseEstimator):
                     "this gapkit computes another potential than the one that saved it."
                 )
         return gap
-
-
-def _header(gap: GAP) -> dict[str, Any]:
-    """Everything of a fitted model that is not an array."""
-    names = ("energy_noise", "forces_noise", "virial_noise", "e0", "jitter", "random_state", "verbose")
-    parameters = {n: dict(v) if isinstance(v := getattr(gap, n), Mapping) else v for n in names}
-    posterior = gap.posterior_
-    return {
-        "gapkit": version("gapkit"),
-        "saved": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "units": "eV, Å; stress = (1/V) dE/dε in eV/Å³, positive under tension; virial = -V stress in eV",
-        "terms": [term_to_dict(term) for term in gap.terms_],
-        "parameters": parameters,
-        "e0": gap.e0_,
-        "species": list(gap.species_),
-        "blocks": [[b.term, b.number, b.columns.start, b.columns.stop] for b in gap.blocks_],
-        "log_marginal_likelihood": posterior.log_marginal_likelihood,
-        "conditioning": posterior.conditioning._asdict(),
-        "n_rows": posterior.n_rows,
-        "training": gap.training_,
-        "references": [
-            {"numbers": a.numbers.tolist(), "cell": a.cell.array.tolist(), "pbc": a.pbc.tolist(), "energy": e}
-            for a, e, _ in gap.references_
-        ],
-    }
-
-
-def _from_file(cls: type[GAP], header: dict[str, Any], arrays: dict[str, np.ndarray]) -> GAP:
-    """The inverse of `GAP.save`."""
-    gap = cls([term_from_dict(d, f"terms[{k}]") for k, d in enumerate(header["terms"])], **header["parameters"])
-    gap.terms_ = tuple(gap.terms or ())
-    gap.e0_ = header["e0"]
-    gap.species_ = tuple(header["species"])
-    gap.blocks_ = tuple(
-        SparseBlock(t, z, arrays[f"X_{k}"], slice(a, b)) for k, (t, z, a, b) in enumerate(header["blocks"])
-    )
-    condition = Conditioning(**{**header["conditioning"], "redundant": tuple(header["conditioning"]["redundant"])})
-    gap.posterior_ = SparsePosterior(
-        arrays["alpha"], arrays["L"], arrays["R"], header["log_marginal_likelihood"], condition, header["n_rows"]
-    )
-    gap.alpha_ = gap.posterior_.alpha
-    gap.training_ = header["training"]
-    gap.references_ = [
-        (
-            Atoms(r["numbers"], arrays[f"reference_{k}_positions"], cell=r["cell"], pbc=r["pbc"]),
-            r["energy"],
-            arrays[f"reference_{k}_forces"],
-        )
-        for k, r in enumerate(header["references"])
-    ]
-    return gap

@@ -18,7 +18,7 @@ from ase import Atoms
 from gapkit._numba import kernels as loops
 from gapkit.descriptors.soap import SOAP, SOAPState
 from gapkit.errors import InputError
-from gapkit.kernels import DotProduct, Kernel, contract_gradient, inner_products, normalise
+from gapkit.kernels import DotProduct, Kernel, contract_folded, contract_gradient, inner_products, normalise
 from gapkit.neighbourhoods import Neighbourhoods, NeighbourList, find_neighbourhoods
 from gapkit.threads import ordered_map
 from gapkit.workspace import Workspace, thread_workspace
@@ -142,6 +142,14 @@ def centre_blocks(
             yield block, terms[block.term], nb, values, state
 
 
+def fold_weights(
+    terms: Sequence[Term], blocks: Sequence[SparseBlock], alpha: np.ndarray
+) -> dict[tuple[int, int], np.ndarray]:
+    """The blocks (term, number) whose weighted sum over sparse points folds into something cheaper, folded."""
+    folds = {(b.term, b.number): terms[b.term].kernel.fold(b.X, alpha[b.columns]) for b in blocks}
+    return {key: fold for key, fold in folds.items() if fold is not None}
+
+
 class _Part(NamedTuple):
     """One term for some centres of one species: pairs, local energies, pair gradients, k(x_i, x_m) and k(x_i, x_i).
 
@@ -162,6 +170,7 @@ def evaluate(
     neighbourhoods: Sequence[Neighbourhoods],
     numbers: np.ndarray,
     local_variance: LocalVariance | None = None,
+    folds: Mapping[tuple[int, int], np.ndarray] | None = None,
 ) -> Properties:
     """Energies, forces and strain derivative of Σ_t Σ_i Σ_m α_m k_t(x_i, x_m).
 
@@ -175,6 +184,8 @@ def evaluate(
         Atomic numbers.
     local_variance : callable, optional
         Asks for the variances of the local energies, too.
+    folds : mapping, optional
+        From `fold_weights` with the same `alpha`.
     """
     n_atoms = len(numbers)
     variance = None if local_variance is None else np.zeros(n_atoms)
@@ -183,7 +194,10 @@ def evaluate(
     def contributions(group: tuple[list[SparseBlock], np.ndarray]) -> tuple[list[_Part], np.ndarray | None]:
         own, which = group
         wanted = local_variance is not None
-        parts = [_contribution(terms, block, alpha, neighbourhoods, numbers, which, wanted) for block in own]
+        parts = [
+            _contribution(terms, block, alpha, neighbourhoods, numbers, which, wanted, (folds or {}).get(block[:2]))
+            for block in own
+        ]
         if local_variance is None:
             return parts, None
         K = parts[0].K if len(parts) == 1 else np.concatenate([part.K for part in parts], axis=1)
@@ -209,11 +223,18 @@ def _contribution(
     numbers: np.ndarray,
     which: np.ndarray,
     with_covariances: bool,
+    fold: np.ndarray | None,
 ) -> _Part:
     work, term, nb = thread_workspace(), terms[block.term], neighbourhoods[block.term].select(which)
     values, state = term.descriptor.evaluate(nb, numbers, work)
     Q, norm = normalise(values)
-    S = inner_products(Q, block.X, work)
-    K, k_ii = (term.kernel.value(S), term.kernel.diag(Q)) if with_covariances else (np.empty((0, 0)), np.empty(0))
-    e, x_bar = contract_gradient(term.kernel, S, Q, norm, block.X, alpha[block.columns], work)
+    K, k_ii = np.empty((0, 0)), np.empty(0)
+    if with_covariances or fold is None:
+        S = inner_products(Q, block.X, work)
+    if with_covariances:
+        K, k_ii = term.kernel.value(S), term.kernel.diag(Q)
+    if fold is None:
+        e, x_bar = contract_gradient(term.kernel, S, Q, norm, block.X, alpha[block.columns], work)
+    else:
+        e, x_bar = contract_folded(fold, Q, norm, work)
     return _Part(nb, e, term.descriptor.pullback(state, x_bar, work), K, k_ii)

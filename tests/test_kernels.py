@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn.metrics.pairwise import rbf_kernel
 
 from gapkit import DotProduct, InputError, SquaredExponential
-from gapkit.kernels import contract_gradient, inner_products, points
+from gapkit.kernels import contract_folded, contract_gradient, inner_products, points
 
 KERNELS = [
     DotProduct(1, 0.7),
@@ -101,3 +101,18 @@ def test_zero_features_give_zero_not_nan():
 def test_impossible_parameters_are_refused(kernel, message):
     with pytest.raises(InputError, match=message):
         kernel.validate()
+
+
+@pytest.mark.parametrize("m", [6, 40])
+@pytest.mark.parametrize("kernel", [*KERNELS, DotProduct(1, 3.0)])
+def test_folded_sum_is_the_sum(kernel, m):
+    """Energies and gradients, wherever folding saves operations."""
+    X, Z, alpha = rows(5), unit(rows(m, 2)), np.random.default_rng(3).normal(size=m)
+    (Q, norm), fold = points(X), kernel.fold(Z, alpha)
+    zeta = getattr(kernel, "zeta", None)
+    assert (fold is not None) == (zeta == 1 or (zeta == 2 and X.shape[1] < 2 * m))
+    if fold is not None:
+        e, x_bar = contract_gradient(kernel, inner_products(Q, Z), Q, norm, Z, alpha)
+        e_folded, x_bar_folded = contract_folded(fold, Q, norm)
+        np.testing.assert_allclose(e_folded, e, rtol=0, atol=1e-13 * np.abs(e).max() * m)
+        np.testing.assert_allclose(x_bar_folded, x_bar, rtol=0, atol=1e-13 * np.abs(x_bar).max() * m)
