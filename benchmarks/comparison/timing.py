@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
+TURN, MOST_CALLS = 0.25, 10  # seconds of one turn, and calls in it
+
 Call = Callable[[Atoms], object]
 Timed = dict[str, Any]
 
@@ -26,35 +28,38 @@ def interleave(
 ) -> dict[str, Timed]:
     """Time every function on ``frame(0)`` (warm-up, not counted), ``frame(1)``, …
 
-    The order rotates from round to round. A function that would take more than `budget` seconds takes fewer turns,
-    spread evenly over the rounds, but at least three. One that fails is left out with its message.
+    The order rotates from round to round. In one turn a function that is quick is called several times, for about
+    `TURN` seconds, each time with another frame. A function that would take more than `budget` seconds takes fewer
+    turns, spread evenly over the rounds, but at least three. One that fails is left out with its message.
     """
-    turns, failures = _warm_up(calls, frame(0), repeats, budget)
-    times: dict[str, list[tuple[float, float]]] = {name: [] for name in turns}
+    plans, failures = _warm_up(calls, frame(0), repeats, budget)
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in plans}
+    names = list(plans)
     for k in range(repeats):
-        atoms = frame(k + 1)
-        names = list(turns)
         for name in names[k % len(names) :] + names[: k % len(names)] if names else []:
-            if _has_turn(k, turns[name], repeats):
-                times[name].append(timed(calls[name], atoms.copy()))
+            turns, n_calls = plans[name]
+            if _has_turn(k, turns, repeats):
+                times[name] += [timed(calls[name], frame(1 + k * MOST_CALLS + c)) for c in range(n_calls)]
     return {name: summary(times[name]) if name in times else failures[name] for name in calls}
 
 
 def _warm_up(
     calls: Mapping[str, Call], atoms: Atoms, repeats: int, budget: float
-) -> tuple[dict[str, int], dict[str, Timed]]:
-    """How many turns each function takes, and the functions that failed."""
-    turns, failures = {}, {}
+) -> tuple[dict[str, tuple[int, int]], dict[str, Timed]]:
+    """How many turns each function takes and how many calls it makes in one; the functions that failed."""
+    plans, failures = {}, {}
     for name, call in calls.items():
         try:
             seconds, _ = timed(call, atoms.copy())
             if seconds < 0.1 * budget:  # the first call compiled or read files
                 seconds, _ = timed(call, atoms.copy())
-            turns[name] = int(np.clip(budget / seconds, min(3, repeats), repeats))
         except Exception as error:  # a peer's error must not end the others' run
             print(f"{name}: {error}", file=sys.stderr)
             failures[name] = skipped(str(error))
-    return turns, failures
+            continue
+        turns, n_calls = np.clip(budget / seconds, min(3, repeats), repeats), np.clip(TURN / seconds, 1, MOST_CALLS)
+        plans[name] = (int(turns), int(n_calls))
+    return plans, failures
 
 
 def _has_turn(k: int, turns: int, repeats: int) -> bool:
@@ -68,7 +73,7 @@ def summary(times: list[tuple[float, float]]) -> Timed:
         "seconds": float(np.median(wall)),
         "cpu": float(np.median(cpu)),
         "shortest": float(wall.min()),
-        "repeats": len(times),
+        "calls": len(times),
     }
 
 
