@@ -86,6 +86,10 @@ def test_results_for_another_geometry_are_refused():
     moved.positions[0, 0] += 1e-4
     with pytest.raises(InputError, match=r"frame 0: 'energy' in atoms\.calc was computed for another geometry"):
         find_label_keys([moved])
+    substituted = copper()
+    substituted.numbers[0] = 28
+    with pytest.raises(InputError, match=r"frame 0: 'energy' in atoms\.calc was computed for another geometry"):
+        find_label_keys([substituted])
     first = copper()
     first.calc = shared.calc
     with pytest.raises(InputError, match=r"frame 1: .* another geometry"):
@@ -114,6 +118,13 @@ def test_the_same_name_in_two_stores_must_agree():
     with pytest.raises(InputError, match="frame 0 has two different labels called 'forces'"):
         find_label_keys([labelled(arrays={"forces": np.ones((2, 3))}, forces=np.zeros((2, 3)))])
     assert labels_of([labelled(info={"energy": 2.0}, energy=2.0)])[0].energy == 2.0
+
+
+def test_the_numbers_shown_are_those_that_differ_most():
+    forces = np.array([[9.0, 8.0, 7.0], [0.5, -6.0, 5.0]])
+    other = forces + np.array([[0.0, 0.1, 0.0], [-2.0, 0.0, 0.0]])
+    with pytest.raises(InputError, match=r"'dft_forces' and 'forces' differ in frame 0 \(0\.5 and -1\.5\)"):
+        find_label_keys([labelled(arrays={"dft_forces": forces}, forces=other)])
 
 
 def test_free_energy_of_the_same_source_is_preferred():

@@ -44,6 +44,13 @@ def test_isolated_atoms_give_e0_whatever_the_other_frames_say():
     assert list(e0_of(frames[::-1])) == ["H", "C", "O"]  # by atomic number, not by order of appearance
 
 
+def test_where_each_e0_comes_from_is_logged(caplog):
+    with caplog.at_level("INFO", "gapkit"):
+        e0_of([gas("H", TRUTH), gas("CH4", TRUTH)])
+    logged = [record.getMessage() for record in caplog.records if record.getMessage().startswith("e0")]
+    assert logged == ["e0: H -13.600000 eV from isolated atom", "e0: C -1025.300000 eV from least squares"]
+
+
 @pytest.mark.usefixtures("no_warnings")
 def test_the_rest_comes_from_least_squares():
     frames = [gas("H", TRUTH), gas("CH4", TRUTH), gas("CO2", TRUTH), gas("CO", TRUTH)]

@@ -164,7 +164,16 @@ def test_labels_that_are_not_finite_are_refused(bad):
 
 
 @pytest.mark.parametrize(
-    ("scale", "verdict"), [(1.0, "are honest"), (3.0, "too small: errors are 3.0"), (0.3, "too large: errors are 0.3")]
+    ("scale", "verdict"),
+    [
+        (1.0, "are honest. 90 % of 400 energies lie inside their 90 % interval (90 ± 2 % if calibrated)"),
+        (1.15, "are honest"),
+        (1.3, "too small: errors are 1.3"),
+        (3.0, "too small: errors are 3.0"),
+        (0.87, "are honest"),
+        (0.7, "too large: errors are 0.7"),
+        (0.3, "too large: errors are 0.3"),
+    ],
 )
 def test_calibration_in_words(scale, verdict):
     z = _quantiles(400)
