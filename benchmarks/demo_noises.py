@@ -25,7 +25,7 @@ from gapkit.evaluation import evaluate
 from gapkit.observations import KINDS, UNITS
 from gapkit.posterior import RowFactor, fit_posterior
 from gapkit.structures import find_label_keys, read_labels
-from gapkit.training import stream_rows
+from gapkit.training import progress, stream_rows
 from gapkit.uncertainty import calibration
 
 Group = tuple[str, str]  # kind, config type
@@ -47,7 +47,7 @@ def row_factors(gap: GAP, frames: list[Atoms]) -> dict[Group, RowFactor]:
     labels = [read_labels(atoms, keys) for atoms in frames]
     offsets = [sum(gap.e0_[symbol] for symbol in atoms.symbols) for atoms in frames]
     noises = {kind: getattr(gap, f"{kind}_noise") for kind in KINDS}
-    return stream_rows(gap.terms_, gap.blocks_, frames, labels, offsets, noises, lambda items, _: items)
+    return stream_rows(gap.terms_, gap.blocks_, frames, labels, offsets, noises, progress(False))
 
 
 def evidence(K_mm: np.ndarray, factors: Mapping[Group, RowFactor], noise: Noise, jitter: float) -> float:
