@@ -56,7 +56,7 @@ def test_change_of_a_helper_in_another_file_recompiles(tmp_path):
     assert int(hits) == 0
     assert run(EXPAND, tmp_path, **places) == ["1", before]
     helper = tmp_path / "gapkit" / "_numba" / "pairs.py"
-    old = "S[centre, k] = norm[l, 0] * P[l, 0, k]"
+    old = "S[centre, k] = N * P[l, 0, k]"
     assert old in helper.read_text(encoding="utf8")
     helper.write_text(helper.read_text(encoding="utf8").replace(old, old + " + 1.0"), encoding="utf8")
     hits, after = run(EXPAND, tmp_path, **places)

@@ -29,6 +29,11 @@ class _FolderCache(FunctionCache):
         self._cache_file._source_stamp = SOURCE_STAMP
 
 
+def inlined(function: Callable[..., Any]) -> Any:
+    """Compile into the caller: for what is called once per pair, where a call costs as much as the arithmetic."""
+    return numba.njit(**_OPTIONS, forceinline=True)(function)
+
+
 def njit(function: Callable[..., Any]) -> Any:
     """Compile on first use and keep the machine code on disk."""
     dispatcher: Any = numba.njit(**_OPTIONS)(function)

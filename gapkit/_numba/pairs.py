@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gapkit._numba import njit
+from gapkit._numba import inlined, njit
 
 CHUNK = 32
 
@@ -82,12 +82,13 @@ def harmonics(V, norm, A, B, P, S):
     _azimuthal(V, A, B)
     _polar(V, P)
     for l in range(norm.shape[0]):
-        centre = l * l + l
+        centre, N = l * l + l, norm[l, 0]
         for k in range(CHUNK):
-            S[centre, k] = norm[l, 0] * P[l, 0, k]
+            S[centre, k] = N * P[l, 0, k]
         for m in range(1, l + 1):
+            N = norm[l, m]
             for k in range(CHUNK):
-                value = norm[l, m] * P[l, m, k]
+                value = N * P[l, m, k]
                 S[centre + m, k] = value * A[m, k]
                 S[centre - m, k] = value * B[m, k]
 
@@ -97,28 +98,29 @@ def harmonics_gradient(V, norm, A, B, P, G):
     """∇S_lm, from the A, B, P that `harmonics` left behind."""
     G[:, 0] = 0.0
     for l in range(1, norm.shape[0]):
-        centre = l * l + l
+        centre, N = l * l + l, norm[l, 0]
         for k in range(CHUNK):
-            radial = norm[l, 0] * P[l - 1, 1, k]
-            G[0, centre, k] = -V[0, k] * radial
-            G[1, centre, k] = -V[1, k] * radial
-            G[2, centre, k] = norm[l, 0] * l * P[l - 1, 0, k]
+            G[0, centre, k] = -N * V[0, k] * P[l - 1, 1, k]
+            G[1, centre, k] = -N * V[1, k] * P[l - 1, 1, k]
+            G[2, centre, k] = N * l * P[l - 1, 0, k]
         for m in range(1, l + 1):
             above = min(m + 1, l)  # Π_{l-1}^l = 0 is stored, Π_{l-1}^{l+1} = 0 is not
+            N, Nm, Nlm = norm[l, m], norm[l, m] * m, norm[l, m] * (l + m)
             for k in range(CHUNK):
-                p = norm[l, m] * m * P[l, m, k]
-                radial = norm[l, m] * P[l - 1, above, k]
-                pz = norm[l, m] * (l + m) * P[l - 1, m, k]
-                a, b, low_a, low_b = A[m, k], B[m, k], p * A[m - 1, k], p * B[m - 1, k]
-                G[0, centre + m, k] = low_a - V[0, k] * radial * a
-                G[1, centre + m, k] = -low_b - V[1, k] * radial * a
-                G[2, centre + m, k] = pz * a
-                G[0, centre - m, k] = low_b - V[0, k] * radial * b
-                G[1, centre - m, k] = low_a - V[1, k] * radial * b
-                G[2, centre - m, k] = pz * b
+                p, x = Nm * P[l, m, k], N * V[0, k] * P[l - 1, above, k]
+                G[0, centre + m, k] = p * A[m - 1, k] - x * A[m, k]
+                G[0, centre - m, k] = p * B[m - 1, k] - x * B[m, k]
+            for k in range(CHUNK):
+                p, y = Nm * P[l, m, k], N * V[1, k] * P[l - 1, above, k]
+                G[1, centre + m, k] = -p * B[m - 1, k] - y * A[m, k]
+                G[1, centre - m, k] = p * A[m - 1, k] - y * B[m, k]
+            for k in range(CHUNK):
+                z = Nlm * P[l - 1, m, k]
+                G[2, centre + m, k] = z * A[m, k]
+                G[2, centre - m, k] = z * B[m, k]
 
 
-@njit
+@inlined
 def hermite(u, n_knots, factor):
     """Knot below u = r/h and the six weights of ρ, h ρ', h² ρ'' there and at the next knot, times `factor`."""
     k = min(int(u), n_knots - 2)
@@ -130,7 +132,7 @@ def hermite(u, n_knots, factor):
     return k, left, right
 
 
-@njit
+@inlined
 def hermite_slope(u, n_knots, factor):
     """The derivatives of `hermite`'s weights with respect to u, times `factor`."""
     t = u - min(int(u), n_knots - 2)

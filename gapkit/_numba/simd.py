@@ -8,6 +8,7 @@ of 256 or four of 128 bits. Without the compiler (NUMBA_DISABLE_JIT=1) the same 
     store(a, i, v)        a[i : i + LANES] = v
     zeros()               0
     axpy(x, v, w)         x v + w, x a number
+    axpy_at(a, i, v, w)   a[i] v + w, a as for load
     multiply_add(u, v, w) u v + w, element by element
     total(v)              sum of the elements
 """
@@ -103,6 +104,16 @@ def axpy(typing, x, v, w):
         return _multiply_add(builder, _splat(builder, arguments[0]), arguments[1], arguments[2])
 
     return vector(types.float64, vector, vector), generate
+
+
+@operation(lambda a, i, v, w: a[i] * v + w)
+def axpy_at(typing, a, i, v, w):
+    def generate(context, builder, signature, arguments):
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        number = builder.load(builder.gep(data, [arguments[1]]))
+        return _multiply_add(builder, _splat(builder, number), arguments[2], arguments[3])
+
+    return vector(a, types.intp, vector, vector), generate
 
 
 @operation(lambda u, v, w: u * v + w)

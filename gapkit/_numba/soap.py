@@ -18,12 +18,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from gapkit._numba import njit
+from gapkit._numba import inlined, njit
 from gapkit._numba.pairs import CHUNK, buffers, gather, harmonics, harmonics_gradient, hermite, hermite_slope
-from gapkit._numba.simd import LANES, axpy, load, multiply_add, store, total, zeros
+from gapkit._numba.simd import LANES, axpy, axpy_at, load, multiply_add, store, total, zeros
 
 
-@njit
+@inlined
 def interpolate(knots, at, n_radial, left, right):
     """Σ of six table rows, weighted: `LANES` radial functions from position `at` of the lower knot's ρ."""
     value = axpy(left[0], load(knots, at), zeros())
@@ -40,7 +40,7 @@ def expand(first, channel, weight, D, inverse_step, table, norm, c):
     n_channels, n_lm, n_pad = c.shape[1], c.shape[2], c.shape[3]
     n_knots, n_radial, n_pairs = table.shape[0], table.shape[2], first[-1]
     V, A, B, P, S, _ = buffers(norm.shape[0] - 1)
-    flat, knots = c.reshape(-1), table.reshape(-1)
+    flat, knots, S_flat = c.reshape(-1), table.reshape(-1), S.reshape(-1)
     i = 0
     for start in range(0, n_pairs, CHUNK):
         n = min(CHUNK, n_pairs - start)
@@ -57,7 +57,7 @@ def expand(first, channel, weight, D, inverse_step, table, norm, c):
                     rho = interpolate(knots, 3 * knot * n_radial + l * n_pad + lane, n_radial, left, right)
                     for lm in range(l * l, (l + 1) * (l + 1)):
                         at = target + lm * n_pad + lane
-                        store(flat, at, axpy(S[lm, k], rho, load(flat, at)))
+                        store(flat, at, axpy_at(S_flat, lm * CHUNK + k, rho, load(flat, at)))
 
 
 @njit
@@ -67,7 +67,7 @@ def outer(u, at_u, v, at_v, low, high, n_max, n_pad, full):
         for n in range(n_max):
             value = zeros()
             for lm in range(low, high):
-                value = axpy(u[at_u + lm * n_pad + n], load(v, at_v + lm * n_pad + lane), value)
+                value = axpy_at(u, at_u + lm * n_pad + n, load(v, at_v + lm * n_pad + lane), value)
             store(full, n * n_pad + lane, value)
 
 
@@ -112,7 +112,7 @@ def _add_product(full, u, at_u, low, high, n_max, n_pad, bar, at_bar):
         for lm in range(low, high):
             value = load(bar, at_bar + lm * n_pad + lane)
             for n in range(n_max):
-                value = axpy(u[at_u + lm * n_pad + n], load(full, n * n_pad + lane), value)
+                value = axpy_at(u, at_u + lm * n_pad + n, load(full, n * n_pad + lane), value)
             store(bar, at_bar + lm * n_pad + lane, value)
 
 
@@ -139,19 +139,21 @@ def power_spectrum_pullback(c, n_max, blocks, factor, p_bar, c_bar):
                     _add_product(full, flat, at_a, low, high, n_max, n_pad, bar, at_b)
 
 
-@njit
+@inlined
 def _pair_gradient(bar, at_bar, knots, at_knot, n_radial, n_pad, n_l, weights, slopes, S, G, k):
     """Σ c̄ ρ' S along r and Σ c̄ ρ ∇S, contracted over lm before n so that only the last sums cross lanes."""
+    n_harmonics = n_l * n_l * CHUNK
     along, gx, gy, gz = zeros(), zeros(), zeros(), zeros()
     for l in range(n_l):
         for lane in range(0, n_pad, LANES):
             vs, vx, vy, vz = zeros(), zeros(), zeros(), zeros()
             for lm in range(l * l, (l + 1) * (l + 1)):
                 row = load(bar, at_bar + lm * n_pad + lane)
-                vs = axpy(S[lm, k], row, vs)
-                vx = axpy(G[0, lm, k], row, vx)
-                vy = axpy(G[1, lm, k], row, vy)
-                vz = axpy(G[2, lm, k], row, vz)
+                at = lm * CHUNK + k
+                vs = axpy_at(S, at, row, vs)
+                vx = axpy_at(G, at, row, vx)
+                vy = axpy_at(G, at + n_harmonics, row, vy)
+                vz = axpy_at(G, at + 2 * n_harmonics, row, vz)
             at = at_knot + l * n_pad + lane
             rho = interpolate(knots, at, n_radial, weights[0], weights[1])
             along = multiply_add(vs, interpolate(knots, at, n_radial, slopes[0], slopes[1]), along)
@@ -167,7 +169,7 @@ def pair_gradients(first, channel, weight, D, inverse_step, table, norm, c_bar, 
     n_channels, n_lm, n_pad = c_bar.shape[1], c_bar.shape[2], c_bar.shape[3]
     n_knots, n_radial, n_pairs = table.shape[0], table.shape[2], first[-1]
     V, A, B, P, S, G = buffers(norm.shape[0] - 1)
-    bar, knots = c_bar.reshape(-1), table.reshape(-1)
+    bar, knots, S_flat, G_flat = c_bar.reshape(-1), table.reshape(-1), S.reshape(-1), G.reshape(-1)
     i = 0
     for start in range(0, n_pairs, CHUNK):
         n = min(CHUNK, n_pairs - start)
@@ -183,7 +185,7 @@ def pair_gradients(first, channel, weight, D, inverse_step, table, norm, c_bar, 
             slopes = hermite_slope(r * inverse_step, n_knots, weight[p] * inverse_step / r)
             along, gx, gy, gz = _pair_gradient(
                 bar, (i * n_channels + channel[p]) * n_lm * n_pad, knots, 3 * knot * n_radial, n_radial, n_pad,
-                norm.shape[0], (left, right), slopes, S, G, k,
+                norm.shape[0], (left, right), slopes, S_flat, G_flat, k,
             )  # fmt: skip
             g[p, 0] = gx + along * V[0, k]
             g[p, 1] = gy + along * V[1, k]
