@@ -325,7 +325,16 @@ class GAP(BaseEstimator):
         InputError
             If the file is missing, damaged, newer than this gapkit or predicts other numbers than when it was saved.
         """
-        gap = from_file(cls(), *read_model(path))
+        header, arrays = read_model(path)
+        try:
+            gap = from_file(cls(), header, arrays)
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(
+                f"{str(path)!r} is not a complete gapkit model file ({type(error).__name__}: {error}): "
+                "its header was changed; copy or save it again."
+            ) from None
         for atoms, energy, forces in gap.references_ if self_test else []:
             p = gap.predict(atoms)
             error = max(abs(float(p.energy[0]) - energy), float(np.abs(p.forces[0] - forces).max()))

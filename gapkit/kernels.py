@@ -49,6 +49,10 @@ class Kernel(Protocol):
         """δ² φ(S) and δ² φ'(S)."""
         ...
 
+    def curvature(self, S: np.ndarray) -> np.ndarray:
+        """δ² φ''(S)."""
+        ...
+
     def contract(self, S: np.ndarray, alpha: np.ndarray) -> np.ndarray:
         """Σ_m α_m δ² φ(s_im), shape (n,); overwrites S by α_m δ² φ'(s_im)."""
         ...
@@ -168,6 +172,12 @@ class DotProduct:
         loops.power_value_and_slope(S, self.delta**2, int(self.zeta), K, slope)
         return K, slope
 
+    def curvature(self, S: np.ndarray) -> np.ndarray:
+        """δ² ζ (ζ-1) s^(ζ-2)."""
+        K, zeta = np.empty_like(S), int(self.zeta)
+        loops.power_value(S, self.delta**2 * zeta * (zeta - 1), max(zeta - 2, 0), K)
+        return K
+
     def contract(self, S: np.ndarray, alpha: np.ndarray) -> np.ndarray:
         """Σ_m α_m δ² s^ζ; S becomes α_m δ² ζ s^(ζ-1)."""
         e = np.empty(len(S))
@@ -220,6 +230,10 @@ class SquaredExponential:
         """δ² φ and δ² φ' = δ² φ/ℓ²."""
         K = self.value(S)
         return K, K / self.length_scale**2
+
+    def curvature(self, S: np.ndarray) -> np.ndarray:
+        """δ² φ'' = δ² φ/ℓ⁴."""
+        return self.value(S) / self.length_scale**4
 
     def contract(self, S: np.ndarray, alpha: np.ndarray) -> np.ndarray:
         """Σ_m α_m δ² φ; S becomes α_m δ² φ/ℓ²."""

@@ -222,6 +222,8 @@ def fit_posterior(
     determinant = np.log(np.abs(np.diag(R))).sum() - np.log(np.diag(L)).sum()
     log_p = -0.5 * (rho**2 + 2.0 * log_noise + 2.0 * determinant + n_rows * np.log(2.0 * np.pi))
     alpha = solve_triangular(R, z, check_finite=False)
+    if not np.all(np.isfinite(alpha)):
+        raise InputError("the fitted weights are not finite: check noises, amplitudes and labels for absurd sizes.")
     return SparsePosterior(alpha, L, R, float(log_p), conditioning(K_mm, used), n_rows)
 
 

@@ -242,6 +242,16 @@ def test_header_of_the_wrong_kind(path, tmp_path, change):
         GAP.load(rezip(tmp_path / "m.gap", contents))
 
 
+@pytest.mark.parametrize("entry", ["terms", "parameters", "blocks", "conditioning", "references", "e0"])
+def test_header_without_an_entry(path, tmp_path, entry):
+    contents = members(path)
+    header = json.loads(contents["header.json"])
+    del header[entry]
+    contents["header.json"] = json.dumps(header).encode()
+    with pytest.raises(InputError, match=f"is not a complete gapkit model file .*{entry}"):
+        GAP.load(rezip(tmp_path / "m.gap", contents))
+
+
 @pytest.mark.parametrize(
     ("name", "change"),
     [

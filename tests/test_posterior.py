@@ -128,3 +128,10 @@ def test_negative_variance_is_refused_not_hidden(problem):
 def test_unknown_variance_method_is_refused(problem):
     with pytest.raises(InputError, match="'fitc' is unknown: use 'dtc' or 'sor'"):
         fitted(problem, 5).variance(np.zeros((1, M)), np.zeros(1), "fitc")
+
+
+def test_weights_that_overflow_are_refused():
+    factor = RowFactor(2)
+    factor.add(np.eye(2) * 1e300, np.full(2, 1e300))
+    with pytest.raises(InputError, match="weights are not finite"), np.errstate(all="ignore"):
+        fit_posterior(np.eye(2), {"g": factor}, {"g": 1e-300})
