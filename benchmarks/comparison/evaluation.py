@@ -33,7 +33,7 @@ def silicon(settings: Settings) -> None:
 
 
 def species(settings: Settings) -> None:
-    """One, two and four species on the silicon lattice, full power spectrum; M sparse points per species, and in all."""
+    """One, two and four species on the silicon lattice, full power spectrum; M sparse points for each, and in all."""
     for n_species in (1, 2, 4):
         for M in dict.fromkeys((settings.n_sparse, settings.n_sparse // n_species)):
             side_by_side(settings, "species", Recipe(M, n_species=n_species), settings.atoms, MEAN)
