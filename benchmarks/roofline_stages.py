@@ -21,7 +21,8 @@ from gapkit._numba import soap as loops
 from gapkit.descriptors.soap_basis import harmonics_norm
 from gapkit.kernels import points
 from gapkit.neighbourhoods import Neighbourhoods, find_neighbourhoods
-from gapkit.terms import BLOCK, SparseBlock, evaluate
+from gapkit.terms import LARGEST_BLOCK as BLOCK
+from gapkit.terms import SparseBlock, evaluate
 
 CUTOFF, ZETA, WORD = 5.0, 4, 8
 

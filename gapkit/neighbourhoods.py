@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 from ase import Atoms
 from ase.geometry import minkowski_reduce
 from vesin import NeighborList
 
-from gapkit._numba.neighbours import largest_displacement, within
+from gapkit._numba.neighbours import both_ways, largest_displacement, within
 from gapkit.errors import InputError
 
 MOST_NEIGHBOURS = 50_000  # per atom; a real material has some hundreds
@@ -87,13 +87,12 @@ def find_neighbourhoods(atoms: Atoms, cutoff: float) -> Neighbourhoods:
     """
     _check_lengths(atoms)
     _check_density(atoms, cutoff)
-    search = NeighborList(cutoff=cutoff, full_list=True, sorted=True, n_threads=1)
+    search = NeighborList(cutoff=cutoff, full_list=False, n_threads=1)
     i, j, S, D = search.compute(atoms.positions, atoms.cell.array, atoms.pbc, "ijSD")
-    i = i.astype(np.int64)
-    n_atoms = len(atoms)
-    first = np.searchsorted(i, np.arange(n_atoms + 1))
-    neighbourhoods = Neighbourhoods(np.arange(n_atoms), first, j.astype(np.int64), S, D, n_atoms)
-    _check_distances(neighbourhoods)
+    first, j, S, D, closest = both_ways(i.astype(np.int64), j.astype(np.int64), S, D, len(atoms))
+    neighbourhoods = Neighbourhoods(np.arange(len(atoms)), first, j, S, D, len(atoms))
+    if closest < SHORTEST_DISTANCE**2:
+        _refuse_closest(neighbourhoods)
     return neighbourhoods
 
 
@@ -128,7 +127,7 @@ class NeighbourList:
         which = which[: first[-1]]
         found = pairs._replace(first=first, j=pairs.j[which], S=pairs.S[which], D=D[: first[-1]])
         if closest < SHORTEST_DISTANCE**2:
-            _check_distances(found)
+            _refuse_closest(found)
         return found
 
     def _is_outdated(self, atoms: Atoms, pairs: Neighbourhoods) -> bool:
@@ -148,7 +147,10 @@ def _check_lengths(atoms: Atoms) -> None:
             "check the units (Å) and remove lost atoms."
         )
     vectors = atoms.cell.array[atoms.pbc]
-    heights = 1 / np.linalg.norm(np.linalg.pinv(vectors), axis=0)  # no lattice vector is shorter than the smallest
+    try:
+        heights = 1 / np.sqrt(np.diag(np.linalg.inv(vectors @ vectors.T)))  # no lattice vector is shorter than these
+    except np.linalg.LinAlgError:
+        raise InputError("the periodic cell vectors depend on each other: give three independent ones.") from None
     if heights.min(initial=np.inf) < SHORTEST_DISTANCE:
         reduced, _ = minkowski_reduce(atoms.cell, atoms.pbc)
         if (shortest := np.linalg.norm(reduced[atoms.pbc], axis=1).min()) < SHORTEST_DISTANCE:
@@ -170,11 +172,11 @@ def _check_density(atoms: Atoms, cutoff: float) -> None:
         )
 
 
-def _check_distances(neighbourhoods: Neighbourhoods) -> None:
+def _refuse_closest(neighbourhoods: Neighbourhoods) -> NoReturn:
     squared = np.einsum("pa,pa->p", neighbourhoods.D, neighbourhoods.D)
-    if squared.size and (closest := int(squared.argmin())) is not None and squared[closest] < SHORTEST_DISTANCE**2:
-        i, j = int(neighbourhoods.i[closest]), int(neighbourhoods.j[closest])
-        raise InputError(
-            f"atoms {i} and {j} are {np.sqrt(squared[closest]):.3g} Å apart, closer than {SHORTEST_DISTANCE} Å: "
-            "remove duplicated atoms or check the positions, the cell and their units (Å)."
-        )
+    closest = int(squared.argmin())
+    i, j = int(neighbourhoods.i[closest]), int(neighbourhoods.j[closest])
+    raise InputError(
+        f"atoms {i} and {j} are {np.sqrt(squared[closest]):.3g} Å apart, closer than {SHORTEST_DISTANCE} Å: "
+        "remove duplicated atoms or check the positions, the cell and their units (Å)."
+    )

@@ -23,7 +23,8 @@ from gapkit.neighbourhoods import Neighbourhoods, NeighbourList, find_neighbourh
 from gapkit.threads import ordered_map
 from gapkit.workspace import Workspace, thread_workspace
 
-BLOCK = 128  # centres evaluated together: large enough for matrix products, small enough for the cache
+# centres evaluated together: enough for efficient matrix products, few enough for the cache and to occupy four threads
+LARGEST_BLOCK, SMALLEST_BLOCK = 128, 32
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ def centre_blocks(
     blocks: Sequence[SparseBlock],
     neighbourhoods: Sequence[Neighbourhoods],
     numbers: np.ndarray,
-    size: int = BLOCK,
+    size: int = LARGEST_BLOCK,
     workspace: Workspace | None = None,
 ) -> Iterator[tuple[SparseBlock, Term, Neighbourhoods, np.ndarray, SOAPState]]:
     """Walk through all (sparse block, group of at most `size` centres of its species) with features and state."""
@@ -204,7 +205,9 @@ def evaluate(
         k_ii = sum(part.k_ii for part in parts)
         return parts, local_variance(K, np.asarray(k_ii), tuple(block.columns for block in own))
 
-    groups = centre_groups(blocks, neighbourhoods[0].centres, numbers, BLOCK)
+    centres = neighbourhoods[0].centres
+    size = min(max(-(-len(centres) // 4), SMALLEST_BLOCK), LARGEST_BLOCK)
+    groups = centre_groups(blocks, centres, numbers, size)
     for parts, local in ordered_map(contributions, groups):
         for nb, e, g, _, _ in parts:
             result.local_energies[nb.centres] += e

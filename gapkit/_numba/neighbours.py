@@ -1,10 +1,34 @@
-"""Pairs of a neighbour list with a skin, at new positions."""
+"""From half a neighbour list to neighbourhoods; pairs of a list with a skin at new positions."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from gapkit._numba import njit
+
+
+@njit
+def both_ways(i, j, S, D, n_atoms):
+    """Every pair and its reverse by first atom, in the order of the list: first, j, S, D; and the smallest |D|²."""
+    smallest = np.inf
+    first = np.zeros(n_atoms + 1, dtype=np.int64)
+    for p in range(len(i)):
+        first[i[p] + 1] += 1
+        first[j[p] + 1] += 1
+    for atom in range(n_atoms):
+        first[atom + 1] += first[atom]
+    to, free = np.empty(2 * len(i), dtype=np.int64), first[:-1].copy()
+    both_S, both_D = np.empty((2 * len(i), 3), dtype=S.dtype), np.empty((2 * len(i), 3))
+    for p in range(len(i)):
+        a, b = free[i[p]], free[j[p]] + (i[p] == j[p])
+        free[i[p]] += 1
+        free[j[p]] += 1
+        to[a], to[b] = j[p], i[p]
+        for x in range(3):
+            both_S[a, x], both_S[b, x] = S[p, x], -S[p, x]
+            both_D[a, x], both_D[b, x] = D[p, x], -D[p, x]
+        smallest = min(smallest, D[p, 0] * D[p, 0] + D[p, 1] * D[p, 1] + D[p, 2] * D[p, 2])
+    return first, to, both_S, both_D, smallest
 
 
 @njit

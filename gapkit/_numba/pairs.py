@@ -23,7 +23,7 @@ import numpy as np
 
 from gapkit._numba import inlined, njit
 
-CHUNK = 32
+CHUNK = 40  # no power of two, or the rows of S and G would share a few cache sets
 
 
 @njit
