@@ -1,6 +1,6 @@
 """Speed on one thread: evaluation, training rows, neighbour lists, similarity kernels, beside what they replace.
 
-    OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 python benchmarks/speed.py [--only evaluation rows neighbours similarity]
+    OMP_NUM_THREADS=1 python benchmarks/speed.py [--only evaluation rows neighbours similarity]
 
 Every figure is the median of interleaved repeats after a warm-up, in one process. Peers are timed if installed.
 """
