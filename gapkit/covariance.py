@@ -65,15 +65,13 @@ def structure_rows(
     work = thread_workspace()
     for block, term, _, values, state in centre_blocks(terms, blocks, neighbourhoods, numbers, size, work):
         Q, norm = normalise(values)
-        K, slope = term.kernel.value_and_slope(inner_products(Q, block.X, work))
+        S = inner_products(Q, block.X, work)
+        K, slope = term.kernel.value_and_slope(S)
         rows.energy[block.columns] += K.sum(axis=0)
         if not derivatives:
             continue
-        tangents = term.descriptor.tangents(state, work)
-        loops.project_rows(tangents.J, tangents.row_first, Q, norm)
-        T = np.matmul(tangents.J, block.X.T, out=work.empty("T", len(tangents.J), len(block.X)))
-        forces, virial = rows.forces[:, block.columns], rows.virial[:, block.columns]
-        loops.add_rows(T, slope, tangents.row_first, tangents.atom, tangents.slot_first, forces, virial)
+        products = term.descriptor.row_products(state, Q, norm, block.X, S, work)
+        loops.add_rows(products.T, slope, *products[1:], rows.forces[:, block.columns], rows.virial[:, block.columns])
     return rows
 
 

@@ -22,6 +22,7 @@ from gapkit.descriptors.soap_basis import (
     harmonics_norm,
     radial_table,
 )
+from gapkit.descriptors.soap_rows import Points, RowProducts, Slots, neighbour_slots, row_offsets, row_products
 from gapkit.errors import InputError, did_you_mean
 from gapkit.neighbourhoods import Neighbourhoods, find_neighbourhoods
 from gapkit.structures import check_structures
@@ -153,6 +154,11 @@ class SOAP:
         return self._layout.scale
 
     @property
+    def _n_species_channels(self) -> int:
+        """Density channels that neighbours add to: one per species, or one for all."""
+        return self._layout.n_channels - (self._layout.total >= 0)
+
+    @property
     def _layout(self) -> FeatureLayout:
         return feature_layout(len(self.species), self.n_max, self.l_max, self.compression)
 
@@ -271,14 +277,10 @@ class SOAP:
         workspace : Workspace, optional
             Where intermediate arrays live.
         """
-        nb, layout = state.neighbourhoods, self._layout
+        nb = state.neighbourhoods
         if self.engine == "dscribe":
             return soap_dscribe.pullback(self, nb, state.numbers, cotangent * self.feature_scale)
-        c_bar = (workspace or Fresh()).empty("c_bar", *state.c.shape)
-        cotangent = np.ascontiguousarray(cotangent)
-        loops.power_spectrum_pullback(state.c, self.n_max, layout.blocks, layout.factor, cotangent, c_bar)
-        if layout.total >= 0:
-            c_bar[:, : layout.total] += c_bar[:, layout.total, None]
+        c_bar = self._density_cotangent(state, np.ascontiguousarray(cotangent), workspace or Fresh())
         table, _ = self._table
         g = np.empty((len(nb.j), 3))
         norm = harmonics_norm(self.l_max)
@@ -287,11 +289,22 @@ class SOAP:
         )
         return g
 
-    def tangents(self, state: SOAPState, workspace: Workspace | None = None) -> Tangents:
-        """∂features/∂(positions, strain) of the centres, images of one atom already summed (training rows)."""
+    def _density_cotangent(self, state: SOAPState, cotangent: np.ndarray, workspace: Workspace) -> np.ndarray:
+        """∂(Σ cotangent · features)/∂c of the species' channels, in the workspace, shape of c."""
+        layout, c_bar = self._layout, workspace.empty("c_bar", *state.c.shape)
+        loops.power_spectrum_pullback(state.c, self.n_max, layout.blocks, layout.factor, cotangent, c_bar)
+        if layout.total >= 0:
+            c_bar[:, : layout.total] += c_bar[:, layout.total, None]
+        return c_bar
+
+    def tangents(self, state: SOAPState, workspace: Workspace | None = None, slots: Slots | None = None) -> Tangents:
+        """∂features/∂(positions, strain) of the centres, images of one atom already summed.
+
+        `slots` are the `neighbour_slots` of the state's neighbourhoods, if they are known already.
+        """
         nb, layout = state.neighbourhoods, self._layout
-        slot, n_slots, atom, slot_first = neighbour_slots(nb)
-        row_first = 3 * slot_first + 6 * np.arange(len(slot_first))
+        slot, n_slots, atom, slot_first = slots or neighbour_slots(nb)
+        row_first = row_offsets(slot_first)
         J = (workspace or Fresh()).empty("J", row_first[-1], self.n_features)
         if self.engine == "dscribe":
             soap_dscribe.tangents(self, nb, state.numbers, slot, row_first, J)
@@ -305,6 +318,32 @@ class SOAP:
             )  # fmt: skip
         return Tangents(J, row_first, atom, slot_first)
 
+    def row_products(
+        self,
+        state: SOAPState,
+        Q: np.ndarray,
+        norm: np.ndarray,
+        X: np.ndarray,
+        S: np.ndarray,
+        workspace: Workspace | None = None,
+    ) -> RowProducts:
+        """Derivatives of the inner products S with the sparse points X, images of one atom already summed.
+
+        Parameters
+        ----------
+        state : SOAPState
+            From `evaluate`.
+        Q, norm : ndarray, shapes (n_centres, n_features), (n_centres,)
+            Normalised features of the centres, and their norms.
+        X : ndarray, shape (n_sparse, n_features)
+            Normalised sparse points; never changed in place afterwards.
+        S : ndarray, shape (n_centres, n_sparse)
+            Q Xᵀ.
+        workspace : Workspace, optional
+            Where the result and intermediate arrays live.
+        """
+        return row_products(self, state, Points(Q, norm, X, S), workspace or Fresh())
+
 
 @lru_cache(maxsize=64)
 def channels(numbers: tuple[int, ...], weights: tuple[float, ...], merged: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -313,27 +352,3 @@ def channels(numbers: tuple[int, ...], weights: tuple[float, ...], merged: bool)
     channel[list(numbers)] = 0 if merged else np.arange(len(numbers))
     weight[list(numbers)] = weights
     return channel, weight
-
-
-def neighbour_slots(nb: Neighbourhoods) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Number the distinct neighbour atoms of each centre, the centre's own images left out (slot -1).
-
-    Returns
-    -------
-    slot : ndarray of int64, shape (n_pairs,)
-    n_slots : ndarray of int64, shape (n_centres,)
-        Number of neighbour atoms.
-    atom : ndarray of int64, shape ((n_slots + 1).sum(),)
-        The neighbour atoms of each centre, increasing, and then the centre itself.
-    slot_first : ndarray of int64, shape (n_centres + 1,)
-    """
-    n_centres = len(nb.centres)
-    centre = np.repeat(np.arange(n_centres), np.diff(nb.first))
-    other = nb.j != nb.centres[centre]
-    keys, inverse = np.unique(centre[other] * nb.n_atoms + nb.j[other], return_inverse=True)
-    n_slots = np.bincount(keys // nb.n_atoms, minlength=n_centres)
-    before = np.concatenate(([0], np.cumsum(n_slots)))
-    slot = np.full(len(nb.j), -1)
-    slot[other] = inverse - before[centre[other]]
-    atom = np.insert(keys % nb.n_atoms, before[1:], nb.centres)
-    return slot, n_slots, atom, before + np.arange(n_centres + 1)
