@@ -110,8 +110,9 @@ def operations(soap: SOAP, n_neighbours: float, n_sparse: int) -> Operations:
 
     Z' is the number of channels that B in one channel depends on: 1 for "crossover" and "mu2", else Z.
 
-    `COSTS` are measured (n_max 8, l_max 6, M = 1000, one core): J Xᵀ runs at 65 to 70 Gflop/s, the contractions, with
-    inner length n L², at 50, and the pull-backs, with Z' n, at 25, as they have to read W of all sparse points.
+    `COSTS` are fitted to times of whole routes (n_max 8, l_max 6, M = 1000, 28 neighbours, 2 and 4 species, one core):
+    as if J Xᵀ ran at 68 Gflop/s, contractions, whose inner length is n L², at 50, and pull-backs, with inner length
+    Z' n and the matrices W of all sparse points to be read for every eight centres, at 25.
     """
     Z, nL2 = soap._n_species_channels, soap.n_max * (soap.l_max + 1) ** 2
     partners = 1 if soap.compression == "crossover" else Z
