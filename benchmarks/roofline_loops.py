@@ -8,7 +8,7 @@ import numba
 import numpy as np
 
 from gapkit._numba.pairs import CHUNK, buffers, gather, harmonics, hermite
-from gapkit._numba.simd import LANES, store
+from gapkit._numba.simd import WIDE, narrow, store, wide
 from gapkit._numba.soap import interpolate
 
 
@@ -20,8 +20,11 @@ def all_radial(D, inverse_step, table):
     for p in range(D.shape[0]):
         r = np.sqrt(D[p, 0] ** 2 + D[p, 1] ** 2 + D[p, 2] ** 2)
         knot, left, right = hermite(r * inverse_step, n_knots, 1.0)
-        for at in range(0, n_radial, LANES):
-            store(rho, at, interpolate(knots, 3 * knot * n_radial + at, n_radial, left, right))
+        low, n_wide = 3 * knot * n_radial, n_radial // WIDE * WIDE
+        for at in range(0, n_wide, WIDE):
+            store(rho, at, interpolate(knots, low + at, n_radial, left, right, wide()))
+        if n_wide < n_radial:
+            store(rho, n_wide, interpolate(knots, low + n_wide, n_radial, left, right, narrow()))
     return rho[0]
 
 

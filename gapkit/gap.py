@@ -328,19 +328,19 @@ class GAP(BaseEstimator):
         header, arrays = read_model(path)
         try:
             gap = from_file(cls(), header, arrays)
+        except InputError:
+            raise
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-            if isinstance(error, InputError):
-                raise
             raise InputError(
                 f"{str(path)!r} is not a complete gapkit model file ({type(error).__name__}: {error}): "
                 "its header was changed; copy or save it again."
             ) from None
         for atoms, energy, forces in gap.references_ if self_test else []:
             p = gap.predict(atoms)
-            error = max(abs(float(p.energy[0]) - energy), float(np.abs(p.forces[0] - forces).max()))
-            if not error <= 1e-6 * max(1.0, abs(energy)):  # NaN fails too
+            difference = max(abs(float(p.energy[0]) - energy), float(np.abs(p.forces[0] - forces).max()))
+            if not difference <= 1e-6 * max(1.0, abs(energy)):  # NaN fails too
                 raise InputError(
-                    f"{str(path)!r} fails its self-test by {error:.2g} eV or eV/Å: "
+                    f"{str(path)!r} fails its self-test by {difference:.2g} eV or eV/Å: "
                     "this gapkit computes another potential than the one that saved it."
                 )
         return gap

@@ -20,27 +20,37 @@ import numpy as np
 
 from gapkit._numba import inlined, njit
 from gapkit._numba.pairs import CHUNK, buffers, gather, harmonics, harmonics_gradient, hermite, hermite_slope
-from gapkit._numba.simd import LANES, axpy, axpy_at, load, multiply_add, store, total, zeros
+from gapkit._numba.simd import WIDE, axpy, axpy_at, load, multiply_add, narrow, store, total, wide
 
 
 @inlined
-def interpolate(knots, at, n_radial, left, right):
-    """Σ of six table rows, weighted: `LANES` radial functions from position `at` of the lower knot's ρ."""
-    value = axpy(left[0], load(knots, at), zeros())
-    value = axpy(left[1], load(knots, at + n_radial), value)
-    value = axpy(left[2], load(knots, at + 2 * n_radial), value)
-    value = axpy(right[0], load(knots, at + 3 * n_radial), value)
-    value = axpy(right[1], load(knots, at + 4 * n_radial), value)
-    return axpy(right[2], load(knots, at + 5 * n_radial), value)
+def interpolate(knots, at, n_radial, left, right, zero):
+    """Σ of six table rows, weighted: as many radial functions as `zero` is wide, from position `at` of the lower ρ."""
+    value = axpy(left[0], load(knots, at, zero), zero)
+    value = axpy(left[1], load(knots, at + n_radial, zero), value)
+    value = axpy(left[2], load(knots, at + 2 * n_radial, zero), value)
+    value = axpy(right[0], load(knots, at + 3 * n_radial, zero), value)
+    value = axpy(right[1], load(knots, at + 4 * n_radial, zero), value)
+    return axpy(right[2], load(knots, at + 5 * n_radial, zero), value)
+
+
+@inlined
+def _expand_lane(zero, lane, flat, target, n_pad, n_l, knots, at_knot, n_radial, left, right, S, k):
+    for l in range(n_l):
+        rho = interpolate(knots, at_knot + l * n_pad + lane, n_radial, left, right, zero)
+        for lm in range(l * l, (l + 1) * (l + 1)):
+            at = target + lm * n_pad + lane
+            store(flat, at, axpy_at(S, lm * CHUNK + k, rho, load(flat, at, zero)))
 
 
 @njit
 def expand(first, channel, weight, D, inverse_step, table, norm, c):
     """Add every pair's ρ_nl(r) S_lm(D) to c, which holds the centre's own contribution already."""
     n_channels, n_lm, n_pad = c.shape[1], c.shape[2], c.shape[3]
-    n_knots, n_radial, n_pairs = table.shape[0], table.shape[2], first[-1]
-    V, A, B, P, S, _ = buffers(norm.shape[0] - 1)
+    n_knots, n_radial, n_pairs, n_l = table.shape[0], table.shape[2], first[-1], norm.shape[0]
+    V, A, B, P, S, _ = buffers(n_l - 1)
     flat, knots, S_flat = c.reshape(-1), table.reshape(-1), S.reshape(-1)
+    n_wide = n_pad // WIDE * WIDE
     i = 0
     for start in range(0, n_pairs, CHUNK):
         n = min(CHUNK, n_pairs - start)
@@ -51,24 +61,30 @@ def expand(first, channel, weight, D, inverse_step, table, norm, c):
             while p >= first[i + 1]:
                 i += 1
             knot, left, right = hermite(np.sqrt(V[3, k]) * inverse_step, n_knots, weight[p])
-            target = (i * n_channels + channel[p]) * n_lm * n_pad
-            for l in range(norm.shape[0]):
-                for lane in range(0, n_pad, LANES):
-                    rho = interpolate(knots, 3 * knot * n_radial + l * n_pad + lane, n_radial, left, right)
-                    for lm in range(l * l, (l + 1) * (l + 1)):
-                        at = target + lm * n_pad + lane
-                        store(flat, at, axpy_at(S_flat, lm * CHUNK + k, rho, load(flat, at)))
+            to, at = (i * n_channels + channel[p]) * n_lm * n_pad, 3 * knot * n_radial
+            for lane in range(0, n_wide, WIDE):
+                _expand_lane(wide(), lane, flat, to, n_pad, n_l, knots, at, n_radial, left, right, S_flat, k)
+            if n_wide < n_pad:
+                _expand_lane(narrow(), n_wide, flat, to, n_pad, n_l, knots, at, n_radial, left, right, S_flat, k)
+
+
+@inlined
+def _outer_lane(zero, lane, u, at_u, v, at_v, low, high, n_max, n_pad, full):
+    for n in range(n_max):
+        value = zero
+        for lm in range(low, high):
+            value = axpy_at(u, at_u + lm * n_pad + n, load(v, at_v + lm * n_pad + lane, zero), value)
+        store(full, n * n_pad + lane, value)
 
 
 @njit
 def outer(u, at_u, v, at_v, low, high, n_max, n_pad, full):
     """full[n, n'] = Σ_lm u[at_u + lm, n] v[at_v + lm, n'] for low ≤ lm < high."""
-    for lane in range(0, n_pad, LANES):
-        for n in range(n_max):
-            value = zeros()
-            for lm in range(low, high):
-                value = axpy_at(u, at_u + lm * n_pad + n, load(v, at_v + lm * n_pad + lane), value)
-            store(full, n * n_pad + lane, value)
+    n_wide = n_pad // WIDE * WIDE
+    for lane in range(0, n_wide, WIDE):
+        _outer_lane(wide(), lane, u, at_u, v, at_v, low, high, n_max, n_pad, full)
+    if n_wide < n_pad:
+        _outer_lane(narrow(), n_wide, u, at_u, v, at_v, low, high, n_max, n_pad, full)
 
 
 @njit
@@ -105,15 +121,23 @@ def _spread(p_bar, factor, q, n_max, n_pad, triangle, full, transposed):
                 full[n * n_pad + k] = full[k * n_pad + n]
 
 
+@inlined
+def _add_product_lane(zero, lane, full, u, at_u, low, high, n_max, n_pad, bar, at_bar):
+    for lm in range(low, high):
+        value = load(bar, at_bar + lm * n_pad + lane, zero)
+        for n in range(n_max):
+            value = axpy_at(u, at_u + lm * n_pad + n, load(full, n * n_pad + lane, zero), value)
+        store(bar, at_bar + lm * n_pad + lane, value)
+
+
 @njit
 def _add_product(full, u, at_u, low, high, n_max, n_pad, bar, at_bar):
     """bar[lm, :] += Σ_n u[lm, n] full[n, :]."""
-    for lane in range(0, n_pad, LANES):
-        for lm in range(low, high):
-            value = load(bar, at_bar + lm * n_pad + lane)
-            for n in range(n_max):
-                value = axpy_at(u, at_u + lm * n_pad + n, load(full, n * n_pad + lane), value)
-            store(bar, at_bar + lm * n_pad + lane, value)
+    n_wide = n_pad // WIDE * WIDE
+    for lane in range(0, n_wide, WIDE):
+        _add_product_lane(wide(), lane, full, u, at_u, low, high, n_max, n_pad, bar, at_bar)
+    if n_wide < n_pad:
+        _add_product_lane(narrow(), n_wide, full, u, at_u, low, high, n_max, n_pad, bar, at_bar)
 
 
 @njit
@@ -140,26 +164,24 @@ def power_spectrum_pullback(c, n_max, blocks, factor, p_bar, c_bar):
 
 
 @inlined
-def _pair_gradient(bar, at_bar, knots, at_knot, n_radial, n_pad, n_l, weights, slopes, S, G, k):
+def _gradient_lane(zero, lane, bar, at_bar, n_pad, n_l, knots, at_knot, n_radial, weights, slopes, S, G, k):
     """Σ c̄ ρ' S along r and Σ c̄ ρ ∇S, contracted over lm before n so that only the last sums cross lanes."""
     n_harmonics = n_l * n_l * CHUNK
-    along, gx, gy, gz = zeros(), zeros(), zeros(), zeros()
+    along, gx, gy, gz = zero, zero, zero, zero
     for l in range(n_l):
-        for lane in range(0, n_pad, LANES):
-            vs, vx, vy, vz = zeros(), zeros(), zeros(), zeros()
-            for lm in range(l * l, (l + 1) * (l + 1)):
-                row = load(bar, at_bar + lm * n_pad + lane)
-                at = lm * CHUNK + k
-                vs = axpy_at(S, at, row, vs)
-                vx = axpy_at(G, at, row, vx)
-                vy = axpy_at(G, at + n_harmonics, row, vy)
-                vz = axpy_at(G, at + 2 * n_harmonics, row, vz)
-            at = at_knot + l * n_pad + lane
-            rho = interpolate(knots, at, n_radial, weights[0], weights[1])
-            along = multiply_add(vs, interpolate(knots, at, n_radial, slopes[0], slopes[1]), along)
-            gx = multiply_add(vx, rho, gx)
-            gy = multiply_add(vy, rho, gy)
-            gz = multiply_add(vz, rho, gz)
+        vs, vx, vy, vz = zero, zero, zero, zero
+        for lm in range(l * l, (l + 1) * (l + 1)):
+            row, at = load(bar, at_bar + lm * n_pad + lane, zero), lm * CHUNK + k
+            vs = axpy_at(S, at, row, vs)
+            vx = axpy_at(G, at, row, vx)
+            vy = axpy_at(G, at + n_harmonics, row, vy)
+            vz = axpy_at(G, at + 2 * n_harmonics, row, vz)
+        at = at_knot + l * n_pad + lane
+        rho = interpolate(knots, at, n_radial, weights[0], weights[1], zero)
+        along = multiply_add(vs, interpolate(knots, at, n_radial, slopes[0], slopes[1], zero), along)
+        gx = multiply_add(vx, rho, gx)
+        gy = multiply_add(vy, rho, gy)
+        gz = multiply_add(vz, rho, gz)
     return total(along), total(gx), total(gy), total(gz)
 
 
@@ -167,9 +189,10 @@ def _pair_gradient(bar, at_bar, knots, at_knot, n_radial, n_pad, n_l, weights, s
 def pair_gradients(first, channel, weight, D, inverse_step, table, norm, c_bar, g):
     """g_ij = Σ_nlm c̄_nlm ∂[ρ_nl(r) S_lm(D)]/∂D_ij."""
     n_channels, n_lm, n_pad = c_bar.shape[1], c_bar.shape[2], c_bar.shape[3]
-    n_knots, n_radial, n_pairs = table.shape[0], table.shape[2], first[-1]
-    V, A, B, P, S, G = buffers(norm.shape[0] - 1)
+    n_knots, n_radial, n_pairs, n_l = table.shape[0], table.shape[2], first[-1], norm.shape[0]
+    V, A, B, P, S, G = buffers(n_l - 1)
     bar, knots, S_flat, G_flat = c_bar.reshape(-1), table.reshape(-1), S.reshape(-1), G.reshape(-1)
+    n_wide = n_pad // WIDE * WIDE
     i = 0
     for start in range(0, n_pairs, CHUNK):
         n = min(CHUNK, n_pairs - start)
@@ -182,11 +205,19 @@ def pair_gradients(first, channel, weight, D, inverse_step, table, norm, c_bar, 
                 i += 1
             r = np.sqrt(V[3, k])
             knot, left, right = hermite(r * inverse_step, n_knots, weight[p])
-            slopes = hermite_slope(r * inverse_step, n_knots, weight[p] * inverse_step / r)
-            along, gx, gy, gz = _pair_gradient(
-                bar, (i * n_channels + channel[p]) * n_lm * n_pad, knots, 3 * knot * n_radial, n_radial, n_pad,
-                norm.shape[0], (left, right), slopes, S_flat, G_flat, k,
-            )  # fmt: skip
+            weights, slopes = (left, right), hermite_slope(r * inverse_step, n_knots, weight[p] * inverse_step / r)
+            at_bar, at = (i * n_channels + channel[p]) * n_lm * n_pad, 3 * knot * n_radial
+            along, gx, gy, gz = 0.0, 0.0, 0.0, 0.0
+            for lane in range(0, n_wide, WIDE):
+                a, x, y, z = _gradient_lane(
+                    wide(), lane, bar, at_bar, n_pad, n_l, knots, at, n_radial, weights, slopes, S_flat, G_flat, k
+                )
+                along, gx, gy, gz = along + a, gx + x, gy + y, gz + z
+            if n_wide < n_pad:
+                a, x, y, z = _gradient_lane(
+                    narrow(), n_wide, bar, at_bar, n_pad, n_l, knots, at, n_radial, weights, slopes, S_flat, G_flat, k
+                )
+                along, gx, gy, gz = along + a, gx + x, gy + y, gz + z
             g[p, 0] = gx + along * V[0, k]
             g[p, 1] = gy + along * V[1, k]
             g[p, 2] = gz + along * V[2, k]

@@ -15,32 +15,45 @@ from __future__ import annotations
 
 import numpy as np
 
-from gapkit._numba import njit
+from gapkit._numba import inlined, njit
 from gapkit._numba.pairs import CHUNK, buffers, gather, harmonics, harmonics_gradient, hermite, hermite_slope
-from gapkit._numba.simd import LANES, axpy, load, store, zeros
+from gapkit._numba.simd import WIDE, axpy, load, narrow, store, wide
 from gapkit._numba.soap import interpolate, outer
+
+
+@inlined
+def _tangent_lane(zero, lane, knots, at_knot, n_radial, n_pad, n_l, weights, slopes, V, S, G, k, dc):
+    size = n_l * n_l * n_pad
+    for l in range(n_l):
+        at = at_knot + l * n_pad + lane
+        rho = interpolate(knots, at, n_radial, weights[0], weights[1], zero)
+        slope = interpolate(knots, at, n_radial, slopes[0], slopes[1], zero)  # ρ'/r
+        for lm in range(l * l, (l + 1) * (l + 1)):
+            for a in range(3):
+                value = axpy(S[lm, k] * V[a, k], slope, axpy(G[a, lm, k], rho, zero))
+                store(dc, a * size + lm * n_pad + lane, value)
 
 
 @njit
 def _pair_tangent(knots, at_knot, n_radial, n_pad, n_l, weights, slopes, V, S, G, k, dc):
     """∂[w ρ_nl(r) S_lm(D)]/∂D of pair k in dc[3, lm, n], flat."""
-    size = n_l * n_l * n_pad
-    for l in range(n_l):
-        for lane in range(0, n_pad, LANES):
-            at = at_knot + l * n_pad + lane
-            rho = interpolate(knots, at, n_radial, weights[0], weights[1])
-            slope = interpolate(knots, at, n_radial, slopes[0], slopes[1])  # ρ'/r
-            for lm in range(l * l, (l + 1) * (l + 1)):
-                for a in range(3):
-                    value = axpy(S[lm, k] * V[a, k], slope, axpy(G[a, lm, k], rho, zeros()))
-                    store(dc, a * size + lm * n_pad + lane, value)
+    n_wide = n_pad // WIDE * WIDE
+    for lane in range(0, n_wide, WIDE):
+        _tangent_lane(wide(), lane, knots, at_knot, n_radial, n_pad, n_l, weights, slopes, V, S, G, k, dc)
+    if n_wide < n_pad:
+        _tangent_lane(narrow(), n_wide, knots, at_knot, n_radial, n_pad, n_l, weights, slopes, V, S, G, k, dc)
 
 
 @njit
 def _add(x, source, at_source, target, at_target, size):
     """target += x source."""
-    for q in range(0, size, LANES):
-        store(target, at_target + q, axpy(x, load(source, at_source + q), load(target, at_target + q)))
+    n_wide = size // WIDE * WIDE
+    for q in range(0, n_wide, WIDE):
+        value = load(target, at_target + q, wide())
+        store(target, at_target + q, axpy(x, load(source, at_source + q, wide()), value))
+    if n_wide < size:
+        value = load(target, at_target + n_wide, narrow())
+        store(target, at_target + n_wide, axpy(x, load(source, at_source + n_wide, narrow()), value))
 
 
 @njit
@@ -125,20 +138,9 @@ def tangents(
     J[:] = 0.0
     for i in range(c.shape[0]):
         density_tangents(
-            first[i],
-            first[i + 1],
-            channel,
-            weight,
-            D,
-            slot,
-            inverse_step,
-            table,
-            norm,
-            n_pad,
-            atoms,
-            atom_channel,
+            first[i], first[i + 1], channel, weight, D, slot, inverse_step, table, norm, n_pad, atoms, atom_channel,
             frame,
-        )
+        )  # fmt: skip
         at_c, row = i * n_channels * size, row_first[i]
         for s in range(3 * n_slots[i]):
             moved = atom_channel[s // 3]

@@ -22,7 +22,7 @@ import numpy as np
 
 from gapkit._numba.density_rows import add_products, channel_tangents
 from gapkit._numba.kernels import project_rows
-from gapkit._numba.simd import LANES
+from gapkit._numba.simd import WIDE
 from gapkit.descriptors.soap_basis import feature_layout, harmonics_norm
 from gapkit.neighbourhoods import Neighbourhoods
 from gapkit.workspace import Workspace
@@ -127,7 +127,7 @@ def operations(soap: SOAP, n_neighbours: float, n_sparse: int) -> Operations:
 def chunk_size(soap: SOAP) -> int:
     """Sparse points that are done at a time: whole vectors, at most 32."""
     partners = _partners(soap, 0)
-    return min(max(FORM_WIDTH // ((partners.stop - partners.start) * soap.n_max) // LANES * LANES, LANES), 32)
+    return min(max(FORM_WIDTH // ((partners.stop - partners.start) * soap.n_max) // WIDE * WIDE, WIDE), 32)
 
 
 def row_products(soap: SOAP, state: SOAPState, points: Points, workspace: Workspace) -> RowProducts:
