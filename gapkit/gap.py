@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
+from ase.stress import voigt_6_to_full_3x3_stress
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from gapkit import covariance
+from gapkit.derivative_variance import derivative_variances
 from gapkit.errors import InputError, did_you_mean
 from gapkit.fitted_model import from_file, to_file
 from gapkit.model_file import read_model, write_model
@@ -43,6 +45,9 @@ class Predictions:
     energy_std : ndarray, shape (n_structures,), eV, or None
         Posterior standard deviation of the total energy ("dtc"), correlations between atoms included, noise not.
     local_energies_std : list of ndarray, shape (n_atoms,), eV, or None
+    forces_std : list of ndarray, shape (n_atoms, 3), eV/Å, or None
+    stress_std : list of ndarray, shape (3, 3), eV/Å³, or None
+        None, too, for a structure without stress.
     """
 
     energy: np.ndarray
@@ -51,6 +56,8 @@ class Predictions:
     local_energies: list[np.ndarray]
     energy_std: np.ndarray | None = None
     local_energies_std: list[np.ndarray] | None = None
+    forces_std: list[np.ndarray] | None = None
+    stress_std: list[np.ndarray | None] | None = None
 
 
 class GAP(BaseEstimator):
@@ -242,9 +249,10 @@ class GAP(BaseEstimator):
         Parameters
         ----------
         structures : Atoms or sequence of Atoms
-        return_std : bool or "local"
+        return_std : bool, "local" or "all"
             True: standard deviations of total and local energies. "local": of the local energies alone, which costs
-            little more than the forces and grows with the number of atoms, not with its square.
+            little more than the forces and grows with the number of atoms, not with its square. "all": of forces and
+            stress, too, about thirty times the price of the forces themselves.
         neighbour_lists : mapping of cutoff to NeighbourList, optional
             For one structure in motion, to be searched again instead of anew.
 
@@ -254,32 +262,41 @@ class GAP(BaseEstimator):
             For an unknown species, an empty structure or atoms on top of each other.
         """
         check_is_fitted(self, "posterior_")
-        if return_std not in (False, True, "local"):
-            raise InputError(f"return_std = {return_std!r} is unknown: use True, False or 'local'.")
+        if return_std not in (False, True, "local", "all"):
+            raise InputError(f"return_std = {return_std!r} is unknown: use True, False, 'local' or 'all'.")
         structures = [structures] if isinstance(structures, Atoms) else list(structures)
         check_structures(structures)
         results = map if len(structures) == 1 else ordered_map  # one structure shares its own atoms among the threads
         singles = results(lambda atoms: self._predict_one(atoms, return_std, neighbour_lists), structures)
         follow = progress(self.verbose and len(structures) > 1)
-        columns = list(zip(*follow(singles, "predictions", len(structures))))
-        std: dict[str, Any] = {"local_energies_std": list(columns[4])} if return_std else {}
-        if return_std is True:
-            std["energy_std"] = np.array(columns[5])
-        return Predictions(np.array(columns[0]), *(list(column) for column in columns[1:4]), **std)  # type: ignore[arg-type]
+        found = list(follow(singles, "predictions", len(structures)))
+        columns: dict[str, Any] = {name: [single[name] for single in found] for name in found[0]}
+        columns |= {name: np.array(columns[name]) for name in ("energy", "energy_std") if name in columns}
+        return Predictions(**columns)
 
     def _predict_one(
         self, atoms: Atoms, return_std: bool | str, lists: Mapping[float, NeighbourList] | None = None
-    ) -> tuple[Any, ...]:
+    ) -> dict[str, Any]:
+        """One structure's entries of `Predictions`."""
         self._check_known(atoms)
         neighbourhoods = find_all_neighbourhoods(self.terms_, atoms, lists)
         variance = self.posterior_.local_variance if return_std else None
         result = evaluate(self.terms_, self.blocks_, self.alpha_, neighbourhoods, atoms.numbers, variance, self.folds_)
         local_energies = result.local_energies + self._e0_of(atoms.numbers)
         volume = abs(np.linalg.det(atoms.cell.array)) if atoms.pbc.any() and atoms.cell.rank == 3 else 0.0
-        stress = result.strain_derivative / volume if volume > 0 else None
-        values = [float(local_energies.sum()), result.forces, stress, local_energies]
-        values += [] if result.local_variance is None else [np.sqrt(result.local_variance)]
-        return (*values, self._energy_std(atoms, neighbourhoods)) if return_std is True else tuple(values)
+        found = {
+            "energy": float(local_energies.sum()),
+            "forces": result.forces,
+            "stress": result.strain_derivative / volume if volume > 0 else None,
+            "local_energies": local_energies,
+        }
+        if result.local_variance is not None:
+            found["local_energies_std"] = np.sqrt(result.local_variance)
+        if return_std in (True, "all"):
+            found["energy_std"] = self._energy_std(atoms, neighbourhoods)
+        if return_std == "all":
+            found |= self._derivative_std(atoms, neighbourhoods, volume)
+        return found
 
     def _check_known(self, atoms: Atoms) -> None:
         unknown = sorted({chemical_symbols[z] for z in np.unique(atoms.numbers)} - set(self.species_))
@@ -295,6 +312,12 @@ class GAP(BaseEstimator):
         row = covariance.local_rows(*arguments).sum(axis=0)
         prior = covariance.prior_energy_variance(*arguments)
         return float(np.sqrt(self.posterior_.variance(row[None], np.array([prior]))[0]))
+
+    def _derivative_std(self, atoms: Atoms, neighbourhoods: list[Neighbourhoods], volume: float) -> dict[str, Any]:
+        """Standard deviations of the forces, eV/Å, and the stress, eV/Å³."""
+        found = derivative_variances(self.terms_, self.blocks_, self.posterior_, neighbourhoods, atoms.numbers)
+        stress = voigt_6_to_full_3x3_stress(np.sqrt(found.strain)) / volume if volume > 0 else None
+        return {"forces_std": np.sqrt(found.forces), "stress_std": stress}
 
     def score(self, structures: Sequence[Atoms], y: None = None) -> float:
         """Minus the root-mean-square error of the forces (eV/Å) or, without forces, of the energies (eV/atom)."""

@@ -60,6 +60,17 @@ def test_local_std_of_a_potential_with_two_terms_and_species(gap, name):
     np.testing.assert_array_equal(p.forces[0], gap.predict(atoms).forces[0])
 
 
+@pytest.mark.parametrize("name", structures())
+def test_all_deviations_have_the_shape_of_what_they_belong_to(gap, name):
+    p = gap.predict([structures()[name]] * 2, return_std="all")
+    for mean, std in ((p.forces, p.forces_std), (p.stress, p.stress_std), (p.local_energies, p.local_energies_std)):
+        for x, dx in zip(mean, std):
+            assert (x is None and dx is None) or (x.shape == dx.shape and np.all(dx >= 0))
+    np.testing.assert_allclose(p.energy_std, gap.predict([structures()[name]] * 2, return_std=True).energy_std)
+    if p.stress[0] is not None:
+        np.testing.assert_array_equal(p.stress_std[0], p.stress_std[0].T)
+
+
 def test_unknown_return_std_is_refused(gap):
-    with pytest.raises(InputError, match="return_std = 'atoms' is unknown: use True, False or 'local'"):
+    with pytest.raises(InputError, match="return_std = 'atoms' is unknown: use True, False, 'local' or 'all'"):
         gap.predict(structures()["alloy"], return_std="atoms")
