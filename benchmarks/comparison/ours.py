@@ -10,7 +10,7 @@ from ase import Atoms
 
 from comparison.recipe import Recipe
 from comparison.structures import labelled_frames
-from gapkit import GAP, SOAP, DotProduct, Predictions, Term
+from gapkit import GAP, SOAP, DotProduct, GAPCalculator, Predictions, Term
 from gapkit.structures import LabelKeys
 
 
@@ -34,14 +34,20 @@ def saved(recipe: Recipe, folder: Path) -> Path:
     return path
 
 
+def calculator(recipe: Recipe, per_atom_std: bool) -> GAPCalculator:
+    """The recipe's potential as users of ASE have it; the deviation of every local energy, too, if asked for."""
+    return GAPCalculator(fit(recipe), per_atom_std)
+
+
+def calculate(calculator: GAPCalculator, atoms: Atoms) -> GAPCalculator:
+    """Energy, local energies, forces and stress, the neighbour list included: its skin lets it be used again."""
+    calculator.calculate(atoms, ["energy", "forces", "stress"])
+    return calculator
+
+
 def predict(gap: GAP, atoms: Atoms) -> Predictions:
-    """Energy, local energies, forces and stress, the neighbour list included."""
+    """The same by `GAP.predict`, which searches the neighbours of every structure anew."""
     return gap.predict(atoms)
-
-
-def with_variance(gap: GAP, atoms: Atoms) -> Predictions:
-    """The same and the standard deviation of every local energy."""
-    return gap.predict(atoms, return_std="local")
 
 
 def with_force_variance(gap: GAP, atoms: Atoms) -> Predictions:

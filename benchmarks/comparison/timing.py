@@ -32,7 +32,7 @@ def interleave(
     `TURN` seconds, each time with another frame. A function that would take more than `budget` seconds takes fewer
     turns, spread evenly over the rounds, but at least three. One that fails is left out with its message.
     """
-    plans, failures = _warm_up(calls, frame(0), repeats, budget)
+    plans, failures = _warm_up(calls, frame, repeats, budget)
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in plans}
     names = list(plans)
     for k in range(repeats):
@@ -44,15 +44,15 @@ def interleave(
 
 
 def _warm_up(
-    calls: Mapping[str, Call], atoms: Atoms, repeats: int, budget: float
+    calls: Mapping[str, Call], frame: Callable[[int], Atoms], repeats: int, budget: float
 ) -> tuple[dict[str, tuple[int, int]], dict[str, Timed]]:
     """How many turns each function takes and how many calls it makes in one; the functions that failed."""
     plans, failures = {}, {}
     for name, call in calls.items():
         try:
-            seconds, _ = timed(call, atoms.copy())
+            seconds, _ = timed(call, frame(0))
             if seconds < 0.1 * budget:  # the first call compiled or read files
-                seconds, _ = timed(call, atoms.copy())
+                seconds, _ = timed(call, frame(1))  # another frame, as calculators remember the last one
         except Exception as error:  # a peer's error must not end the others' run
             print(f"{name}: {error}", file=sys.stderr)
             failures[name] = skipped(str(error))

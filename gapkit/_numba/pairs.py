@@ -77,10 +77,16 @@ def _polar(V, P):
 
 
 @njit
-def harmonics(V, norm, A, B, P, S):
-    """S_lm of a chunk; norm[l, m] = N_lm."""
+def factors(V, A, B, P):
+    """A, B and Π, of which harmonics and their gradients are products."""
     _azimuthal(V, A, B)
     _polar(V, P)
+
+
+@njit
+def harmonics(V, norm, A, B, P, S):
+    """S_lm of a chunk; norm[l, m] = N_lm."""
+    factors(V, A, B, P)
     for l in range(norm.shape[0]):
         centre, N = l * l + l, norm[l, 0]
         for k in range(CHUNK):
@@ -95,7 +101,7 @@ def harmonics(V, norm, A, B, P, S):
 
 @njit
 def harmonics_gradient(V, norm, A, B, P, G):
-    """∇S_lm, from the A, B, P that `harmonics` left behind."""
+    """∇S_lm, from the A, B, P of `factors`, which `harmonics` leaves behind, too."""
     G[:, 0] = 0.0
     for l in range(1, norm.shape[0]):
         centre, N = l * l + l, norm[l, 0]

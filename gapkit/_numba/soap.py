@@ -19,7 +19,7 @@ from __future__ import annotations
 import numpy as np
 
 from gapkit._numba import inlined, njit
-from gapkit._numba.pairs import CHUNK, buffers, gather, harmonics, harmonics_gradient, hermite, hermite_slope
+from gapkit._numba.pairs import CHUNK, buffers, factors, gather, harmonics, harmonics_gradient, hermite, hermite_slope
 from gapkit._numba.simd import WIDE, axpy, axpy_at, load, multiply_add, narrow, store, total, wide
 
 
@@ -164,20 +164,25 @@ def power_spectrum_pullback(c, n_max, blocks, factor, p_bar, c_bar):
 
 
 @inlined
-def _gradient_lane(zero, lane, bar, at_bar, n_pad, n_l, knots, at_knot, n_radial, weights, slopes, S, G, k):
-    """Σ c̄ ρ' S along r and Σ c̄ ρ ∇S, contracted over lm before n so that only the last sums cross lanes."""
+def _gradient_lane(zero, lane, bar, at_bar, n_pad, n_l, knots, at_knot, n_radial, weights, slopes, S_00, V, G, k):
+    """Σ c̄ ρ' S along r and Σ c̄ ρ ∇S, contracted over lm before n so that only the last sums cross lanes.
+
+    S itself is not needed: it is homogeneous of degree l, so that l S = D·∇S.
+    """
     n_harmonics = n_l * n_l * CHUNK
-    along, gx, gy, gz = zero, zero, zero, zero
-    for l in range(n_l):
-        vs, vx, vy, vz = zero, zero, zero, zero
+    vs = axpy(S_00, load(bar, at_bar + lane, zero), zero)
+    along = multiply_add(vs, interpolate(knots, at_knot + lane, n_radial, slopes[0], slopes[1], zero), zero)
+    gx, gy, gz = zero, zero, zero
+    for l in range(1, n_l):
+        vx, vy, vz = zero, zero, zero
         for lm in range(l * l, (l + 1) * (l + 1)):
             row, at = load(bar, at_bar + lm * n_pad + lane, zero), lm * CHUNK + k
-            vs = axpy_at(S, at, row, vs)
             vx = axpy_at(G, at, row, vx)
             vy = axpy_at(G, at + n_harmonics, row, vy)
             vz = axpy_at(G, at + 2 * n_harmonics, row, vz)
         at = at_knot + l * n_pad + lane
         rho = interpolate(knots, at, n_radial, weights[0], weights[1], zero)
+        vs = axpy(V[0, k] / l, vx, axpy(V[1, k] / l, vy, axpy(V[2, k] / l, vz, zero)))
         along = multiply_add(vs, interpolate(knots, at, n_radial, slopes[0], slopes[1], zero), along)
         gx = multiply_add(vx, rho, gx)
         gy = multiply_add(vy, rho, gy)
@@ -190,14 +195,13 @@ def pair_gradients(first, channel, weight, D, inverse_step, table, norm, c_bar, 
     """g_ij = Σ_nlm c̄_nlm ∂[ρ_nl(r) S_lm(D)]/∂D_ij."""
     n_channels, n_lm, n_pad = c_bar.shape[1], c_bar.shape[2], c_bar.shape[3]
     n_knots, n_radial, n_pairs, n_l = table.shape[0], table.shape[2], first[-1], norm.shape[0]
-    V, A, B, P, S, G = buffers(n_l - 1)
-    bar, knots, S_flat, G_flat = c_bar.reshape(-1), table.reshape(-1), S.reshape(-1), G.reshape(-1)
-    n_wide = n_pad // WIDE * WIDE
+    V, A, B, P, _, G = buffers(n_l - 1)
+    bar, knots, G_flat, n_wide = c_bar.reshape(-1), table.reshape(-1), G.reshape(-1), n_pad // WIDE * WIDE
     i = 0
     for start in range(0, n_pairs, CHUNK):
         n = min(CHUNK, n_pairs - start)
         gather(D, start, n, V)
-        harmonics(V, norm, A, B, P, S)
+        factors(V, A, B, P)
         harmonics_gradient(V, norm, A, B, P, G)
         for k in range(n):
             p = start + k
@@ -210,13 +214,15 @@ def pair_gradients(first, channel, weight, D, inverse_step, table, norm, c_bar, 
             along, gx, gy, gz = 0.0, 0.0, 0.0, 0.0
             for lane in range(0, n_wide, WIDE):
                 a, x, y, z = _gradient_lane(
-                    wide(), lane, bar, at_bar, n_pad, n_l, knots, at, n_radial, weights, slopes, S_flat, G_flat, k
-                )
+                    wide(), lane, bar, at_bar, n_pad, n_l, knots, at, n_radial, weights, slopes, norm[0, 0], V,
+                    G_flat, k,
+                )  # fmt: skip
                 along, gx, gy, gz = along + a, gx + x, gy + y, gz + z
             if n_wide < n_pad:
                 a, x, y, z = _gradient_lane(
-                    narrow(), n_wide, bar, at_bar, n_pad, n_l, knots, at, n_radial, weights, slopes, S_flat, G_flat, k
-                )
+                    narrow(), n_wide, bar, at_bar, n_pad, n_l, knots, at, n_radial, weights, slopes, norm[0, 0], V,
+                    G_flat, k,
+                )  # fmt: skip
                 along, gx, gy, gz = along + a, gx + x, gy + y, gz + z
             g[p, 0] = gx + along * V[0, k]
             g[p, 1] = gy + along * V[1, k]

@@ -4,6 +4,7 @@
     python generate_silicon.py geometries      # writes work/geometries.xyz, minutes, seeded
     python generate_silicon.py label           # frame by frame; start it twice for two cores, stop and restart at will
     python generate_silicon.py converge        # energy, forces and stress against cutoff and k-points
+    python generate_silicon.py meshes          # perfect crystals, a vacancy and a liquid frame with finer k-points
     python generate_silicon.py check           # forces and stress against finite differences of GPAW's energy
     python generate_silicon.py assemble        # writes silicon_train.xyz and silicon_test.xyz from what is labelled
 
@@ -280,6 +281,24 @@ def converge() -> None:
         print(cutoff, "eV", k, f"{energy:.4f} eV/atom", forces.round(3), "eV/Å", stress.round(2), "GPa", flush=True)
 
 
+def meshes() -> None:
+    """Perfect diamond in cells of every size, a vacancy and a liquid frame, with the meshes used and finer ones."""
+    frames = {a.info["config_type"]: a for a in read(WORK / "geometries.xyz", ":") if len(a) in (15, 16)}
+    cases = [(f"diamond, {n} atoms", diamond(n), ((), finer)) for n, finer in ((8, (6,) * 3), (16, (4,) * 3))]
+    cases += [("diamond, 32 atoms", diamond(32), ((), (3, 3, 6)))]
+    cases += [(f"{name}, {len(frames[name])} atoms", frames[name], ((), (4, 4, 4))) for name in ("vacancy", "liquid")]
+    print("| frame | mesh | eV/atom | largest change of a force, eV/Å |\n|---|---|---|---|")
+    for name, atoms, sizes in cases:
+        first = None
+        for size in sizes:
+            work = atoms.copy()
+            work.calc = calculator(atoms, kpts=size)
+            energy, forces = work.get_potential_energy(force_consistent=True) / len(atoms), work.get_forces()
+            change = "" if first is None else f"{np.abs(forces - first).max():.3f}"
+            first = forces if first is None else first
+            print(f"| {name} | {size or k_points(atoms)} | {energy:.4f} | {change} |", flush=True)
+
+
 def assemble(folder: Path = Path(__file__).parent) -> None:
     """Collect the labelled frames into the two shipped files, sorted by family."""
     frames = [a for path in sorted(WORK.glob("[0-9]*.xyz")) for a in read(path, ":")]
@@ -295,6 +314,9 @@ def assemble(folder: Path = Path(__file__).parent) -> None:
         print(split, len(part), "frames", sum(map(len, part)), "atoms")
 
 
+STAGES = {"label": label_all, "converge": converge, "meshes": meshes, "check": check, "assemble": assemble}
+
+
 def main() -> None:
     """Run one stage."""
     WORK.mkdir(exist_ok=True)
@@ -303,8 +325,8 @@ def main() -> None:
         frames = make_geometries()
         write(WORK / "geometries.xyz", frames, format="extxyz")
         print(len(frames), "frames", sum(map(len, frames)), "atoms")
-    elif stage in ("label", "converge", "check", "assemble"):
-        {"label": label_all, "converge": converge, "check": check, "assemble": assemble}[stage]()
+    elif stage in STAGES:
+        STAGES[stage]()
     else:
         print(__doc__)
 
