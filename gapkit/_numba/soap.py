@@ -23,6 +23,22 @@ from gapkit._numba.pairs import CHUNK, buffers, factors, gather, harmonics, harm
 from gapkit._numba.simd import WIDE, axpy, axpy_at, load, multiply_add, narrow, store, total, wide
 
 
+@njit
+def prepare(centres, j, numbers, channel_of, weight_of, own, channel, weight, c):
+    """channel and weight of every pair, from tables by atomic number; c with the centres' own contributions alone.
+
+    own (n_pad,): ρ_n0(0) Y_00 of a centre with weight 1.
+    """
+    for p in range(len(j)):
+        channel[p] = channel_of[numbers[j[p]]]
+        weight[p] = weight_of[numbers[j[p]]]
+    c[:] = 0.0
+    for i in range(len(centres)):
+        z = numbers[centres[i]]
+        for n in range(len(own)):
+            c[i, channel_of[z], 0, n] = weight_of[z] * own[n]
+
+
 @inlined
 def interpolate(knots, at, n_radial, left, right, zero):
     """Σ of six table rows, weighted: as many radial functions as `zero` is wide, from position `at` of the lower ρ."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -242,13 +242,10 @@ class SOAP:
     def _expand(self, neighbourhoods: Neighbourhoods, numbers: np.ndarray, workspace: Workspace) -> SOAPState:
         """Density coefficients c[centre, channel, lm, n], the central atom included."""
         layout, (table, centre) = self._layout, self._table
-        channel_of, weight_of = self._channels
         centres, j = neighbourhoods.centres, neighbourhoods.j
-        channel, weight = channel_of[numbers[j]], weight_of[numbers[j]]
+        channel, weight = np.empty(len(j), dtype=np.int64), np.empty(len(j))
         c = workspace.empty("c", len(centres), layout.n_channels, (self.l_max + 1) ** 2, len(centre))
-        c.fill(0.0)
-        own = weight_of[numbers[centres], None] * centre / np.sqrt(4.0 * np.pi)
-        c[np.arange(len(centres)), channel_of[numbers[centres]], 0] = own
+        loops.prepare(centres, j, numbers, *self._channels, centre / np.sqrt(4.0 * np.pi), channel, weight, c)
         if self.engine == "numba":
             norm = harmonics_norm(self.l_max)
             loops.expand(
@@ -258,7 +255,7 @@ class SOAP:
                 c[:, layout.total] = c[:, : layout.total].sum(axis=1)
         return SOAPState(neighbourhoods, numbers, channel, weight, c)
 
-    @property
+    @cached_property
     def _channels(self) -> tuple[np.ndarray, np.ndarray]:
         """Density channel and weight by atomic number."""
         weights = self.species_weights or {}
