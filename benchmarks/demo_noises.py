@@ -1,6 +1,6 @@
 """Noises and δ of `gapkit demo` from its training frames alone, by the log marginal likelihood ("evidence"), as tables.
 
-    OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 python benchmarks/demo_noises.py [--n-sparse 600] [--delta 5 10] [--test]
+    OMP_NUM_THREADS=1 python benchmarks/demo_noises.py [--n-sparse 1000] [--delta 5 10] [--test]
 
 For each δ the rows are streamed once into one factor per noise group (see `gapkit.posterior`), into which any noises
 can be put afterwards. Then one noise at a time is set to where the evidence is largest, the others held, until a round
@@ -106,7 +106,7 @@ def print_test(title: str, gap: GAP) -> None:
 def main() -> None:
     """Scan δ, print the evidences, the noises and, on request, the test errors."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--n-sparse", type=int, default=600)
+    parser.add_argument("--n-sparse", type=int, default=1000)
     parser.add_argument("--delta", type=float, nargs="+", default=[2.5, 5.0, 10.0, 20.0], metavar="EV")
     parser.add_argument("--test", action="store_true", help="show errors on the test frames too, after the choice")
     given = parser.parse_args()

@@ -215,7 +215,7 @@ def demo(
     output: Annotated[Path, option("Folder for the model and the report; made if need be.", "--output", "-o")] = Path(
         "gapkit-demo"
     ),
-    n_sparse: Annotated[int, option("Sparse points: more are more accurate and slower.", min=1)] = 600,
+    n_sparse: Annotated[int, option("Sparse points: more are more accurate and slower.", min=1)] = 1000,
 ) -> None:
     """Fit silicon from data that ship with gapkit, test it, run dynamics, write a report: less than a minute."""
     from gapkit.demo import run_demo

@@ -24,31 +24,31 @@ if TYPE_CHECKING:
 # labels, so they are larger where atoms are far from their places in a crystal.
 DELTA = 5.0  # eV
 ENERGY_NOISE = {
-    "default": 0.0005,
-    "diamond_rattled": 0.0026,
-    "beta_tin": 0.0071,
-    "vacancy": 0.021,
-    "surface_111": 0.0047,
-    "surface_100": 0.013,
-    "liquid": 0.0086,
+    "default": 0.0006,
+    "diamond_rattled": 0.003,
+    "beta_tin": 0.0065,
+    "vacancy": 0.014,
+    "surface_111": 0.005,
+    "surface_100": 0.0085,
+    "liquid": 0.009,
 }  # eV/atom
 FORCES_NOISE = {
-    "default": 0.011,
-    "diamond_rattled": 0.05,
-    "beta_tin": 0.052,
-    "vacancy": 0.093,
-    "surface_111": 0.076,
-    "surface_100": 0.16,
-    "liquid": 0.14,
+    "default": 0.014,
+    "diamond_rattled": 0.06,
+    "beta_tin": 0.06,
+    "vacancy": 0.1,
+    "surface_111": 0.09,
+    "surface_100": 0.12,
+    "liquid": 0.13,
 }  # eV/Å
 VIRIAL_NOISE = {
-    "default": 0.013,
-    "diamond_rattled": 0.027,
-    "beta_tin": 0.16,
-    "vacancy": 0.042,
-    "surface_111": 0.037,
-    "surface_100": 0.03,
-    "liquid": 0.061,
+    "default": 0.015,
+    "diamond_rattled": 0.03,
+    "beta_tin": 0.18,
+    "vacancy": 0.035,
+    "surface_111": 0.045,
+    "surface_100": 0.035,
+    "liquid": 0.06,
 }  # eV/atom
 LATTICE_CONSTANT = 5.469  # Å, PBE
 TIME_STEP = 1.0  # fs
@@ -113,7 +113,7 @@ class DemoResult:
 
 
 def run_demo(
-    folder: str | Path = "gapkit-demo", *, n_sparse: int = 600, n_steps: int = 500, echo: Echo = print
+    folder: str | Path = "gapkit-demo", *, n_sparse: int = 1000, n_steps: int = 500, echo: Echo = print
 ) -> DemoResult:
     """Fit silicon from the shipped data, test it on frames it has not seen, run it, and write model and report.
 
@@ -169,7 +169,7 @@ def run_demo(
     return result
 
 
-def make_potential(n_sparse: int = 600, verbose: bool = True) -> GAP:
+def make_potential(n_sparse: int = 1000, verbose: bool = True) -> GAP:
     """The potential of the demo, not fitted yet: SOAP up to 5.5 Å, kernel exponent 4, noise by config type."""
     from gapkit.descriptors.soap import SOAP
     from gapkit.gap import GAP

@@ -122,10 +122,9 @@ class NeighbourList:
             self._cell, self._pbc, self._positions = atoms.cell.array.copy(), atoms.pbc.copy(), atoms.positions.copy()
             self.n_searches += 1
         pairs = self._pairs
-        first, which, D = np.empty_like(pairs.first), np.empty_like(pairs.j), np.empty((len(pairs.j) + 1, 3))
-        closest = within(atoms.positions, self._cell, pairs.first, pairs.j, pairs.S, self.cutoff, first, which, D)
-        which = which[: first[-1]]
-        found = pairs._replace(first=first, j=pairs.j[which], S=pairs.S[which], D=D[: first[-1]])
+        first, j, S, D = (np.empty_like(a) for a in (pairs.first, pairs.j, pairs.S, pairs.D))
+        closest = within(atoms.positions, self._cell, pairs.first, pairs.j, pairs.S, self.cutoff, first, j, S, D)
+        found = pairs._replace(first=first, j=j[: first[-1]], S=S[: first[-1]], D=D[: first[-1]])
         if closest < SHORTEST_DISTANCE**2:
             _refuse_closest(found)
         return found

@@ -134,6 +134,7 @@ def test_the_reference_engine_has_the_jacobian_only(monkeypatch):
 
 def test_forms_are_made_once_and_live_as_long_as_their_points():
     soap = SOAP(["Cu", "Au"], 4.0, 3, 2)
+    gc.collect()
     X, before = sparse_points(soap, 5), len(soap_rows._forms)
     forms = soap_rows.density_forms(soap, X)
     assert soap_rows.density_forms(SOAP(["Cu", "Au"], 3.0, 3, 2), X) is forms

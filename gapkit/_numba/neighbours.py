@@ -32,11 +32,8 @@ def both_ways(i, j, S, D, n_atoms):
 
 
 @njit
-def within(positions, cell, first, j, S, cutoff, new_first, pair, D):
-    """Pairs now closer than `cutoff`: their indices into j and S in `pair`, vectors in D; returns |D|² of the closest.
-
-    first, j, S: pairs of the list, all atoms being centres; new_first (n_atoms + 1,): as `first`, for the pairs found.
-    """
+def within(positions, cell, first, j, S, cutoff, new_first, new_j, new_S, D):
+    """Pairs of the list (first, j, S; all atoms are centres) that are now closer than `cutoff`; the smallest |D|²."""
     n, smallest = 0, np.inf
     new_first[0] = 0
     for i in range(len(first) - 1):
@@ -47,7 +44,9 @@ def within(positions, cell, first, j, S, cutoff, new_first, pair, D):
                 D[n, a] = positions[j[k], a] - positions[i, a] + shift
                 square += D[n, a] * D[n, a]
             if square < cutoff * cutoff:
-                pair[n] = k
+                new_j[n] = j[k]
+                for a in range(3):
+                    new_S[n, a] = S[k, a]
                 n += 1
                 smallest = min(smallest, square)
         new_first[i + 1] = n
