@@ -25,7 +25,7 @@ from gapkit.parameters import nested_parameters, with_parameter
 from gapkit.posterior import fit_posterior
 from gapkit.structures import LabelKeys, Labels, check_structures, find_e0, find_label_keys, read_labels
 from gapkit.terms import Term, evaluate, find_all_neighbourhoods, fold_weights
-from gapkit.threads import ordered_map
+from gapkit.threads import one_blas_thread, ordered_map
 from gapkit.training import check_terms, choose_sparse_points, progress, stream_rows, summarise
 
 N_REFERENCE = 3  # training structures whose predictions travel with the model file and are checked on load
@@ -143,6 +143,7 @@ class GAP(BaseEstimator):
 
     # -- fitting --------------------------------------------------------------------------------------------------
 
+    @one_blas_thread()
     def fit(self, structures: Sequence[Atoms], y: None = None, keys: LabelKeys | None = None) -> GAP:
         """Fit to labelled structures.
 
@@ -238,6 +239,7 @@ class GAP(BaseEstimator):
 
     # -- prediction -----------------------------------------------------------------------------------------------
 
+    @one_blas_thread()
     def predict(
         self,
         structures: Atoms | Sequence[Atoms],

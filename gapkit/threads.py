@@ -64,7 +64,8 @@ def _controller() -> ThreadpoolController:
 def one_blas_thread() -> Iterator[None]:
     """Keep BLAS on one thread within a ``with`` block (15 µs); the last of several users gives the threads back.
 
-    Matrices of a hundred rows take half a millisecond; BLAS threads that wait for a busy core make that thirty.
+    Matrices of a hundred rows take half a millisecond; BLAS threads that wait for a busy core make that thirty, and a
+    fit of four seconds four minutes.
     """
     global _users, _limit
     with _lock:

@@ -8,8 +8,11 @@ import sys
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
-from gapkit import InputError
+from gapkit import GAP, InputError, Term
+from gapkit.covariance import prior_energy_variance
+from gapkit.posterior import fit_posterior
 from gapkit.threads import get_num_threads, one_blas_thread, ordered_map, set_num_threads
 
 SCRIPT = """
@@ -77,8 +80,6 @@ def test_ordered_map_keeps_order_passes_errors_on_and_nests():
 
 
 def test_blas_is_given_back_its_threads():
-    from threadpoolctl import threadpool_info
-
     def blas():
         return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
 
@@ -89,3 +90,24 @@ def test_blas_is_given_back_its_threads():
             assert set(blas()) == {1}
         assert set(blas()) == {1}
     assert blas() == before
+
+
+def test_fits_and_predictions_keep_blas_on_one_thread(frames, soap, monkeypatch):
+    """Everywhere, not only in the loops: the last factorisations on busy cores once took minutes."""
+    seen = []
+
+    def watched(function):
+        def call(*args, **kwargs):
+            seen.append({x["num_threads"] for x in threadpool_info() if x["user_api"] == "blas"})
+            return function(*args, **kwargs)
+
+        return call
+
+    monkeypatch.setattr("gapkit.gap.fit_posterior", watched(fit_posterior))
+    monkeypatch.setattr("gapkit.covariance.prior_energy_variance", watched(prior_energy_variance))
+    with threadpool_limits(limits=2, user_api="blas"):
+        gap = GAP([Term(soap, n_sparse=4)], verbose=False).fit(frames)
+        gap.predict(frames[0], return_std=True)
+        after = {x["num_threads"] for x in threadpool_info() if x["user_api"] == "blas"}
+    assert seen == [{1}, {1}]
+    assert after == {2}

@@ -30,7 +30,7 @@ def table(settings: Settings) -> str:
 def _verdict(bar: Bar, value: float | None) -> tuple[str, str]:
     if value is None:
         return "–", "not measured"
-    return f"{value:.3g}", "reached" if (value <= bar.bar if bar.at_most else value >= bar.bar) else "missed"
+    return f"{value:.4g}", "reached" if (value <= bar.bar if bar.at_most else value >= bar.bar) else "missed"
 
 
 def _ratio(part: str, peer: str = "quippy", **fields) -> Callable[[Settings], float | None]:

@@ -22,10 +22,11 @@ def draw(results: Results, folder: Path) -> list[Path]:
     """Every plot for which there are rows."""
     folder.mkdir(parents=True, exist_ok=True)
     mean, both = [("", {"what": MEAN})], [("", {"what": MEAN}), (", with variance", {"what": VARIANCE})]
+    M = max((row["n_sparse"] for row in results.rows("species")), default=0)
     wanted = (
         ("sizes", "atoms", "atoms", mean, True),
         ("sparse", "n_sparse", "sparse points", both, True),
-        ("species", "n_species", "species", mean, False),
+        ("species", "n_species", f"species, {M} sparse points each", [("", {"what": MEAN, "n_sparse": M})], False),
     )
     return [_plot(folder / f"{w[0]}.svg", results, *w) for w in wanted if results.rows(w[0])]
 
@@ -45,7 +46,9 @@ def _plot(path: Path, results: Results, part: str, field: str, label: str, kinds
 
 def _lines(axes, rows: Sequence[Row], field: str, suffix: str, marker: str) -> None:
     for name in dict.fromkeys(name for row in rows for name in row["engines"]):
-        timed = sorted((row[field], row) for row in rows if "seconds" in row["engines"].get(name, {}))
+        timed = sorted(
+            ((row[field], row) for row in rows if "seconds" in row["engines"].get(name, {})), key=lambda pair: pair[0]
+        )
         points = [(x, 1e3 * row["engines"][name]["seconds"] / row["atoms"]) for x, row in timed]
         if points:
             axes.plot(*zip(*points), marker, color=COLOURS.get(name), label=name + suffix)
