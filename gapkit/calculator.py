@@ -14,6 +14,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from gapkit.errors import InputError
 from gapkit.gap import GAP
 from gapkit.neighbourhoods import NeighbourList
+from gapkit.structures import check_structures
 
 
 class Uncertainty(NamedTuple):
@@ -63,15 +64,24 @@ class GAPCalculator(Calculator):
         self.gap = gap if isinstance(gap, GAP) else GAP.load(gap)
         self.per_atom_std = per_atom_std
         self.local_energies_std: np.ndarray | None = None
+        self._last: Atoms | None = None
         self._lists = {c: NeighbourList(c, skin) for c in {term.descriptor.cutoff for term in self.gap.terms_}}
 
     def check_state(self, atoms: Atoms, tol: float = 0.0) -> list[str]:
         """What of the structure has changed since the last calculation; charges and moments do not matter here."""
-        if self.atoms is None:
-            return list(all_changes)
-        now, before = ((a.positions, a.numbers, a.cell.array, a.pbc) for a in (atoms, self.atoms))
-        names = ("positions", "numbers", "cell", "pbc")
-        return [name for name, x, y in zip(names, now, before) if not np.array_equal(x, y)]
+        return list(all_changes) if self.atoms is None else _changes(self.atoms, atoms)
+
+    def _take(self, atoms: Atoms | None) -> None:
+        """Remember the structure; in a step that only moves atoms without checking and copying all of it."""
+        if atoms is None:
+            raise InputError("calculate needs a structure: pass atoms.")
+        last = self._last  # `atoms` itself is forgotten by ASE before each calculation
+        if last is not None and set(_changes(last, atoms)) <= {"positions"} and np.all(np.isfinite(atoms.positions)):
+            last.positions[:] = atoms.positions
+        else:
+            check_structures([atoms])
+            self._last = atoms.copy()
+        self.atoms = self._last
 
     def calculate(
         self,
@@ -88,7 +98,7 @@ class GAPCalculator(Calculator):
         PropertyNotImplementedError
             If stress is asked of a structure without a three-dimensional cell.
         """
-        super().calculate(atoms, properties, system_changes)
+        self._take(self.atoms if atoms is None else atoms)
         std = "local" if self.per_atom_std else False
         p = self.gap.predict(self.atoms, return_std=std, neighbour_lists=self._lists)
         self.local_energies_std = p.local_energies_std[0] if p.local_energies_std else None
@@ -114,3 +124,9 @@ class GAPCalculator(Calculator):
         assert p.energy_std is not None
         assert p.local_energies_std is not None
         return Uncertainty(float(p.energy_std[0]), p.local_energies_std[0])
+
+
+def _changes(before: Atoms, now: Atoms) -> list[str]:
+    pairs = ((x.positions, x.numbers, x.cell.array, x.pbc) for x in (before, now))
+    names = ("positions", "numbers", "cell", "pbc")
+    return [name for name, x, y in zip(names, *pairs) if not np.array_equal(x, y)]

@@ -256,7 +256,7 @@ class GAP(BaseEstimator):
             little more than the forces and grows with the number of atoms, not with its square. "all": of forces and
             stress, too, about thirty times the price of the forces themselves.
         neighbour_lists : mapping of cutoff to NeighbourList, optional
-            For one structure in motion, to be searched again instead of anew.
+            For one structure in motion, checked by the caller, to be searched again instead of anew.
 
         Raises
         ------
@@ -267,7 +267,8 @@ class GAP(BaseEstimator):
         if return_std not in (False, True, "local", "all"):
             raise InputError(f"return_std = {return_std!r} is unknown: use True, False, 'local' or 'all'.")
         structures = [structures] if isinstance(structures, Atoms) else list(structures)
-        check_structures(structures)
+        if neighbour_lists is None:
+            check_structures(structures)
         results = map if len(structures) == 1 else ordered_map  # one structure shares its own atoms among the threads
         singles = results(lambda atoms: self._predict_one(atoms, return_std, neighbour_lists), structures)
         follow = progress(self.verbose and len(structures) > 1)
