@@ -85,14 +85,6 @@ def local_rows(
     return rows
 
 
-def prior_local_variance(terms: Sequence[Term], blocks: Sequence[SparseBlock], numbers: np.ndarray) -> np.ndarray:
-    """K_tt of each local energy: Σ_t δ_t² of the terms that act on its species, shape (n_atoms,), eV²."""
-    variance = np.zeros(len(numbers))
-    for block in blocks:
-        variance[numbers == block.number] += terms[block.term].kernel.delta ** 2
-    return variance
-
-
 def prior_energy_variance(
     terms: Sequence[Term], blocks: Sequence[SparseBlock], neighbourhoods: Sequence[Neighbourhoods], numbers: np.ndarray
 ) -> float:
