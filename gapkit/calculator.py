@@ -59,8 +59,8 @@ class GAPCalculator(Calculator):
 
     def __init__(self, gap: GAP | str | Path, per_atom_std: bool = False, skin: float = 1.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if not skin >= 0:
-            raise InputError(f"skin = {skin} Å must not be negative; 1 Å is usual.")
+        if not 0 <= skin < np.inf:
+            raise InputError(f"skin = {skin} Å must be a number that is not negative; 1 Å is usual.")
         self.gap = gap if isinstance(gap, GAP) else GAP.load(gap)
         self.per_atom_std = per_atom_std
         self.local_energies_std: np.ndarray | None = None
@@ -98,6 +98,7 @@ class GAPCalculator(Calculator):
         PropertyNotImplementedError
             If stress is asked of a structure without a three-dimensional cell.
         """
+        self.results = {}  # nothing old is left if the structure is refused
         self._take(self.atoms if atoms is None else atoms)
         std = "local" if self.per_atom_std else False
         p = self.gap.predict(self.atoms, return_std=std, neighbour_lists=self._lists)

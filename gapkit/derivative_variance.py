@@ -154,6 +154,7 @@ def _force_variances(centres: Sequence[_Centres], posterior: SparsePosterior, lo
     none = np.zeros((1, rows.shape[2]))
 
     def variances(start: int) -> np.ndarray:
+        """Of `BATCH` atoms, shape (n, 3)."""
         some = slice(start, start + BATCH)
         # by symmetry a force can have no variance but round-off: a last functional without data tells the scale
         K_t, K_tt = np.concatenate([*rows[some], none]), np.append(prior[some], scale)
@@ -169,6 +170,7 @@ def _add_atoms(c: _Centres, low: int, high: int, rows: np.ndarray, prior: np.nda
     centre = c.centre[c.first[low] : c.first[high]]
 
     def add(start: int) -> float:
+        """Rows and prior of `ROW_BLOCK` atoms; returns the largest Σ_i |d_i|² among them."""
         ends = first[start : start + ROW_BLOCK + 1]
         some = slice(start, start + len(ends) - 1)
         rows[some, :, c.block.columns] = _rows(c, D[ends[0] : ends[-1]], slope, centre, ends)
@@ -190,6 +192,7 @@ def _sorted_tangents(c: _Centres, low: int, high: int) -> tuple[np.ndarray, np.n
     moved = np.unique(c.centre[begin:end])
 
     def fill(which: np.ndarray) -> None:
+        """Features, slopes and tangents of some centres, each into its place."""
         work, nb = thread_workspace(), c.nb.select(which)
         values, state = c.term.descriptor.evaluate(nb, c.numbers, work)
         Q, norm = normalise(values)

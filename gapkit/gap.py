@@ -269,6 +269,8 @@ class GAP(BaseEstimator):
         structures = [structures] if isinstance(structures, Atoms) else list(structures)
         if neighbour_lists is None:
             check_structures(structures)
+        elif len(structures) != 1:
+            raise InputError(f"neighbour_lists belong to one structure, not to {len(structures)}: pass one at a time.")
         results = map if len(structures) == 1 else ordered_map  # one structure shares its own atoms among the threads
         singles = results(lambda atoms: self._predict_one(atoms, return_std, neighbour_lists), structures)
         follow = progress(self.verbose and len(structures) > 1)

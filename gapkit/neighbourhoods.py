@@ -147,16 +147,19 @@ def _check_lengths(atoms: Atoms) -> None:
         )
     vectors = atoms.cell.array[atoms.pbc]
     try:
-        heights = 1 / np.sqrt(np.diag(np.linalg.inv(vectors @ vectors.T)))  # no lattice vector is shorter than these
-    except np.linalg.LinAlgError:
-        raise InputError("the periodic cell vectors depend on each other: give three independent ones.") from None
-    if heights.min(initial=np.inf) < SHORTEST_DISTANCE:
-        reduced, _ = minkowski_reduce(atoms.cell, atoms.pbc)
-        if (shortest := np.linalg.norm(reduced[atoms.pbc], axis=1).min()) < SHORTEST_DISTANCE:
-            raise InputError(
-                f"every atom is {shortest:.3g} Å from its own image, closer than {SHORTEST_DISTANCE} Å: "
-                "check the cell and its units (Å)."
-            )
+        with np.errstate(invalid="ignore"):  # NaN: nearly dependent vectors, to be reduced below
+            widths = np.diag(np.linalg.inv(vectors @ vectors.T)) ** -0.5  # no lattice vector is shorter than these
+        shortest = widths.min(initial=np.inf)
+        if not shortest >= SHORTEST_DISTANCE:
+            reduced, _ = minkowski_reduce(atoms.cell, atoms.pbc)
+            shortest = np.linalg.norm(reduced[atoms.pbc], axis=1).min()
+    except ValueError:  # LinAlgError is one; the reduction raises it when nothing is left of a vector
+        raise InputError("the periodic cell vectors depend on each other: give independent ones.") from None
+    if shortest < SHORTEST_DISTANCE:
+        raise InputError(
+            f"every atom is {shortest:.3g} Å from its own image, closer than {SHORTEST_DISTANCE} Å: "
+            "check the cell and its units (Å)."
+        )
 
 
 def _check_density(atoms: Atoms, cutoff: float) -> None:

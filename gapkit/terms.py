@@ -109,9 +109,10 @@ class LocalVariance(Protocol):
 def find_all_neighbourhoods(
     terms: Sequence[Term], atoms: Atoms, lists: Mapping[float, NeighbourList] | None = None
 ) -> list[Neighbourhoods]:
-    """One `Neighbourhoods` per term; terms with the same cutoff share it. With `lists`, by cutoff, theirs are used."""
+    """One `Neighbourhoods` per term, shared by those with one cutoff; from `lists` where they have that cutoff."""
     cutoffs = {term.descriptor.cutoff for term in terms}
-    found = {c: lists[c].find(atoms) if lists else find_neighbourhoods(atoms, c) for c in cutoffs}
+    lists = lists or {}
+    found = {c: lists[c].find(atoms) if c in lists else find_neighbourhoods(atoms, c) for c in cutoffs}
     return [found[term.descriptor.cutoff] for term in terms]
 
 
@@ -193,6 +194,7 @@ def evaluate(
     result = Properties(np.zeros(n_atoms), np.zeros((n_atoms, 3)), np.zeros((3, 3)), variance)
 
     def contributions(group: tuple[list[SparseBlock], np.ndarray]) -> tuple[list[_Part], np.ndarray | None]:
+        """All terms for one group of centres and, if asked for, the variances of its local energies."""
         own, which = group
         wanted = local_variance is not None
         parts = [

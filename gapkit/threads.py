@@ -98,9 +98,13 @@ def ordered_map(function: Callable[[Item], Result], items: Iterable[Item]) -> It
             yield from map(function, items)
             return
         waiting: deque[Future[Result]] = deque()
-        for item in items:
-            waiting.append(_pool(n_threads).submit(function, item))
-            if len(waiting) > 2 * n_threads:
+        try:
+            for item in items:
+                waiting.append(_pool(n_threads).submit(function, item))
+                if len(waiting) > 2 * n_threads:
+                    yield waiting.popleft().result()
+            while waiting:
                 yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        finally:
+            for future in waiting:  # after an error or an interrupt nobody wants the rest
+                future.cancel()

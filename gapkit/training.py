@@ -41,6 +41,7 @@ def choose_sparse_points(
     found: dict[tuple[int, int], list[np.ndarray]] = {}
 
     def environments(atoms: Atoms) -> list[tuple[tuple[int, int], np.ndarray]]:
+        """Normalised features (n, n_features) of one structure by term and species."""
         walk = centre_blocks(terms, candidates, find_all_neighbourhoods(terms, atoms), atoms.numbers)
         return [((block.term, block.number), normalise(values)[0]) for block, _, _, values, _ in walk]
 
@@ -95,6 +96,7 @@ def stream_rows(
     factors: dict[tuple[str, str], RowFactor] = {}
 
     def covariances(item: tuple[Atoms, Labels]) -> StructureRows:
+        """Rows of one structure, with derivatives if a label needs them."""
         atoms, label = item
         derivatives = label.forces is not None or label.virial is not None
         return structure_rows(terms, blocks, find_all_neighbourhoods(terms, atoms), atoms.numbers, derivatives)

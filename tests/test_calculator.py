@@ -336,6 +336,30 @@ def test_every_change_that_matters_is_noticed(gap, change):
     np.testing.assert_allclose(atoms.get_potential_energy(), gap.predict(bare).energy[0], rtol=0, atol=1e-9)
 
 
-def test_negative_skin_is_refused(gap):
-    with pytest.raises(InputError, match=r"skin = -1\.0 Å must not be negative"):
-        GAPCalculator(gap, skin=-1.0)
+@pytest.mark.parametrize("skin", [-1.0, np.nan, np.inf])
+def test_impossible_skin_is_refused(gap, skin):
+    with pytest.raises(InputError, match="Å must be a number that is not negative"):
+        GAPCalculator(gap, skin=skin)
+
+
+def test_refused_structure_leaves_no_old_results(gap):
+    atoms = on(alloy(0), gap)
+    atoms.get_forces()
+    bad = alloy(0)
+    bad.positions[0] = bad.positions[1]
+    for _ in range(2):
+        with pytest.raises(InputError, match="closer than"):
+            atoms.calc.calculate(bad, ["energy"])
+        with pytest.raises(InputError, match="closer than"):
+            atoms.calc.get_potential_energy(bad)
+    np.testing.assert_allclose(atoms.get_forces(), gap.predict(alloy(0)).forces[0], rtol=0, atol=1e-9)
+
+
+def test_neighbour_lists_belong_to_one_structure(gap):
+    lists = GAPCalculator(gap)._lists
+    with pytest.raises(InputError, match="neighbour_lists belong to one structure, not to 2"):
+        gap.predict([alloy(0), alloy(1)], neighbour_lists=lists)
+    partly = dict(list(lists.items())[:1])  # other cutoffs are searched anew
+    np.testing.assert_allclose(
+        gap.predict(alloy(0), neighbour_lists=partly).energy, gap.predict(alloy(0)).energy, rtol=0, atol=1e-9
+    )

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from conftest import alloy
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from gapkit import GAP, SOAP, DotProduct, GAPCalculator, InputError, Term
@@ -114,8 +114,7 @@ def test_lattice_translations_of_single_atoms(predict, atoms, seed):
 def test_other_vectors_of_the_same_lattice(predict, atoms, data):
     """One periodic vector plus a multiple of another one spans the same crystal."""
     periodic = np.flatnonzero(atoms.pbc)
-    if len(periodic) < 2:
-        return
+    assume(len(periodic) >= 2)
     a, b = data.draw(st.permutations(periodic.tolist()))[:2]
     other = atoms.copy()
     cell = atoms.cell.array.copy()

@@ -204,3 +204,12 @@ def test_list_with_a_skin_searches_again_only_when_it_must():
         change(atoms)
         assert pairs_of(neighbours.find(atoms)) == pairs_of(find_neighbourhoods(atoms, 4.2))
         assert neighbours.n_searches == searches
+
+
+@pytest.mark.parametrize("exponent", range(4, 18))
+def test_nearly_dependent_vectors_are_refused(exponent):
+    """Down to where the inverse of their Gram matrix is only round-off, or does not exist."""
+    a, b = np.array([3.1, 0.2, 0.4]), np.array([-0.3, 2.9, 0.7])
+    c = a + b + 10.0**-exponent * np.array([0.1, -0.6, 0.8])
+    with pytest.raises(InputError, match=r"from its own image|depend on each other"):
+        find_neighbourhoods(Atoms("Cu", cell=[a, b, c], pbc=True), 4.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -75,6 +76,12 @@ def test_ordered_map_keeps_order_passes_errors_on_and_nests():
         assert list(ordered_map(square, range(40))) == [x * x for x in range(40)]
         with pytest.raises(ValueError, match="0"):
             list(ordered_map(fail, range(3)))
+        begun = []
+        first = next(stream := ordered_map(lambda x: (begun.append(x), time.sleep(0.05)), range(100)))
+        assert first == (None, None)
+        stream.close()
+        time.sleep(0.3)
+        assert len(begun) < 8  # seven were ahead at most, and those that had not begun are cancelled
     finally:
         set_num_threads(None)
 
