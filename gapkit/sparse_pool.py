@@ -79,7 +79,7 @@ def pool_bytes(n_rows: int, n_features: int, n_sparse: int, method: str = "fps")
     """Peak memory of a pool that holds `n_rows` rows, `choose` included, bytes.
 
     The rows themselves and 56 bytes for each (fingerprint, bound, order, distances), the sparse points, two blocks of
-    rows in passing; for "cur" five matrices (n_features, n_features); for "kmeans" one more pool, three sets of centres.
+    rows in passing; for "cur" five matrices (n_features, n_features); for "kmeans" a second pool and more centres.
     """
     row = 8 * n_features
     total = n_rows * (row + 56) + n_sparse * row + 2 * min(n_rows, _ROWS_TOGETHER) * row
