@@ -49,7 +49,7 @@ class Checkpoint:
         check_output(path)
         if self._path.exists() and not resume:
             raise InputError(
-                f"there is a checkpoint '{path}' already: resume it (resume=True, --resume), or remove it to start anew."
+                f"there is a checkpoint '{path}' already: resume it (resume=True), or remove it to start anew."
             )
 
     def read(self) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:

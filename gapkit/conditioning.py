@@ -25,7 +25,7 @@ class Conditioning(NamedTuple):
     redundant : tuple of int
         Sparse points that the others already span.
     jitter : float
-        What was added to the diagonal of K_mm, relative to its mean.
+        What was added to the diagonal of K_mm, relative to each of its elements.
     """
 
     rank: int
@@ -36,12 +36,15 @@ class Conditioning(NamedTuple):
 
 
 def factorise(K_mm: np.ndarray, jitter: float) -> tuple[np.ndarray, float]:
-    """Lower Cholesky factor of K_mm + jitter, and the jitter that it took."""
-    scale = float(np.mean(np.diag(K_mm)))
+    """Lower Cholesky factor of K_mm + jitter, and the jitter that it took.
+
+    The jitter of each point is relative to its own variance: then L of D K_mm D is D L, whatever the amplitudes D.
+    """
+    variances = np.diag(np.diag(K_mm))
     wanted = jitter
     while jitter <= 1e-4:
         try:
-            L = cholesky(K_mm + jitter * scale * np.eye(len(K_mm)), lower=True, check_finite=False)
+            L = cholesky(K_mm + jitter * variances, lower=True, check_finite=False)
         except np.linalg.LinAlgError:
             jitter = max(10.0 * jitter, 1e-14)
             continue

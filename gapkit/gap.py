@@ -17,7 +17,7 @@ from gapkit.configuration import term_to_dict
 from gapkit.errors import InputError, did_you_mean
 from gapkit.fitted_model import from_file, to_file
 from gapkit.frames import Frames, Structures, labelled_frames
-from gapkit.hyperparameters import learn_hyperparameters, parse_optimize
+from gapkit.optimisation import learn_hyperparameters, parse_optimize
 from gapkit.learning import Learned, Options, Walks, learn
 from gapkit.memory import in_bytes
 from gapkit.model_file import read_model, write_model
@@ -245,7 +245,7 @@ class GAP(BaseEstimator):
     def noise_std(self, kind: str, config_type: str = "default") -> float:
         """Noise of a kind ("energy" eV/atom, "forces" eV/Å, "virial" eV/atom) for frames of `config_type`.
 
-        That of the fit, learned or given. A config type that has no entry of its own and no "default" takes the largest.
+        That of the fit, learned or given. A config type without an entry and without "default" takes the largest.
         """
         noises = getattr(self, "noise_", None) or Noises(*(getattr(self, f"{kind}_noise") for kind in KINDS))
         noise: Noise = getattr(noises, kind)

@@ -112,7 +112,12 @@ class Walk:
 
 
 def learn(
-    terms: Sequence[Term], noises: Noises, e0: dict[str, float] | None, random_state: int, frames: Frames, options: Options
+    terms: Sequence[Term],
+    noises: Noises,
+    e0: dict[str, float] | None,
+    random_state: int,
+    frames: Frames,
+    options: Options,
 ) -> Learned:
     """Walk through the frames twice, or on from a checkpoint."""
     peak = PeakMemory()
@@ -139,7 +144,12 @@ def learn(
 
 
 def _survey(
-    terms: tuple[Term, ...], noises: Noises, e0: dict[str, float] | None, random_state: int, frames: Frames, options: Options
+    terms: tuple[Term, ...],
+    noises: Noises,
+    e0: dict[str, float] | None,
+    random_state: int,
+    frames: Frames,
+    options: Options,
 ) -> Start:
     budget = None if options.max_memory is None else options.max_memory - PeakMemory().look()
     pools = SparsePools(terms, random_state, budget)
@@ -209,9 +219,7 @@ def _pack_start(start: Start) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 def _unpack_start(
     header: dict[str, Any], arrays: dict[str, np.ndarray], terms: tuple[Term, ...], noises: Noises
 ) -> Start:
-    blocks = tuple(
-        SparseBlock(t, z, arrays[f"X_{k}"], slice(a, b)) for k, (t, z, a, b) in enumerate(header["blocks"])
-    )
+    blocks = tuple(SparseBlock(t, z, arrays[f"X_{k}"], slice(a, b)) for k, (t, z, a, b) in enumerate(header["blocks"]))
     return Start(
         Recipe(terms, blocks, header["e0"], noises),
         header["training"],
@@ -220,4 +228,3 @@ def _unpack_start(
         *header["sizes"],
         header["selection"],
     )
-

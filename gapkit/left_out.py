@@ -1,9 +1,9 @@
 """What the model would say of a training frame without having seen it, in closed form.
 
-With the rows of configuration c whitened by their noise, K̃_c, and W = K̃_c R⁻¹, H_c = W Wᵀ is its leverage. A fit without
-the frame leaves the residuals (I - H_c)⁻¹ r_c, of covariance (I - H_c)⁻¹ in units of the noise (Rasmussen and Williams,
-Gaussian Processes for Machine Learning, ch. 5.4.2, for one label; Seber and Lee, Linear Regression Analysis, ch. 10, for
-several): no refit, O(n_labels² n_sparse) a frame. The frame carries -½ log|I - H_c| nats of information.
+With the rows of configuration c whitened by their noise, K̃_c, and W = K̃_c R⁻¹, H_c = W Wᵀ is its leverage. A fit
+without the frame leaves the residuals (I - H_c)⁻¹ r_c, of covariance (I - H_c)⁻¹ in units of the noise (Rasmussen and
+Williams, Gaussian Processes for Machine Learning, ch. 5.4.2, for one label; Seber and Lee, Linear Regression Analysis,
+ch. 10, for several): no refit, O(n_labels² n_sparse) a frame. The frame carries -½ log|I - H_c| nats of information.
 """
 
 from __future__ import annotations

@@ -133,7 +133,7 @@ def fit_posterior(
     noise : mapping of group to float
         Standard deviation of each group's labels.
     jitter : float
-        Added to the diagonal of K_mm relative to its mean; raised tenfold, with a warning, until K_mm factorises.
+        Added to the diagonal of K_mm relative to each element; raised tenfold, with a warning, until K_mm factorises.
     """
     L, used = factorise(K_mm, jitter)
     M = len(K_mm)

@@ -130,6 +130,17 @@ class RowFactor:
         return self._factor
 
     @property
+    def rows(self) -> np.ndarray:
+        """The fewest rows at hand with rowsᵀ rows = Fᵀ F, (n, n_sparse + 1): as they came, scaled, or else `factor`."""
+        own_only = self._removed is None and self.n_rows == self._n_waiting
+        return self._waiting[: self._n_waiting] if own_only else self.factor
+
+    @property
+    def removed_rows(self) -> np.ndarray | None:
+        """The same of the rows removed since; None if there are none."""
+        return None if self._removed is None else self._removed.rows
+
+    @property
     def removed(self) -> np.ndarray | None:
         """The same of the rows removed since; None if there are none."""
         return None if self._removed is None else self._removed.factor

@@ -5,7 +5,7 @@ Each frame's features or rows are made (on all threads), used in order and dropp
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -24,7 +24,6 @@ from gapkit.progress import Track
 from gapkit.reference_energies import ReferenceEnergies
 from gapkit.row_factor import RowFactor
 from gapkit.sparse_pool import SparsePool, default_capacity
-from gapkit.structures import Labels
 from gapkit.terms import SparseBlock, Term, centre_blocks, find_all_neighbourhoods
 from gapkit.threads import ordered_map
 
@@ -86,7 +85,9 @@ def environments(terms: Sequence[Term], atoms: Atoms) -> Environments:
     """Features of all atoms of one frame."""
     neighbourhoods = find_all_neighbourhoods(terms, atoms)
     candidates = [
-        SparseBlock(t, int(z), np.empty((0, 0)), slice(0, 0)) for t in range(len(terms)) for z in np.unique(atoms.numbers)
+        SparseBlock(t, int(z), np.empty((0, 0)), slice(0, 0))
+        for t in range(len(terms))
+        for z in np.unique(atoms.numbers)
     ]
     walk = centre_blocks(terms, candidates, neighbourhoods, atoms.numbers)
     features = [((block.term, block.number), normalise(values)[0]) for block, _, _, values, _ in walk]
@@ -196,7 +197,12 @@ class Summary:
 
 
 def survey(
-    terms: Sequence[Term], frames: Iterable[Frame], n_frames: int | None, noises: Noises, pools: SparsePools, follow: Track
+    terms: Sequence[Term],
+    frames: Iterable[Frame],
+    n_frames: int | None,
+    noises: Noises,
+    pools: SparsePools,
+    follow: Track,
 ) -> Summary:
     """The first walk: candidates for the sparse points into `pools`, everything else into a summary."""
     summary = Summary()
@@ -299,5 +305,3 @@ def row_sizes(recipe: Recipe, rows: Mapping[Group, int], largest_frame: int, n_n
     n_features = max((block.X.shape[1] for block in recipe.blocks), default=0)
     moved = ROW_BLOCK * (3 * (n_neighbours + 1) + 6)
     return RowSizes(recipe.n_sparse, tuple(rows.values()), largest_frame, n_features, moved)
-
-

@@ -35,7 +35,9 @@ def updated(
     """Factors and training summary with some frames more or, to `remove` them, fewer; the given ones stay as they are."""
     summary = Summary()
     summary.sha256 = training["sha256"]
-    changes = stream_rows(recipe, _known(recipe, frames), {}, lambda frame: summary.add(frame, recipe.noises), remove=remove)
+    changes = stream_rows(
+        recipe, _known(recipe, frames), {}, lambda frame: summary.add(frame, recipe.noises), remove=remove
+    )
     summary.check()
     new = dict(factors)
     for group, change in changes.items():
@@ -131,5 +133,3 @@ def _farthest_points(Q: np.ndarray, X: np.ndarray, n: int) -> np.ndarray:
         chosen.append(k)
         nearest = np.maximum(nearest, Q @ Q[k])
     return Q[chosen]
-
-
