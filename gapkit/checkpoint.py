@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections import Counter
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -86,7 +87,8 @@ class Checkpoint:
 
 def pack_factors(factors: Mapping[tuple[str, str], RowFactor]) -> tuple[list[Any], dict[str, np.ndarray]]:
     """Row factors as JSON data and arrays, half of a square matrix each."""
-    numbers, arrays = [], {}
+    numbers: list[Any] = []
+    arrays: dict[str, np.ndarray] = {}
     for k, (group, factor) in enumerate(factors.items()):
         own, parts = factor.state()
         numbers.append([*group, own])
@@ -115,3 +117,13 @@ def unpack_atoms(headers: list[Any], arrays: Mapping[str, np.ndarray]) -> list[A
     """The inverse of `pack_atoms`."""
     vectors = [arrays[f"atoms_{k}"] for k in range(len(headers))]
     return [Atoms(h["numbers"], v[3:], cell=v[:3], pbc=h["pbc"]) for h, v in zip(headers, vectors)]
+
+
+def pack_counts(counts: Counter[int]) -> np.ndarray:
+    """Counts of unsigned numbers of 8 bytes as an array (n, 2)."""
+    return np.array(sorted(counts.items()), dtype=np.uint64).reshape(-1, 2)
+
+
+def unpack_counts(array: np.ndarray) -> Counter[int]:
+    """The inverse of `pack_counts`."""
+    return Counter(dict(array.tolist()))

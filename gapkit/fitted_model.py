@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from ase import Atoms
 
-from gapkit.checkpoint import pack_factors, unpack_factors
+from gapkit.checkpoint import pack_counts, pack_factors, unpack_counts, unpack_factors
 from gapkit.conditioning import Conditioning
 from gapkit.configuration import term_from_dict, term_to_dict
 from gapkit.observations import KINDS
@@ -29,6 +30,7 @@ def to_file(gap: GAP, factors: Factors | None = None) -> tuple[dict[str, Any], d
     arrays |= {"alpha": posterior.alpha, "L": posterior.L, "R": posterior.R}
     for k, (atoms, _, forces) in enumerate(gap.references_):
         arrays |= {f"reference_{k}_positions": atoms.positions, f"reference_{k}_forces": forces}
+    arrays["frames"] = pack_counts(gap.frames_)
     header = _header(gap)
     if factors is not None:
         header["factors"], packed = pack_factors(factors)
@@ -81,6 +83,7 @@ def from_file(gap: GAP, header: dict[str, Any], arrays: dict[str, np.ndarray]) -
     gap.noise_ = _noises(gap, header)
     gap.selection_, gap.hyperparameters_ = header.get("selection", {}), header.get("hyperparameters", [])
     gap.memory_ = gap.optimum_ = None
+    gap.frames_ = unpack_counts(arrays["frames"]) if "frames" in arrays else Counter()
     gap.factors_ = unpack_factors(header["factors"], arrays) if "factors" in header else None
     gap.alpha_ = gap.posterior_.alpha
     gap.folds_ = fold_weights(gap.terms_, gap.blocks_, gap.alpha_)

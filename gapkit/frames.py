@@ -45,6 +45,10 @@ class Frame(NamedTuple):
             digest.update(np.asarray(0.0 if array is None else array, dtype=float).tobytes())
         return digest.hexdigest()
 
+    def identity(self) -> int:
+        """The first 8 bytes of `digest`: a small number that names the frame and its labels."""
+        return int(self.digest()[:16], 16)
+
     def bare(self) -> Atoms:
         """The structure without labels, names or calculator."""
         a = self.atoms

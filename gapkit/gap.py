@@ -17,12 +17,12 @@ from gapkit.configuration import term_to_dict
 from gapkit.errors import InputError, did_you_mean
 from gapkit.fitted_model import from_file, to_file
 from gapkit.frames import Frames, Structures, labelled_frames
-from gapkit.optimisation import learn_hyperparameters, parse_optimize
 from gapkit.learning import Learned, Options, Walks, learn
-from gapkit.memory import in_bytes
+from gapkit.memory import MemoryUse, in_bytes
 from gapkit.model_file import read_model, write_model
 from gapkit.neighbourhoods import NeighbourList
 from gapkit.observations import KINDS, Noise, check_noise, noise_std
+from gapkit.optimisation import as_rows, learn_hyperparameters, parse_optimize
 from gapkit.parameters import nested_parameters, with_parameter
 from gapkit.posterior import SparsePosterior
 from gapkit.prediction import Potential, Predictions, gathered
@@ -31,7 +31,7 @@ from gapkit.structures import LabelKeys, check_structures, find_label_keys, read
 from gapkit.terms import Term, fold_weights
 from gapkit.threads import one_blas_thread, ordered_map
 from gapkit.training import Factors, Noises, Recipe
-from gapkit.updates import solve, updated, with_more_sparse_points
+from gapkit.updates import Fitted, solve, updated, with_more_sparse_points
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -75,6 +75,8 @@ class GAP(BaseEstimator):
         Row factors of the noise groups, from which the model can be continued; 8 n_sparse² bytes each.
     training_ : dict
         Counts and fingerprint of the training data.
+    frames_ : Counter
+        The training frames by their identity.
     selection_ : dict
         How the sparse points were chosen, per term and species.
     memory_ : MemoryUse
@@ -181,7 +183,7 @@ class GAP(BaseEstimator):
         """
         self._validate()
         wanted = parse_optimize(optimize)
-        noises = Noises(*(getattr(self, f"{kind}_noise") for kind in KINDS), "config_type" in wanted)
+        noises = self._given_noises()._replace(by_config_type="config_type" in wanted)
         frames = labelled_frames(structures, keys)
         options = Options(
             in_bytes(max_memory),
@@ -204,6 +206,9 @@ class GAP(BaseEstimator):
         for term in self.terms:
             term.validate()
 
+    def _given_noises(self) -> Noises:
+        return Noises(self.energy_noise, self.forces_noise, self.virial_noise)
+
     def _given_e0(self) -> dict[str, float] | None:
         return None if self.e0 is None else {symbol: float(value) for symbol, value in self.e0.items()}
 
@@ -218,8 +223,9 @@ class GAP(BaseEstimator):
         recipe, factors, self.optimum_ = learn_hyperparameters(
             learned.start.recipe, learned.factors, self.jitter, wanted, frames, self.random_state
         )
-        self.hyperparameters_ = [] if self.optimum_ is None else self.optimum_.as_rows()
-        self.selection_, self.memory_ = learned.start.selection, learned.memory
+        self.hyperparameters_ = as_rows(self.optimum_)
+        self.selection_, self.frames_ = learned.start.selection, learned.start.frames
+        self.memory_: MemoryUse | None = learned.memory
         self._take(recipe, factors, solve(recipe, factors, self.jitter), learned.start.training)
         self._remember(learned.start.references)
 
@@ -227,7 +233,8 @@ class GAP(BaseEstimator):
         """Become this fitted model."""
         self.terms_, self.blocks_, self.e0_, self.noise_ = recipe
         self.species_ = tuple(chemical_symbols[z] for z in sorted({block.number for block in self.blocks_}))
-        self.factors_, self.posterior_, self.training_ = factors, posterior, training
+        self.factors_: Factors | None = factors
+        self.posterior_, self.training_ = posterior, training
         self.alpha_ = posterior.alpha
         self.folds_ = fold_weights(self.terms_, self.blocks_, self.alpha_)
 
@@ -247,7 +254,7 @@ class GAP(BaseEstimator):
 
         That of the fit, learned or given. A config type without an entry and without "default" takes the largest.
         """
-        noises = getattr(self, "noise_", None) or Noises(*(getattr(self, f"{kind}_noise") for kind in KINDS))
+        noises = getattr(self, "noise_", None) or self._given_noises()
         noise: Noise = getattr(noises, kind)
         if isinstance(noise, Mapping) and config_type not in noise and "default" not in noise:
             return float(max(noise.values()))
@@ -287,13 +294,15 @@ class GAP(BaseEstimator):
 
     def _update(self, structures: Structures, keys: LabelKeys | None, remove: bool) -> GAP:
         frames = labelled_frames(structures, keys)
-        factors, training = updated(self.recipe_, self._own_factors(), self.training_, frames, remove)
-        self._take(self.recipe_, factors, solve(self.recipe_, factors, self.jitter), training)
+        present = Fitted(self._own_factors(), self.training_, self.frames_)
+        new = updated(self.recipe_, present, frames, remove)
+        self._take(self.recipe_, new.factors, solve(self.recipe_, new.factors, self.jitter), new.training)
+        self.frames_ = new.frames
         self._remember([atoms for atoms, _, _ in self.references_])
         return self
 
     def _own_factors(self) -> Factors:
-        if getattr(self, "factors_", None) is None:
+        if self.factors_ is None:
             raise InputError(
                 "the model was saved without its row factors and cannot be continued: "
                 "fit again, or save with save(path, updatable=True)."

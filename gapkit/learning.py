@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple, Protocol
@@ -12,7 +13,15 @@ import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
 
-from gapkit.checkpoint import Checkpoint, pack_atoms, pack_factors, unpack_atoms, unpack_factors
+from gapkit.checkpoint import (
+    Checkpoint,
+    pack_atoms,
+    pack_counts,
+    pack_factors,
+    unpack_atoms,
+    unpack_counts,
+    unpack_factors,
+)
 from gapkit.errors import InputError
 from gapkit.frames import Frame, Frames
 from gapkit.memory import MemoryUse, PeakMemory, check_budget, in_words
@@ -31,7 +40,7 @@ class Walks(Protocol):
         """`gapkit.training.survey`."""
         ...
 
-    def rows(self, recipe: Recipe, frames: Iterable[Frame], factors: Factors, state: Walk, ahead: int) -> Factors:
+    def rows(self, recipe: Recipe, frames: Iterable[Frame], factors: Factors, walk: Walk, ahead: int) -> Factors:
         """`gapkit.training.stream_rows`."""
         ...
 
@@ -61,6 +70,7 @@ class Start(NamedTuple):
 
     recipe: Recipe
     training: dict[str, Any]
+    frames: Counter[int]
     references: list[Atoms]
     rows: dict[Group, int]
     largest_frame: int
@@ -87,9 +97,13 @@ class Walk:
     def after(self, frame: Frame) -> None:
         """Note that the rows of one more frame are in the factors."""
         self.skip(frame)
-        self._peak.look()
-        if self._checkpoint is not None and self._checkpoint.due():
+        if self.due():
             self.write()
+
+    def due(self) -> bool:
+        """Whether it is time for a checkpoint; looks at the memory, too."""
+        self._peak.look()
+        return self._checkpoint is not None and self._checkpoint.due()
 
     def skip(self, frame: Frame) -> None:
         """Note a frame whose rows are in the factors already."""
@@ -157,12 +171,13 @@ def _survey(
         summary = survey(terms, frames, frames.n_frames, noises, pools, options.follow)
     else:
         summary = options.walks.survey(frames, noises, pools, options.follow)
+    known = _known_e0(e0, summary)
     for message in summary.duplicates.messages():
         warnings.warn(message, stacklevel=5)
     blocks, selection = pools.choose()
-    recipe = Recipe(terms, blocks, _known_e0(e0, summary), noises)
+    recipe = Recipe(terms, blocks, known, noises)
     sizes = (summary.rows, summary.largest_frame, pools.n_neighbours)
-    return Start(recipe, summary.as_dict(), summary.references(), *sizes, selection)
+    return Start(recipe, summary.as_dict(), summary.frames, summary.references(), *sizes, selection)
 
 
 def _known_e0(given: dict[str, float] | None, summary: Summary) -> dict[str, float]:
@@ -213,7 +228,8 @@ def _pack_start(start: Start) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         "sizes": [start.largest_frame, start.n_neighbours],
         "selection": start.selection,
     }
-    return header, arrays | {f"X_{k}": block.X for k, block in enumerate(blocks)}
+    arrays |= {f"X_{k}": block.X for k, block in enumerate(blocks)}
+    return header, arrays | {"frames": pack_counts(start.frames)}
 
 
 def _unpack_start(
@@ -221,10 +237,12 @@ def _unpack_start(
 ) -> Start:
     blocks = tuple(SparseBlock(t, z, arrays[f"X_{k}"], slice(a, b)) for k, (t, z, a, b) in enumerate(header["blocks"]))
     return Start(
-        Recipe(terms, blocks, header["e0"], noises),
-        header["training"],
-        unpack_atoms(header["references"], arrays),
-        {(kind, name): n for kind, name, n in header["rows"]},
-        *header["sizes"],
-        header["selection"],
+        recipe=Recipe(terms, blocks, header["e0"], noises),
+        training=header["training"],
+        frames=unpack_counts(arrays["frames"]),
+        references=unpack_atoms(header["references"], arrays),
+        rows={(kind, name): n for kind, name, n in header["rows"]},
+        largest_frame=header["sizes"][0],
+        n_neighbours=header["sizes"][1],
+        selection=header["selection"],
     )

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
+from typing import Any
 
 import numpy as np
 
@@ -66,18 +67,24 @@ def _optimised(
 ) -> tuple[Recipe, Factors, Optimum]:
     noise = {group: recipe.noises.std(group) for group in factors}
     amplitudes = _amplitudes(recipe)
-    fixed = [] if "noise" in wanted else list(factors)
+    fixed: list[Group | str] = [] if "noise" in wanted else [*factors]
     fixed += [] if "delta" in wanted else [amplitude.name for amplitude in amplitudes]
     K_mm = covariance.K_mm(recipe.terms, recipe.blocks)
     optimum = maximise(K_mm, factors, noise, amplitudes, jitter=jitter, fixed=fixed, parents=parents, random_state=seed)
     for factor in factors.values():
         factor.rescale(optimum.column_scale)
-    values = {h.key: h.value for h in optimum.hyperparameters}
     terms = tuple(
-        replace(term, kernel=replace(term.kernel, delta=values[amplitude.name]))  # type: ignore[type-var]
+        replace(term, kernel=replace(term.kernel, delta=optimum.amplitudes[amplitude.name]))  # type: ignore[type-var]
         for term, amplitude in zip(recipe.terms, amplitudes)
     )
     return recipe._replace(terms=terms, noises=_learned(recipe.noises, optimum.noise)), factors, optimum
+
+
+def as_rows(optimum: Optimum | None) -> list[dict[str, Any]]:
+    """The rows of the optimum's table as JSON data."""
+    names = ("name", "unit", "start", "value", "low", "high", "std_log", "n_labels", "effective")
+    found = [] if optimum is None else optimum.hyperparameters
+    return [{name: getattr(h, name) for name in names} | {"note": h.note()} for h in found]
 
 
 def _amplitudes(recipe: Recipe) -> list[Amplitude]:
@@ -134,8 +141,8 @@ def _set_apart(
     recipe: Recipe, factors: Factors, suspects: Sequence[Frame]
 ) -> tuple[Recipe, Factors, dict[Group, Group]]:
     """Each suspect's rows in groups of their own, and the groups that these come from."""
-    noises, parents = recipe.noises, {}
-    outliers = {}
+    noises, outliers = recipe.noises, {}
+    parents: dict[Group, Group] = {}
     for frame in suspects:
         kinds = [kind for kind in KINDS if getattr(frame.labels, kind) is not None]
         old = {kind: noises.group(kind, frame) for kind in kinds}

@@ -5,8 +5,8 @@ Each frame's features or rows are made (on all threads), used in order and dropp
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -51,7 +51,7 @@ class Noises(NamedTuple):
     forces: Noise
     virial: Noise
     by_config_type: bool = False
-    outliers: Mapping[str, Mapping[str, float]] = MappingProxyType({})
+    outliers: Mapping[str, Mapping[str, float]] = {}
 
     def group(self, kind: str, frame: Frame) -> Group:
         """The noise group of a frame's label."""
@@ -119,6 +119,12 @@ class SparsePools:
             self.pools[key].add(Q)
         self.n_neighbours = max(self.n_neighbours, found.n_neighbours)
 
+    def empty(self) -> SparsePools:
+        """Pools of the same kind without candidates."""
+        new = SparsePools(self._terms, self._random_state)
+        new._n_bytes = self._n_bytes
+        return new
+
     def _new(self, t: int, z: int) -> SparsePool:
         term, symbol = self._terms[t], chemical_symbols[z]
         n_sparse = term.n_sparse[symbol] if isinstance(term.n_sparse, Mapping) else term.n_sparse
@@ -153,6 +159,7 @@ class Summary:
         self.n_structures = 0
         self.config_types: dict[str, dict[str, int]] = {}
         self.sha256 = ""
+        self.frames: Counter[int] = Counter()  # by Frame.identity
         self.energies = ReferenceEnergies()
         self.duplicates = DuplicateFinder()
         self.rows: dict[Group, int] = {}
@@ -174,6 +181,7 @@ class Summary:
         self.energies.add(atoms, labels)
         self.duplicates.add(atoms, labels, self.n_structures)
         self.sha256 = frame.digest(self.sha256)
+        self.frames[frame.identity()] += 1
         self.n_structures += 1
         self.largest_frame = max(self.largest_frame, len(atoms))
         if len(atoms) < len(self._smallest.get(labels.config_type, range(10**9))):
@@ -206,7 +214,7 @@ def survey(
 ) -> Summary:
     """The first walk: candidates for the sparse points into `pools`, everything else into a summary."""
     summary = Summary()
-    walk = ordered_map(lambda frame: (frame, _checked_environments(terms, frame)), frames)
+    walk = ordered_map(lambda frame: (frame, checked_environments(terms, frame)), frames)
     for frame, found in follow(walk, "descriptors", n_frames):
         pools.add(found)
         summary.add(frame, noises)
@@ -214,7 +222,8 @@ def survey(
     return summary
 
 
-def _checked_environments(terms: Sequence[Term], frame: Frame) -> Environments:
+def checked_environments(terms: Sequence[Term], frame: Frame) -> Environments:
+    """`environments`, after a look at the species."""
     check_species(terms, np.unique(frame.atoms.numbers))
     return environments(terms, frame.atoms)
 

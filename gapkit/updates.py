@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from ase.data import chemical_symbols
@@ -29,26 +30,37 @@ def solve(recipe: Recipe, factors: Factors, jitter: float) -> SparsePosterior:
 # ---- frames
 
 
-def updated(
-    recipe: Recipe, factors: Factors, training: dict[str, Any], frames: Frames, remove: bool
-) -> tuple[Factors, dict[str, Any]]:
-    """Factors and training summary with some frames more or, to `remove` them, fewer; the given ones stay as they are."""
+class Fitted(NamedTuple):
+    """What a fitted model remembers of its training frames: row factors, counts and fingerprint, identities."""
+
+    factors: Factors
+    training: dict[str, Any]
+    frames: Counter[int]
+
+
+def updated(recipe: Recipe, present: Fitted, frames: Frames, remove: bool) -> Fitted:
+    """The same with some frames more or, to `remove` them, fewer; `present` stays as it is."""
     summary = Summary()
-    summary.sha256 = training["sha256"]
-    changes = stream_rows(
-        recipe, _known(recipe, frames), {}, lambda frame: summary.add(frame, recipe.noises), remove=remove
-    )
+    summary.sha256 = present.training["sha256"]
+
+    def count(frame: Frame) -> None:
+        summary.add(frame, recipe.noises)
+        if remove and summary.frames[frame.identity()] > present.frames[frame.identity()]:
+            raise InputError(
+                f"frame {summary.n_structures - 1} of those to be removed ({frame.atoms.get_chemical_formula()}) is not "
+                "among the training frames, or was removed before: give frames with the very labels that were fitted."
+            )
+
+    changes = stream_rows(recipe, _known(recipe, frames), {}, count, remove=remove)
     summary.check()
-    new = dict(factors)
-    for group, change in changes.items():
-        if group in new:
-            new[group] = new[group].copy()
-            new[group].merge(change)
-        elif remove:
-            raise InputError(f"no training frame has a label of {' '.join(group)}: nothing can be removed there.")
-        else:
-            new[group] = change
-    return new, _counted(training, summary, -1 if remove else 1)
+    total = present.frames - summary.frames if remove else present.frames + summary.frames
+    if not total:
+        raise InputError("all training frames would be removed: leave at least one.")
+    factors = present.factors | changes
+    for group in present.factors.keys() & changes.keys():
+        factors[group] = present.factors[group].copy()
+        factors[group].merge(changes[group])
+    return Fitted(factors, _counted(present.training, summary, -1 if remove else 1), total)
 
 
 def _known(recipe: Recipe, frames: Iterable[Frame]) -> Iterable[Frame]:
