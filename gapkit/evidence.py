@@ -6,8 +6,8 @@ MacKay's fixed-point steps, σ_g² ← σ_g² χ_g²/(N_g - γ_g) and δ_t² ←
 which each curvature is about one. The data are not touched: see `gapkit.marginal_likelihood`.
 
 Labels that are suspected of a larger noise may have groups of their own, `parents` then names the group that each comes
-from: σ = σ_parent exp(r), r ≥ 0, p(r) ∝ exp(-λ r) with λ = threshold √(2 N). So r stays exactly zero unless the labels
-miss by more than `threshold` standard deviations of what chance does, χ² - N + γ > λ.
+from: σ = σ_parent exp(r), r ≥ 0, p(r) ∝ exp(-λ r), where N + λ is what χ² of N labels exceeds by chance as often as a
+normal variate exceeds `threshold`. As ∂log p/∂r = χ² - N + γ at r = 0, r stays exactly zero for ordinary labels.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from gapkit.threads import one_blas_thread
 
 FIXED_POINT_STEPS = 8
 LONGEST_STEP = float(np.log(10.0))  # of a logarithm in one fixed-point step
+SAME = 1e-3  # of log p: a difference without meaning
 STEP = 1e-3  # of the logarithms, in differences of gradients
 
 
@@ -72,7 +73,7 @@ def maximise(
     parents : mapping of group to group, optional
         Groups of suspected outliers, and whose noise theirs is a multiple of, at least one.
     threshold : float
-        Standard deviations of chance by which an outlier must miss to get a larger noise.
+        By how many standard deviations, of a normal variate as likely, an outlier must miss to get a larger noise.
     n_starts : int
         The given one and others at random, within a factor of ten.
     random_state : int
@@ -97,7 +98,8 @@ def maximise(
     before = objective(space.start)
     rng = np.random.default_rng(random_state)
     climbs = [_climb(objective, space, x) for x in space.starts(n_starts, rng)]
-    best = min(climbs, key=lambda climb: climb.value)
+    lowest = min(climb.value for climb in climbs)
+    best = next(climb for climb in climbs if climb.value < lowest + SAME)  # ties: the nearest to the given start
     x = best.x
     std = _standard_deviations(objective, space, best)
     posterior = _posterior(K_mm, factors, space.noise(x), amplitudes, space.ratios(x), likelihood.jitter)

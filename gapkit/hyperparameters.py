@@ -6,6 +6,7 @@ from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.special import chdtri, ndtr
 
 from gapkit.errors import InputError, did_you_mean
 from gapkit.marginal_likelihood import Evaluation
@@ -74,14 +75,18 @@ class Space:
         self.free = np.array([k for k, name in enumerate(self.names) if name not in fixed], dtype=int)
         self.is_child = np.array([name in parents for name in self.names], dtype=bool)
         self.width = np.inf if prior_width is None else prior_width
-        rows = np.append(self.n_rows, np.zeros(len(amplitudes)))
-        self.rate = np.where(self.is_child, threshold * np.sqrt(2.0 * rows), 0.0)[self.free]
+        self.rate = np.where(self.is_child, self._rates(threshold), 0.0)[self.free]
         # log θ of all = combine @ (now with the free ones replaced)
         self.combine = np.eye(len(self.names))
         for child, parent in parents.items():
             self.combine[self.names.index(child), self.names.index(parent)] = 1.0
         ends = np.log([self.ranges[k][:2] for k in self.free]).reshape(-1, 2)
         self.low, self.high = ends.T
+
+    def _rates(self, threshold: float) -> np.ndarray:
+        """λ: by how much χ² of N labels exceeds N with the chance of a normal variate above `threshold`."""
+        rows = np.maximum(np.append(self.n_rows, np.zeros(len(self.amplitudes))), 1.0)
+        return np.asarray(chdtri(rows, ndtr(-threshold)) - rows)
 
     def _range(self, name: Any, start: float, bounds: dict[Any, tuple[float, float]]) -> Range:
         if name in self.parents:

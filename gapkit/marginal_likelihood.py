@@ -140,7 +140,6 @@ class MarginalLikelihood:
         thin = [_Thin(np.empty(0, dtype=int), np.empty(0), np.empty((0, len(L))), np.empty(0))]
         for owner, factor in enumerate(factors.values()):
             for sign, rows, triangle in _signed_rows(factor):
-                _check_finite(f"the factor of {self.groups[owner]!r}", rows)
                 if len(rows) <= THIN * len(L):
                     thin.append(_Thin(np.full(len(rows), owner), np.full(len(rows), sign), rows[:, :-1], rows[:, -1]))
                 else:
@@ -313,6 +312,7 @@ def _signed_rows(factor: RowFactor) -> Iterator[tuple[float, np.ndarray, Callabl
 
 def _not_zero(rows: np.ndarray) -> np.ndarray:
     """A factor of few rows has zeros, or their round-off, for most of its own."""
+    _check_finite("a row factor", rows)
     norm = np.sqrt(np.einsum("nm,nm->n", rows, rows))
     return rows[~(norm <= np.finfo(float).eps * norm.max(initial=0.0))]
 

@@ -152,7 +152,7 @@ def fit_posterior(
     alpha = solve_triangular(R, z, check_finite=False)
     if not np.all(np.isfinite(alpha)):
         raise InputError("the fitted weights are not finite: check noises, amplitudes and labels for absurd sizes.")
-    return SparsePosterior(alpha, L, R, float(log_p), conditioning(K_mm, used), n_rows)
+    return SparsePosterior(alpha, L, R, float(log_p), conditioning(K_mm, used, jitter), n_rows)
 
 
 def without_rows(factor: np.ndarray, rows: np.ndarray) -> np.ndarray:

@@ -159,6 +159,15 @@ def test_values_share_the_weight_of_their_structure():
     assert [found.factor(p) for p in (0.1, 0.4, 0.5, 0.6)] == [1.0, 2.0, 3.0, 4.0]
 
 
+def test_observed_coverage_counts_what_was_promised():
+    known = _comparison(np.ones(9))
+    new = _comparison([0.5, 0.5, 0.5, 2.0, 0.5, 2.0], 1.0, [0, 0, 0, 0, 1, 2], ["a"] * 4 + ["a", "b"])
+    assert fit_conformal(known).coverage(new, 0.9) == {"all": pytest.approx((0.75 + 1.0 + 0.0) / 3)}
+    assert fit_conformal(known, target="structure").coverage(new, 0.9) == {"all": pytest.approx(1 / 3)}
+    both = _comparison(np.ones(18), config_type=["a", "b"] * 9)
+    assert fit_conformal(both, by="config_type").coverage(new, 0.9) == {"a": pytest.approx(1.75 / 2), "b": 0.0}
+
+
 def test_scale_of_the_standard_deviations_drops_out():
     rng = np.random.default_rng(7)
     error, std = _skewed(rng, 50)

@@ -289,3 +289,13 @@ def test_standard_deviation_that_is_not_finite_is_refused():
     gap.known[1].forces_std[0, 1] = np.nan
     with pytest.raises(InputError, match="force standard deviation of structure 1 is not finite"):
         evaluate(gap, frames, return_std="all")
+
+
+def test_std_of_a_fitted_potential_is_its_own_and_the_noise(gap, frames):
+    found, p = evaluate(gap, frames[:3], return_std="all"), gap.predict(frames[:3], return_std="all")
+    volume = np.repeat([atoms.get_volume() for atoms in frames[:3]], 6)
+    own = [energy / len(atoms) for energy, atoms in zip(p.energy_std, frames)]
+    np.testing.assert_allclose(found.energy.std**2, np.square(own) + 0.005**2)
+    np.testing.assert_allclose(found.forces.std**2, np.concatenate(p.forces_std).ravel() ** 2 + 0.05**2)
+    voigt = np.concatenate([s[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]] for s in p.stress_std])
+    np.testing.assert_allclose(found.stress.std**2, (voigt**2 + (0.02 * 4 / volume) ** 2) * GPA_PER_EV_A3**2, rtol=1e-7)

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from gapkit import InputError
-from gapkit.conditioning import conditioning
 from gapkit.posterior import fit_posterior
 from gapkit.row_factor import RowFactor, fold
 
@@ -109,15 +108,6 @@ def test_dependent_sparse_points_survive_with_a_message(problem):
     np.testing.assert_allclose(
         np.hstack([K["b"], K["b"]]) @ posterior.alpha, K["b"] @ reference.alpha, rtol=1e-4, atol=1e-5
     )
-
-
-def test_conditioning_names_the_redundant_point():
-    rng = np.random.default_rng(4)
-    X = rng.normal(size=(5, 8))
-    X[3] = X[1]
-    report = conditioning(X @ X.T, 1e-10)
-    assert report.rank == 4
-    assert report.redundant in ((3,), (1,))
 
 
 def test_negative_variance_is_refused_not_hidden(problem):

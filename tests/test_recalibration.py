@@ -162,6 +162,9 @@ def test_crystals_without_forces_are_not_taken_for_one_another():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         known.apply({"forces": replace(forces, predicted=-predicted)})
+    other = fit_recalibration({"forces": replace(forces, reference=np.ones(60))}, "held-out")
+    assert known.provenance.seen == other.provenance.seen == {"forces": ()}
+    assert known.provenance.fingerprint != other.provenance.fingerprint
 
 
 def test_kind_and_species_without_a_factor():

@@ -263,6 +263,13 @@ def test_rank_correlation_of_atoms_needs_whole_atoms():
     assert calibration(_comparison([1.0, 2.0, 3.0], [1.0, 2.0, 3.0])).atom_rank_correlation is None
 
 
+def test_words_judge_by_the_number_of_structures():
+    # a scale of 1.3 from 8 structures is within its error, 2/√16, however many values they have
+    z = 1.3 * _quantiles(400) / np.sqrt(np.mean(_quantiles(400) ** 2))
+    assert "are too small" in calibration_in_words(_comparison(z, 1.0))
+    assert "are honest" in calibration_in_words(_comparison(z, 1.0, np.arange(400) % 8))
+
+
 def test_words_name_the_kind():
     assert calibration_in_words(_forces(), "forces").startswith("Error bars of the force components are ")
     with pytest.raises(InputError, match=r"kind 'force' \(did you mean 'forces'\?\)"):
