@@ -356,7 +356,7 @@ def test_atoms_on_top_of_each_other_are_refused(gap, frames):
 
 
 def test_unknown_species_is_refused(gap):
-    with pytest.raises(InputError, match="the structure .* holds Ni"):
+    with pytest.raises(InputError, match=r"the structure .* holds Ni"):
         gap.predict(bulk("Ni"))
 
 

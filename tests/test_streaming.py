@@ -100,7 +100,7 @@ def test_no_frames_are_refused(nothing):
 
 @pytest.mark.parametrize("wrong", [3, None])
 def test_what_cannot_be_frames_is_refused(wrong):
-    with pytest.raises(InputError, match="give a list of ase.Atoms"):
+    with pytest.raises(InputError, match=r"give a list of ase\.Atoms"):
         model().fit(wrong)
 
 
@@ -190,7 +190,7 @@ def test_a_checkpoint_of_another_fit_is_refused(frames, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         model().fit(interrupted(frames, 3), checkpoint=file)
     before = file.read_bytes()
-    with pytest.raises(InputError, match="exists already|there is a checkpoint"):
+    with pytest.raises(InputError, match="there is a checkpoint"):
         model().fit(frames, checkpoint=file)
     with pytest.raises(InputError, match="other parameters"):
         model(random_state=3).fit(frames, checkpoint=file, resume=True)
@@ -212,7 +212,7 @@ def test_a_damaged_checkpoint_is_refused(frames, tmp_path, damage):
     with pytest.raises(KeyboardInterrupt):
         model().fit(interrupted(frames, 3), checkpoint=file)
     file.write_bytes(damage(file.read_bytes()))
-    with pytest.raises(InputError, match="is not a complete gapkit checkpoint file|is not a gapkit checkpoint"):
+    with pytest.raises(InputError, match=r"is not a (complete )?gapkit checkpoint file"):
         model().fit(frames, checkpoint=file, resume=True)
 
 
