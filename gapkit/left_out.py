@@ -68,10 +68,11 @@ class LeftOut(NamedTuple):
 
 def left_out(recipe: Recipe, posterior: SparsePosterior, frame: Frame) -> LeftOut:
     """Predictions of one training frame without it."""
-    return _left_out(recipe, posterior, frame_rows(recipe, frame))
+    return left_out_of_rows(recipe, posterior, frame_rows(recipe, frame))
 
 
-def _left_out(recipe: Recipe, posterior: SparsePosterior, rows: list[Rows]) -> LeftOut:
+def left_out_of_rows(recipe: Recipe, posterior: SparsePosterior, rows: list[Rows]) -> LeftOut:
+    """The same from the frame's rows, of at least one label."""
     noise = [recipe.noises.std(part.group) * part.scale for part in rows]
     K = np.concatenate([part.K / s for part, s in zip(rows, noise)])
     r = np.concatenate([part.y / s for part, s in zip(rows, noise)]) - K @ posterior.alpha
