@@ -190,6 +190,7 @@ class GAP(BaseEstimator):
             None if checkpoint is None else Checkpoint(checkpoint, self._job(noises), resume),
             _walks(client, tuple(self.terms or ())),
             progress(self.verbose),
+            bool(wanted),
         )
         learned = learn(self.terms or (), noises, self._given_e0(), self.random_state, frames, options)
         self._adopt(learned, wanted, frames)
@@ -225,8 +226,8 @@ class GAP(BaseEstimator):
         )
         self.hyperparameters_ = as_rows(self.optimum_)
         self.selection_, self.frames_ = learned.start.selection, learned.start.frames
-        self.memory_: MemoryUse | None = learned.memory
         self._take(recipe, factors, solve(recipe, factors, self.jitter), learned.start.training)
+        self.memory_: MemoryUse | None = learned.memory
         self._remember(learned.start.references)
 
     def _take(self, recipe: Recipe, factors: Factors, posterior: SparsePosterior, training: dict[str, Any]) -> None:

@@ -57,12 +57,15 @@ class Options(NamedTuple):
         None: here.
     follow : callable
         From `gapkit.progress.progress`.
+    optimize : bool
+        Noises or amplitudes will be learned, which takes memory.
     """
 
     max_memory: int | None
     checkpoint: Checkpoint | None
     walks: Walks | None
     follow: Track
+    optimize: bool = False
 
 
 class Start(NamedTuple):
@@ -79,11 +82,26 @@ class Start(NamedTuple):
 
 
 class Learned(NamedTuple):
-    """Both walks done."""
+    """Both walks done.
+
+    Attributes
+    ----------
+    start : Start
+    factors : dict of group to RowFactor
+    estimated : int
+        Memory that was foretold, bytes.
+    peak : PeakMemory
+    """
 
     start: Start
     factors: Factors
-    memory: MemoryUse
+    estimated: int
+    peak: PeakMemory
+
+    @property
+    def memory(self) -> MemoryUse:
+        """What was foretold, and the peak until now."""
+        return MemoryUse(self.estimated, self.peak.largest())
 
 
 class Walk:
@@ -145,7 +163,7 @@ def learn(
         start = _unpack_start(*stored, tuple(terms), noises)
         walk = Walk(start, options.checkpoint, unpack_factors(stored[0]["factors"], stored[1]), peak)
         remaining = _skip(frames, walk, stored[0]["n_done"], stored[0]["digest"])
-    estimated, ahead = _estimate(start, options.max_memory, peak.look())
+    estimated, ahead = _estimate(start, options, peak.look())
     logger.info("memory: about %s", in_words(estimated))
     total = start.training["n_structures"]
     followed = options.follow(remaining, "covariances", total - walk.n_done)
@@ -154,7 +172,7 @@ def learn(
     else:
         options.walks.rows(start.recipe, followed, walk.factors, walk, ahead)
     walk.check_same(start.training["sha256"], "in the first walk")
-    return Learned(start, walk.factors, MemoryUse(estimated, peak.peak))
+    return Learned(start, walk.factors, estimated, peak)
 
 
 def _survey(
@@ -191,13 +209,13 @@ def _known_e0(given: dict[str, float] | None, summary: Summary) -> dict[str, flo
     return given
 
 
-def _estimate(start: Start, budget: int | None, present: int) -> tuple[int, int]:
+def _estimate(start: Start, options: Options, present: int) -> tuple[int, int]:
     """Bytes at the peak of the second walk, and how many frames to work on ahead, fewer if memory is tight."""
-    n_threads = get_num_threads()
+    n_threads, budget = get_num_threads(), options.max_memory
     sizes = row_sizes(start.recipe, start.rows, start.largest_frame, start.n_neighbours)
     choices = [2 * n_threads, n_threads, 1, 0] if n_threads > 1 else [0]
     for ahead in choices:
-        estimated = present + sizes.total(n_threads, ahead)
+        estimated = present + sizes.total(n_threads, ahead, options.optimize)
         if budget is None or estimated <= budget:
             return estimated, ahead
     check_budget(estimated, budget, sizes)
