@@ -57,6 +57,8 @@ class LeftOut(NamedTuple):
         √(rᵀ (I - H_c)⁻¹ r / n) of all labels together: about 1 if the frame agrees with the others.
     decided_alone : bool
         The frame alone decides some direction: the numbers are round-off there.
+    log_predictive : float
+        log p(labels of the frame | all others).
     """
 
     labels: tuple[LeftOutLabels, ...]
@@ -64,31 +66,60 @@ class LeftOut(NamedTuple):
     information: float
     z: float
     decided_alone: bool
+    log_predictive: float
+
+
+class Whitened(NamedTuple):
+    """All labels of one frame, each in units of its noise.
+
+    Attributes
+    ----------
+    parts : tuple of (str, int)
+        Kind and number of labels, in their order.
+    noise : ndarray, shape (n,)
+        Standard deviations of the labels.
+    r : ndarray, shape (n,)
+        Residuals of the fit to all frames.
+    W : ndarray, shape (n_sparse, n)
+        R⁻ᵀ K̃ᵀ: the labels' part of the information on the weights is W Wᵀ, their leverage Wᵀ W.
+    """
+
+    parts: tuple[tuple[str, int], ...]
+    noise: np.ndarray
+    r: np.ndarray
+    W: np.ndarray
 
 
 def left_out(recipe: Recipe, posterior: SparsePosterior, frame: Frame) -> LeftOut:
     """Predictions of one training frame without it."""
-    return left_out_of_rows(recipe, posterior, frame_rows(recipe, frame))
+    return without(whitened(recipe, posterior, frame_rows(recipe, frame)))
 
 
-def left_out_of_rows(recipe: Recipe, posterior: SparsePosterior, rows: list[Rows]) -> LeftOut:
-    """The same from the frame's rows, of at least one label."""
-    noise = [recipe.noises.std(part.group) * part.scale for part in rows]
-    K = np.concatenate([part.K / s for part, s in zip(rows, noise)])
-    r = np.concatenate([part.y / s for part, s in zip(rows, noise)]) - K @ posterior.alpha
-    W = solve_triangular(posterior.R, K.T, trans="T", check_finite=False)  # (n_sparse, n)
-    H = W.T @ W
+def whitened(recipe: Recipe, posterior: SparsePosterior, rows: list[Rows]) -> Whitened:
+    """The rows of one frame against the posterior of all frames."""
+    parts = tuple((part.group[0], len(part.y)) for part in rows)
+    noise = np.concatenate([np.full(len(p.y), recipe.noises.std(p.group) * p.scale) for p in rows] or [np.empty(0)])
+    K = np.concatenate([part.K for part in rows] or [np.empty((0, recipe.n_sparse))]) / noise[:, None]
+    y = np.concatenate([part.y for part in rows] or [np.empty(0)]) / noise
+    W = solve_triangular(posterior.R, K.T, trans="T", check_finite=False)
+    return Whitened(parts, noise, y - K @ posterior.alpha, W)
+
+
+def without(frame: Whitened) -> LeftOut:
+    """Predictions of a frame without it; nothing is said of a frame without labels."""
+    r, n = frame.r, len(frame.r)
+    H = frame.W.T @ frame.W
     C, alone = _factor(H)
     residual = cho_solve((C, True), r, check_finite=False)
-    covariance = cho_solve((C, True), np.eye(len(r)), check_finite=False)
-    ends = np.cumsum([len(part.y) for part in rows])
-    labels = tuple(
-        _labels(part.group[0], s, residual[b - len(part.y) : b], covariance[b - len(part.y) : b, b - len(part.y) : b])
-        for part, s, b in zip(rows, noise, ends)
-    )
+    covariance = cho_solve((C, True), np.eye(n), check_finite=False)
+    labels, end = [], 0
+    for kind, size in frame.parts:
+        own, end = slice(end, end + size), end + size
+        labels.append(_labels(kind, float(frame.noise[own][0]), residual[own], covariance[own, own]))
     information = -float(np.log(np.diag(C)).sum())
-    z = float(np.sqrt(max(float(r @ residual), 0.0) / len(r)))
-    return LeftOut(labels, float(np.trace(H)), information, z, alone)
+    square = max(float(r @ residual), 0.0)
+    log_p = -0.5 * square - information - float(np.log(frame.noise).sum()) - 0.5 * n * float(np.log(2.0 * np.pi))
+    return LeftOut(tuple(labels), float(np.trace(H)), information, float(np.sqrt(square / max(n, 1))), alone, log_p)
 
 
 def _labels(kind: str, noise: float, residual: np.ndarray, covariance: np.ndarray) -> LeftOutLabels:
