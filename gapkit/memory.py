@@ -53,8 +53,8 @@ def in_words(n_bytes: float) -> str:
 class PeakMemory:
     """Largest memory of this process (resident set) since the object was made.
 
-    The operating system keeps the largest of the process's life: if it has grown since, that is it. Otherwise, and where
-    there is none (Windows), it is the largest seen at any `look`.
+    The operating system keeps the largest of the process's life: if it has grown since, that is it. Otherwise, and
+    where there is none (Windows), it is the largest seen at any `look`.
     """
 
     def __init__(self) -> None:
