@@ -92,7 +92,12 @@ class Whitened(NamedTuple):
 
 def left_out(recipe: Recipe, posterior: SparsePosterior, frame: Frame) -> LeftOut:
     """Predictions of one training frame without it."""
-    return without(whitened(recipe, posterior, frame_rows(recipe, frame)))
+    return left_out_of_rows(recipe, posterior, frame_rows(recipe, frame))
+
+
+def left_out_of_rows(recipe: Recipe, posterior: SparsePosterior, rows: list[Rows]) -> LeftOut:
+    """The same from the frame's rows."""
+    return without(whitened(recipe, posterior, rows))
 
 
 def whitened(recipe: Recipe, posterior: SparsePosterior, rows: list[Rows]) -> Whitened:
