@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from gapkit.descriptors.soap import SOAP
     from gapkit.errors import InputError
     from gapkit.evaluation import evaluate
-    from gapkit.gap import GAP, Predictions
+    from gapkit.gap import GAP
     from gapkit.kernels import DotProduct, SquaredExponential
+    from gapkit.prediction import Predictions
     from gapkit.structures import describe_structures, read_structures
     from gapkit.terms import Term
     from gapkit.threads import get_num_threads, set_num_threads
@@ -25,7 +26,7 @@ _ROOMS = {
     "DotProduct": "kernels",
     "GAPCalculator": "calculator",
     "InputError": "errors",
-    "Predictions": "gap",
+    "Predictions": "prediction",
     "SquaredExponential": "kernels",
     "Term": "terms",
     "describe_structures": "structures",

@@ -16,6 +16,7 @@ from gapkit.conditioning import Conditioning
 from gapkit.configuration import term_from_dict, term_to_dict
 from gapkit.observations import KINDS
 from gapkit.posterior import SparsePosterior
+from gapkit.recalibration import Recalibration
 from gapkit.terms import SparseBlock, fold_weights
 from gapkit.training import Factors, Noises
 
@@ -56,6 +57,7 @@ def _header(gap: GAP) -> dict[str, Any]:
         "noises": _plain(gap.noise_),
         "selection": gap.selection_,
         "hyperparameters": gap.hyperparameters_,
+        "recalibration": None if gap.recalibration_ is None else gap.recalibration_.to_dict(),
         "conditioning": posterior.conditioning._asdict(),
         "n_rows": posterior.n_rows,
         "training": gap.training_,
@@ -83,6 +85,8 @@ def from_file(gap: GAP, header: dict[str, Any], arrays: dict[str, np.ndarray]) -
     gap.noise_ = _noises(gap, header)
     gap.selection_, gap.hyperparameters_ = header.get("selection", {}), header.get("hyperparameters", [])
     gap.memory_ = gap.optimum_ = None
+    stored = header.get("recalibration")  # not in earlier files
+    gap.recalibration_ = None if stored is None else Recalibration.from_dict(stored)
     gap.frames_ = unpack_counts(arrays["frames"]) if "frames" in arrays else Counter()
     gap.factors_ = unpack_factors(header["factors"], arrays) if "factors" in header else None
     gap.alpha_ = gap.posterior_.alpha

@@ -9,27 +9,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
-from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from gapkit.checkpoint import Checkpoint
 from gapkit.configuration import term_to_dict
-from gapkit.errors import InputError, did_you_mean
+from gapkit.errors import InputError
 from gapkit.fitted_model import from_file, to_file
+from gapkit.fitted_potential import FittedPotential
 from gapkit.frames import Frames, Structures, labelled_frames
 from gapkit.learning import Learned, Options, Walks, learn
 from gapkit.memory import MemoryUse, in_bytes
 from gapkit.model_file import read_model, write_model
-from gapkit.neighbourhoods import NeighbourList
 from gapkit.observations import KINDS, Noise, check_noise, noise_std
 from gapkit.optimisation import as_rows, learn_hyperparameters, parse_optimize
-from gapkit.parameters import nested_parameters, with_parameter
+from gapkit.parameters import NestedParameters
 from gapkit.posterior import SparsePosterior
-from gapkit.prediction import Potential, Predictions, gathered
 from gapkit.progress import progress
-from gapkit.structures import LabelKeys, check_structures, find_label_keys, read_labels
+from gapkit.structures import LabelKeys
 from gapkit.terms import Term, fold_weights
-from gapkit.threads import one_blas_thread, ordered_map
+from gapkit.threads import one_blas_thread
 from gapkit.training import Factors, Noises, Recipe
 from gapkit.updates import Fitted, solve, updated, with_more_sparse_points
 
@@ -37,7 +35,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
 
-class GAP(BaseEstimator):
+class GAP(FittedPotential, NestedParameters):
     """Gaussian approximation potential: E = Σ_i e0[Z_i] + Σ_t Σ_i f_t(x_i), fitted to energies, forces and virials.
 
     Parameters
@@ -85,6 +83,8 @@ class GAP(BaseEstimator):
         What `fit` has learned about noises and amplitudes; not kept in model files.
     hyperparameters_ : list of dict
         The same as rows of a table, which are kept.
+    recalibration_ : Recalibration or None
+        Factors on the standard deviations and where they come from; made by `recalibrate`, dropped by `fit`.
     """
 
     def __init__(
@@ -106,31 +106,6 @@ class GAP(BaseEstimator):
         self.jitter = jitter
         self.random_state = random_state
         self.verbose = verbose
-
-    # -- parameters, scikit-learn's way ---------------------------------------------------------------------------
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Parameters by name; nested ones as ``terms__0__descriptor__cutoff``."""
-        params = super().get_params(deep=False)
-        if deep:
-            for k, term in enumerate(self.terms or []):
-                params |= {f"terms__{k}__{name}": value for name, value in nested_parameters(term).items()}
-        return params
-
-    def set_params(self, **params: Any) -> GAP:
-        """Set parameters by the names that `get_params` gives; terms are replaced, never changed in place."""
-        known = self.get_params()
-        for name, value in params.items():
-            if name not in known:
-                raise InputError(f"GAP has no parameter {name!r}{did_you_mean(name, known)}.")
-            head, *path = name.split("__")
-            if not path:
-                setattr(self, head, value)
-                continue
-            new = list(self.terms or [])
-            new[int(path[0])] = with_parameter(new[int(path[0])], path[1:], value)
-            self.terms = new
-        return self
 
     # -- fitting --------------------------------------------------------------------------------------------------
 
@@ -228,6 +203,7 @@ class GAP(BaseEstimator):
         self.selection_, self.frames_ = learned.start.selection, learned.start.frames
         self._take(recipe, factors, solve(recipe, factors, self.jitter), learned.start.training)
         self.memory_: MemoryUse | None = learned.memory
+        self.recalibration_ = None
         self._remember(learned.start.references)
 
     def _take(self, recipe: Recipe, factors: Factors, posterior: SparsePosterior, training: dict[str, Any]) -> None:
@@ -300,6 +276,7 @@ class GAP(BaseEstimator):
         self._take(self.recipe_, new.factors, solve(self.recipe_, new.factors, self.jitter), new.training)
         self.frames_ = new.frames
         self._remember([atoms for atoms, _, _ in self.references_])
+        self._warn_of_older_factors()
         return self
 
     def _own_factors(self) -> Factors:
@@ -339,66 +316,8 @@ class GAP(BaseEstimator):
         recipe, factors = with_more_sparse_points(self.recipe_, frames, self.training_, pool, n_sparse)
         self._take(recipe, factors, solve(recipe, factors, self.jitter), self.training_)
         self._remember([atoms for atoms, _, _ in self.references_])
+        self._warn_of_older_factors()
         return self
-
-    # -- prediction -----------------------------------------------------------------------------------------------
-
-    @one_blas_thread()
-    def predict(
-        self,
-        structures: Atoms | Sequence[Atoms],
-        return_std: bool | str = False,
-        neighbour_lists: Mapping[float, NeighbourList] | None = None,
-    ) -> Predictions:
-        """Energies, forces, stresses and local energies, with standard deviations of the energies on request.
-
-        Parameters
-        ----------
-        structures : Atoms or sequence of Atoms
-        return_std : bool, "local" or "all"
-            True: standard deviations of total and local energies. "local": of the local energies alone, which costs
-            little more than the forces and grows with the number of atoms, not with its square. "all": of forces and
-            stress, too, about thirty times the price of the forces themselves.
-        neighbour_lists : mapping of cutoff to NeighbourList, optional
-            For one structure in motion, checked by the caller, to be searched again instead of anew.
-
-        Raises
-        ------
-        InputError
-            For an unknown species, an empty structure or atoms on top of each other.
-        """
-        check_is_fitted(self, "posterior_")
-        if return_std not in (False, True, "local", "all"):
-            raise InputError(f"return_std = {return_std!r} is unknown: use True, False, 'local' or 'all'.")
-        structures = [structures] if isinstance(structures, Atoms) else list(structures)
-        if neighbour_lists is None:
-            check_structures(structures)
-        elif len(structures) != 1:
-            raise InputError(f"neighbour_lists belong to one structure, not to {len(structures)}: pass one at a time.")
-        potential = self.potential_
-        results = map if len(structures) == 1 else ordered_map  # one structure shares its own atoms among the threads
-        singles = results(lambda atoms: potential.predict(atoms, return_std, neighbour_lists), structures)
-        follow = progress(self.verbose and len(structures) > 1)
-        return gathered(list(follow(singles, "predictions", len(structures))))
-
-    @property
-    def potential_(self) -> Potential:
-        """The fitted model as far as predictions need it."""
-        own = (self.terms_, self.blocks_, self.alpha_, self.folds_, self.posterior_, self.e0_, self.species_)
-        return Potential(*own)
-
-    def score(self, structures: Sequence[Atoms], y: None = None) -> float:
-        """Minus the root-mean-square error of the forces (eV/Å) or, without forces, of the energies (eV/atom)."""
-        keys = find_label_keys(list(structures))
-        labels = [read_labels(atoms, keys) for atoms in structures]
-        p = self.predict(structures)
-        errors = [(f - x.forces).ravel() for f, x in zip(p.forces, labels) if x.forces is not None]
-        if not errors:
-            pairs = zip(p.energy, labels, structures)
-            errors = [np.array([(e - x.energy) / len(a)]) for e, x, a in pairs if x.energy is not None]
-        if not errors:
-            raise InputError("score needs frames with forces or energies.")
-        return -float(np.sqrt(np.mean(np.concatenate(errors) ** 2)))
 
     # -- model files ----------------------------------------------------------------------------------------------
 

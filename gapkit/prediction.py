@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from ase import Atoms
@@ -18,10 +18,16 @@ from gapkit.neighbourhoods import Neighbourhoods, NeighbourList
 from gapkit.posterior import SparsePosterior
 from gapkit.terms import SparseBlock, Term, evaluate, find_all_neighbourhoods
 
+if TYPE_CHECKING:
+    from gapkit.recalibration import Recalibration
+
 
 @dataclass(frozen=True)
 class Predictions:
     """What `GAP.predict` returns; one entry per structure.
+
+    Standard deviations are the model's own, multiplied by the factors of its recalibration if it has one; noise is not
+    in them.
 
     Attributes
     ----------
@@ -31,7 +37,7 @@ class Predictions:
         ``(1/V) dE/dε``; positive is tension.
     local_energies : list of ndarray, shape (n_atoms,), eV
     energy_std : ndarray, shape (n_structures,), eV, or None
-        Posterior standard deviation of the total energy ("dtc"), correlations between atoms included, noise not.
+        Posterior standard deviation of the total energy ("dtc"), correlations between atoms included.
     local_energies_std : list of ndarray, shape (n_atoms,), eV, or None
     forces_std : list of ndarray, shape (n_atoms, 3), eV/Å, or None
     stress_std : list of ndarray, shape (3, 3), eV/Å³, or None
@@ -58,6 +64,7 @@ class Potential(NamedTuple):
     posterior: SparsePosterior
     e0: Mapping[str, float]
     species: tuple[str, ...]
+    recalibration: Recalibration | None = None
 
     def predict(
         self, atoms: Atoms, return_std: bool | str, lists: Mapping[float, NeighbourList] | None = None
@@ -81,7 +88,7 @@ class Potential(NamedTuple):
             found["energy_std"] = self._energy_std(atoms, neighbourhoods)
         if return_std == "all":
             found |= self._derivative_std(atoms, neighbourhoods, volume)
-        return found
+        return found if self.recalibration is None else found | _recalibrated(found, atoms, self.recalibration)
 
     def check_known(self, atoms: Atoms) -> None:
         """Raise `InputError` for a species that was not in the training data."""
@@ -104,6 +111,16 @@ class Potential(NamedTuple):
         found = derivative_variances(self.terms, self.blocks, self.posterior, neighbourhoods, atoms.numbers)
         stress = voigt_6_to_full_3x3_stress(np.sqrt(found.strain)) / volume if volume > 0 else None
         return {"forces_std": np.sqrt(found.forces), "stress_std": stress}
+
+
+def _recalibrated(found: Mapping[str, Any], atoms: Atoms, by: Recalibration) -> dict[str, Any]:
+    """The standard deviations in `found`, multiplied by their factors."""
+    new = {name: found[name] * by.factor("energy") for name in ("energy_std", "local_energies_std") if name in found}
+    if "forces_std" in found:
+        new["forces_std"] = found["forces_std"] * by.factors("forces", atoms.symbols)[:, None]
+    if found.get("stress_std") is not None:
+        new["stress_std"] = found["stress_std"] * by.factor("stress")
+    return new
 
 
 def energies_of_atoms(e0: Mapping[str, float], numbers: np.ndarray) -> np.ndarray:
