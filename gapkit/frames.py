@@ -100,9 +100,8 @@ class FramesOnDisk:
         names = {} if self._keys is None else self._keys.as_arguments()
         if not isinstance(self._source, FilePaths):
             yield from normalised_structures(self._source, **names)
-            return
-        for path in self._source:
-            yield from iter_structures(path, **names)
+        else:
+            yield from iter_structures(self._source, **names)
 
 
 class FilePaths(list[Any]):

@@ -32,6 +32,7 @@ __all__ = [
     "find_e0",
     "find_label_keys",
     "iter_structures",
+    "normalised_frames",
     "normalised_structures",
     "read_labels",
     "read_structures",
@@ -78,7 +79,7 @@ class Labels:
 
 
 def iter_structures(
-    path: _Path,
+    path: _Path | Sequence[_Path],
     *,
     energy_key: str | None = None,
     forces_key: str | None = None,
@@ -86,7 +87,7 @@ def iter_structures(
     virial_key: str | None = None,
     config_type_key: str = "config_type",
 ) -> Iterator[Atoms]:
-    """Stream the frames of one file, each as `read_structures` would return it (parameters are described there).
+    """Stream the frames of a file or files, each as `read_structures` would return it (parameters are described there).
 
     Keys are judged by the frames seen so far, so an ambiguity is refused at the frame that brings it, and a named key
     that no frame has at the end of the file.
@@ -97,7 +98,8 @@ def iter_structures(
         As `read_structures`; a missing or empty file at once, the rest while iterating.
     """
     finder = KeyFinder([energy_key, forces_key, stress_key, virial_key], config_type_key)
-    return _normalised(iter_frames(check_path(path)), finder)
+    paths = [path] if isinstance(path, str | PathLike) else path
+    return normalised_frames(_all_frames([check_path(each) for each in paths], ":"), finder)
 
 
 def normalised_structures(
@@ -111,7 +113,7 @@ def normalised_structures(
 ) -> Iterator[Atoms]:
     """`iter_structures` of frames that come from anywhere else."""
     finder = KeyFinder([energy_key, forces_key, stress_key, virial_key], config_type_key)
-    return _normalised(((f"frame {k}", atoms) for k, atoms in enumerate(structures)), finder)
+    return normalised_frames(((f"frame {k}", atoms) for k, atoms in enumerate(structures)), finder)
 
 
 def read_structures(
@@ -151,7 +153,7 @@ def read_structures(
         contradictory, not finite or of the wrong shape; a stress or virial without a cell volume; bad geometry.
     """
     finder = KeyFinder([energy_key, forces_key, stress_key, virial_key], config_type_key)
-    return list(_normalised(_all_frames(path_or_list, index), finder))
+    return list(normalised_frames(_all_frames(path_or_list, index), finder))
 
 
 def find_label_keys(
@@ -283,7 +285,8 @@ def _all_frames(source: _Path | Iterable[_Path] | Iterable[Atoms], index: int | 
     return numbered
 
 
-def _normalised(frames: _Frames, finder: KeyFinder) -> Iterator[Atoms]:
+def normalised_frames(frames: Iterable[tuple[str, Atoms]], finder: KeyFinder) -> Iterator[Atoms]:
+    """`iter_structures` of ("frame 3 of name", atoms) from anywhere; `finder` knows the keys afterwards."""
     for where, atoms in frames:
         _check_frame(atoms, where)
         finder.add(atoms, where)
