@@ -10,46 +10,83 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gapkit.calculator import GAPCalculator
+    from gapkit.conformal import fit_conformal
     from gapkit.descriptors.soap import SOAP
+    from gapkit.duplicates import DuplicateFinder
+    from gapkit.ensemble import propagate, sample
     from gapkit.errors import InputError
     from gapkit.evaluation import evaluate
+    from gapkit.functionals import energy_difference, joint_posterior, pressure, propagate_linear
     from gapkit.gap import GAP
     from gapkit.kernels import DotProduct, SquaredExponential
+    from gapkit.next_calculations import most_wanted
     from gapkit.prediction import Predictions
+    from gapkit.recalibration import fit_recalibration
     from gapkit.structures import describe_structures, read_structures
     from gapkit.terms import Term
     from gapkit.threads import get_num_threads, set_num_threads
+    from gapkit.tune import Between
+    from gapkit.uncertainty import calibration, calibration_by
+    from gapkit.which_data import which_data_matter
 
-_ROOMS = {
-    "GAP": "gap",
+_ROOMS = {  # in the order in which data flow; no name may be that of a module, which would stand in its place
+    "read_structures": "structures",
+    "describe_structures": "structures",
+    "DuplicateFinder": "duplicates",
     "SOAP": "descriptors.soap",
     "DotProduct": "kernels",
-    "GAPCalculator": "calculator",
-    "InputError": "errors",
-    "Predictions": "prediction",
     "SquaredExponential": "kernels",
     "Term": "terms",
-    "describe_structures": "structures",
+    "GAP": "gap",
+    "Predictions": "prediction",
+    "Between": "tune",
     "evaluate": "evaluation",
+    "calibration": "uncertainty",
+    "calibration_by": "uncertainty",
+    "which_data_matter": "which_data",
+    "most_wanted": "next_calculations",
+    "fit_recalibration": "recalibration",
+    "fit_conformal": "conformal",
+    "joint_posterior": "functionals",
+    "energy_difference": "functionals",
+    "pressure": "functionals",
+    "propagate_linear": "functionals",
+    "sample": "ensemble",
+    "propagate": "ensemble",
+    "GAPCalculator": "calculator",
+    "InputError": "errors",
     "get_num_threads": "threads",
-    "read_structures": "structures",
     "set_num_threads": "threads",
 }
 
 __all__ = [
     "GAP",
     "SOAP",
+    "Between",
     "DotProduct",
+    "DuplicateFinder",
     "GAPCalculator",
     "InputError",
     "Predictions",
     "SquaredExponential",
     "Term",
+    "calibration",
+    "calibration_by",
     "describe_structures",
+    "energy_difference",
     "evaluate",
+    "fit_conformal",
+    "fit_recalibration",
     "get_num_threads",
+    "joint_posterior",
+    "most_wanted",
+    "pressure",
+    "propagate",
+    "propagate_linear",
     "read_structures",
+    "sample",
     "set_num_threads",
+    "which_data_matter",
 ]
 
 
