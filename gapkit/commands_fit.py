@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from gapkit.labelled_files import LabelledFiles
 
 SCALE = "Large data"
-CONNECT = 30  # s to wait for a scheduler
+CONNECT = 10  # s to wait for a scheduler
 
 
 class Means(NamedTuple):
