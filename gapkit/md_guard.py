@@ -111,9 +111,13 @@ class UncertaintyGuard:
     Notes
     -----
     It warns once each time the standard deviation rises to `warn`, not at every step that it stays there. Far from the
-    data the standard deviation goes to the prior's: a threshold above that is never reached. Part of it is what the
-    sparse points cannot express, which a label alone does not cure: `GAP.partial_fit` with the labelled structure, then
-    `GAP.add_sparse_points` with it as candidate.
+    data the standard deviation goes to the prior's: a threshold above that is never reached.
+
+    A local energy is no observable, and how the total energy is shared among the atoms is never certain: its standard
+    deviation is large even where energies and forces are known well. Take its thresholds from `guard_thresholds`.
+
+    Part of each deviation is what the sparse points cannot express, which a label alone does not cure: after
+    `GAP.partial_fit` with the labelled structure call `GAP.add_sparse_points` with it as candidate.
     """
 
     def __init__(

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from ase.io import write
 from conftest import alloy, labelled, structures
 from sklearn.base import clone
 
@@ -17,6 +18,7 @@ from gapkit import ensemble as ensembles
 from gapkit.model_card import describe_model
 from gapkit.model_file import read_model, write_model
 from gapkit.recalibration import Recalibration, fit_recalibration
+from gapkit.structures import LabelKeys
 from gapkit.uncertainty import z_scores
 
 
@@ -130,6 +132,40 @@ def test_comparisons_do_as_well_as_frames(gap, honest, held_out):
     np.testing.assert_array_equal(p.stress_std[0], raw.stress_std[0])
 
 
+def test_training_frames_left_out_one_by_one_do(gap):
+    """The factors are those of refits without each frame, with the sparse points, e0 and noises of the model."""
+    train = [labelled(alloy(k)) for k in range(24)]
+    model = GAP(gap.terms, 0.005, 0.05, 0.02, e0=gap.e0_, verbose=False).fit(train)
+    model.recalibrate(train, "leave-one-out", source="train.xyz")
+    z2 = []
+    for frame in train:
+        model_without = copy.copy(model)
+        model_without.recalibration_ = None
+        z2.append(z_scores(evaluate(model_without.remove([frame]), [frame], "all").energy)[0] ** 2)
+    assert model.recalibration_.scales["energy"] == pytest.approx(np.sqrt(np.mean(z2)), rel=1e-5)
+    origin = model.recalibration_.provenance
+    assert (origin.how, origin.data, origin.fits["energy"].n) == ("leave-one-out", "train.xyz", 24)
+    once = model.recalibration_.scales
+    assert model.recalibrate(train, "leave-one-out").recalibration_.scales == once
+    with pytest.raises(InputError, match="24 of the 24 frames to recalibrate on are training frames"):
+        model.recalibrate(train)
+
+
+def test_frames_in_a_file_and_under_other_names_do(gap, honest, held_out, tmp_path):
+    named = []
+    for atoms in held_out:
+        copied = atoms.copy()
+        copied.info |= {"DFT_energy": atoms.get_potential_energy(), "DFT_stress": atoms.get_stress(voigt=False)}
+        copied.arrays["DFT_forces"] = atoms.get_forces()
+        named.append(copied)
+    write(tmp_path / "a.extxyz", named)
+    keys = LabelKeys("DFT_energy", "DFT_forces", "DFT_stress", None)
+    for data in (named, tmp_path / "a.extxyz", str(tmp_path / "a.extxyz")):
+        for given in (None, keys):
+            scales = copy.copy(gap).recalibrate(data, keys=given).recalibration_.scales
+            assert scales == pytest.approx(honest.recalibration_.scales, rel=1e-5)
+
+
 def test_comparisons_that_may_hold_factors_are_refused(changed, held_out):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -154,7 +190,7 @@ def test_wrong_requests_are_refused_before_any_work(gap, held_out, monkeypatch):
     mine = copy.copy(gap)
     with pytest.raises(InputError, match="must be 'held-out' or 'leave-one-out', got 'training'"):
         mine.recalibrate(held_out, "training")
-    with pytest.raises(InputError, match="for 'leave-one-out' give the comparisons"):
+    with pytest.raises(InputError, match=r"frame 0 .* is not among the training frames"):
         mine.recalibrate(held_out, "leave-one-out")
     with pytest.raises(ValueError, match="not fitted"):
         GAP(gap.terms).recalibrate(held_out)
