@@ -174,13 +174,13 @@ class FittedPotential:
 
         return leave_one_out(self, data, keys).comparisons  # type: ignore[arg-type]
 
-    def _warn_of_older_factors(self) -> None:
-        """After a change of the model: its recalibration is another model's."""
+    def _warn_of_older_factors(self, stacklevel: int) -> None:
+        """After a change of the model: its recalibration is another model's. `stacklevel` as of the caller."""
         if self.recalibration_ is not None:
             warnings.warn(
                 "the factors on the standard deviations were fitted to the model before this change "
                 f"(on {self.recalibration_.provenance.date}) and are kept: recalibrate again.",
-                stacklevel=4,
+                stacklevel=stacklevel + 1,
             )
 
     def sample(self, n: int, rng: np.random.Generator | int = 0) -> Ensemble:

@@ -276,7 +276,7 @@ class GAP(FittedPotential, NestedParameters):
         self._take(self.recipe_, new.factors, solve(self.recipe_, new.factors, self.jitter), new.training)
         self.frames_ = new.frames
         self._remember([atoms for atoms, _, _ in self.references_])
-        self._warn_of_older_factors()
+        self._warn_of_older_factors(stacklevel=4)
         return self
 
     def _own_factors(self) -> Factors:
@@ -316,7 +316,7 @@ class GAP(FittedPotential, NestedParameters):
         recipe, factors = with_more_sparse_points(self.recipe_, frames, self.training_, pool, n_sparse)
         self._take(recipe, factors, solve(recipe, factors, self.jitter), self.training_)
         self._remember([atoms for atoms, _, _ in self.references_])
-        self._warn_of_older_factors()
+        self._warn_of_older_factors(stacklevel=3)
         return self
 
     # -- model files ----------------------------------------------------------------------------------------------
