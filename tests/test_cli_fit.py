@@ -238,3 +238,15 @@ def test_species_of_several_terms_are_told_apart(folder, tmp_path):
     run = gapkit("fit", folder / "train.xyz", "-o", tmp_path / "a.gap", "--config", path)
     assert run.code == 0
     assert "sparse points of term 2, Au: 4 sparse points of" in run.out
+
+
+def test_info_tells_what_was_learned_and_whether_it_can_be_updated(folder, tmp_path):
+    fit(folder, tmp_path / "a.gap", "--optimize", "noise", "--updatable", "-q")
+    text, gap = gapkit("info", tmp_path / "a.gap").out, GAP.load(tmp_path / "a.gap")
+    assert re.search(rf"^Forces noise \(eV/Å\) +{gap.noise_.forces:.6g}$", text, re.MULTILINE)
+    assert re.search(r"^Learned from the data +energy_noise, forces_noise, virial_noise$", text, re.MULTILINE)
+    assert re.search(r"^Can be updated +yes", text, re.MULTILINE)
+    assert "Cu: 8 sparse points of" in text
+    text = gapkit("info", folder / "model.gap").out
+    assert re.search(r"^Can be updated +no", text, re.MULTILINE)
+    assert "Learned" not in text
