@@ -10,12 +10,12 @@ the result does not depend on the workers, to the last bit; it is that of the fi
 from __future__ import annotations
 
 import logging
+import pickle
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -93,20 +93,25 @@ def _check_client(client: Any) -> None:
 # ---- chunks go out
 
 
-@dataclass(frozen=True)
-class _Sealed:
-    """Something that Dask passes on as it is, without looking inside for futures."""
+def _sealed(content: Any) -> bytes:
+    """Something to be passed on as it is.
 
-    content: Any
+    Arrays that Dask packs itself arrive as parts of a message, at any address: numpy multiplies those that are not
+    aligned without BLAS, slowly and to other bits. Protocol 4 gives each array memory of its own.
+    """
+    from distributed.protocol.pickle import dumps
+
+    packed: bytes = dumps(content, protocol=4)
+    return packed
 
 
-def _open(sealed: _Sealed) -> Any:
-    return sealed.content
+def _same(sealed: bytes) -> bytes:
+    return sealed
 
 
-def _call(function: Callable[[Any, Any], Any], constant: Any, chunk: _Sealed) -> Any:
+def _call(function: Callable[[Any, Any], Any], constant: bytes, chunk: bytes) -> Any:
     with one_blas_thread():
-        return function(constant, chunk.content)
+        return function(pickle.loads(constant), pickle.loads(chunk))
 
 
 def _spread(
@@ -120,11 +125,11 @@ def _spread(
     import dask
 
     with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1TB"}):
-        shared = client.submit(_open, _Sealed(constant), pure=False)
+        shared = client.submit(_same, _sealed(constant), pure=False)
     waiting: deque[tuple[list[Any], Future]] = deque()
     try:
         for chunk in chunks:
-            waiting.append((chunk, client.submit(_call, function, shared, _Sealed(chunk), pure=False)))
+            waiting.append((chunk, client.submit(_call, function, shared, _sealed(chunk), pure=False)))
             if len(waiting) > AHEAD * max(1, sum(client.nthreads().values())):  # workers come and go
                 yield _done(*waiting.popleft())
         while waiting:
@@ -327,7 +332,7 @@ def predict(gap: GAP, structures: Iterable[Atoms], client: Client | int, return_
     chunks = iter(lambda: list(islice(bare, CHUNK_STRUCTURES)), [])
     with connected(client) as own:
         results = _spread(own, _predictions_of, (gap.potential_, return_std), chunks)
-        return gathered([single for _, future in results for single in _told(future.result)])
+        return gathered([single for _, future in results for single in pickle.loads(_told(future.result))])
 
 
 class OnWorkers:
@@ -357,6 +362,6 @@ def _bare(atoms: Atoms) -> Atoms:
     return Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
 
 
-def _predictions_of(constant: tuple[Potential, bool | str], chunk: Sequence[Atoms]) -> list[dict[str, Any]]:
+def _predictions_of(constant: tuple[Potential, bool | str], chunk: Sequence[Atoms]) -> bytes:
     potential, return_std = constant
-    return [potential.predict(atoms, return_std) for atoms in chunk]
+    return _sealed([potential.predict(atoms, return_std) for atoms in chunk])

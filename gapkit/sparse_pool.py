@@ -203,9 +203,10 @@ class SparsePool:
             self._append(other._rows.X, other._rows.keys, other._rows.marks)
 
     def thin(self) -> None:
-        """If rows had to be dropped before, drop more, as if the pool were full: fewer go to another worker."""
+        """If rows had to be dropped before, drop as many as a reduction may: fewer go to another worker."""
         if self.n_reductions:
-            self._reduce((self.capacity or 0) // 2)
+            half = (self.capacity or 0) // 2
+            self._reduce(min(_KEPT * self.n_sparse, half) if self.method == "fps" else half)
 
     @one_blas_thread()
     def choose(self) -> tuple[NDArray[np.float64], PoolReport]:
