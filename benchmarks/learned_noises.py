@@ -24,7 +24,6 @@ LEARNED = {
     "noise, δ": ("noise", "delta"),
     "noise by config type, δ": ("config_type", "delta"),
     "ratios by leave-out errors, scale by evidence": ("leave_out",),
-    "the same by config type": ("leave_out", "config_type"),
 }
 
 

@@ -83,11 +83,14 @@ class Errors(NamedTuple):
         In the units of `gapkit.observations.UNITS`.
     slopes : ndarray, shape (n_kinds, n_groups + n_amplitudes)
         ∂log e_k/∂log σ_g, then ∂log e_k/∂log δ_t.
+    squares : ndarray, shape (n_frames, n_kinds)
+        Sums of the squared errors of each frame.
     """
 
     kinds: np.ndarray
     rmse: np.ndarray
     slopes: np.ndarray
+    squares: np.ndarray
 
 
 class _Frame(NamedTuple):
@@ -176,14 +179,16 @@ class LeaveOutErrors:
         U = np.stack([u for _, u in found], axis=1)  # (M, n_frames, 1 + n_kinds)
         solved = dtrsm(1.0, C, U.reshape(len(s), -1), lower=1, trans_a=1).reshape(U.shape)
         beta_c, p = beta[:, None] - solved[:, :, 0], solved[:, :, 1:]
-        square = sum(np.array([e[frame.kind == k] @ e[frame.kind == k] for k in self.kinds])
-                     for frame, (e, _) in zip(self._frames, found))  # fmt: skip
-        square = np.maximum(square, self._counts * LEAST**2)
+        squares = np.array([self._squares(frame, e) for frame, (e, _) in zip(self._frames, found)])
+        square = np.maximum(squares.sum(axis=0), self._counts * LEAST**2)
         by_noise = self._by_noise(noise, s, beta_c, p, [e for e, _ in found])
         by_row = np.einsum("mck,mc->km", p, beta_c)
         by_amplitude = [-2.0 * by_row[:, columns].sum(axis=1) for columns in self._likelihood.columns]
         slopes = np.column_stack([by_noise, *by_amplitude]) / square[:, None]
-        return Errors(self.kinds, np.sqrt(square / self._counts), slopes)
+        return Errors(self.kinds, np.sqrt(square / self._counts), slopes, squares)
+
+    def _squares(self, frame: _Frame, e: np.ndarray) -> list[float]:
+        return [float(e[frame.kind == k] @ e[frame.kind == k]) for k in self.kinds]
 
     def _one(self, C: np.ndarray, noise: np.ndarray, s: np.ndarray, mean: np.ndarray, frame: _Frame) -> tuple[Any, Any]:
         """ε_c, and W_cᵀ [Λ^-½ ε_c, (I - W Wᵀ)⁻¹ Λ^½ P_k ε_c for all kinds], shape (M, 1 + n_kinds)."""
@@ -257,10 +262,7 @@ def least_errors(
     x = _scaled(likelihood, space, best)
     found = _evaluation(likelihood, space, x)
     std = _standard_deviations(objective, space, best, float(likelihood.n_rows.sum()))
-    errors = [
-        LeftOutError(KINDS[k], UNITS[KINDS[k]], float(a), float(b))
-        for k, a, b in zip(objective.errors.kinds, objective.at(space.start).rmse, objective.at(best).rmse)
-    ]
+    errors = _compared(objective.at(space.start), objective.at(best))
     n_frames, used, n_evaluations = objective.errors.n_frames, likelihood.jitter, objective.n_evaluations
     del likelihood, objective  # groups M² numbers, and the rows
     posterior = posterior_at(K_mm, factors, space.noise(x), amplitudes, space.ratios(x), used)
@@ -275,7 +277,7 @@ def least_errors(
         accuracy=found.accuracy,
         column_scale=space.column_scale(x, len(K_mm)),
         posterior=posterior,
-        left_out=tuple(errors),
+        left_out=errors,
         n_left_out=n_frames,
     )
 
@@ -332,6 +334,15 @@ def _descend(objective: _Objective, space: Space, no_worse: bool) -> np.ndarray:
         steep, space.start, jac=True, method="SLSQP", bounds=limits, constraints=condition, options=options
     )
     return np.clip(found.x, space.low, space.high)
+
+
+def _compared(before: Errors, after: Errors) -> tuple[LeftOutError, ...]:
+    """Errors before and after; frames are independent: the variance of ½ log Σa_c/Σb_c is ¼ Σ_c (a_c/Σa - b_c/Σb)²."""
+    shares = [found.squares / np.maximum(found.squares.sum(axis=0), LEAST**2) for found in (before, after)]
+    std = 0.5 * np.sqrt(np.sum((shares[1] - shares[0]) ** 2, axis=0))
+    names = [KINDS[k] for k in before.kinds]
+    values = zip(before.rmse.tolist(), after.rmse.tolist(), std.tolist())
+    return tuple(LeftOutError(name, UNITS[name], *own) for name, own in zip(names, values))
 
 
 def _evaluation(likelihood: MarginalLikelihood, space: Space, x: np.ndarray) -> Evaluation:

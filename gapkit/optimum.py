@@ -82,12 +82,21 @@ class LeftOutError(NamedTuple):
     kind, unit : str
     before, after : float
         At the start and at the optimum.
+    std : float
+        Of log(after/before), by the choice of frames: other frames of the same sort may gain that much less or more.
     """
 
     kind: str
     unit: str
     before: float
     after: float
+    std: float
+
+    def __str__(self) -> str:
+        change = 100.0 * (self.after / self.before - 1.0)
+        return (
+            f"{self.kind} {self.before:.4g} → {self.after:.4g} {self.unit} ({change:+.1f} ± {100.0 * self.std:.1f} %)"
+        )
 
 
 @dataclass(frozen=True)
@@ -182,7 +191,7 @@ class Optimum:
         checked = f"checked to {abs(self.difference):.1g}"
         if self.left_out:
             lines.append(f"ratios by the errors of {self.n_left_out} left-out frames, common factor by the evidence:")
-            lines += [f"  {e.kind} {e.before:.4g} → {e.after:.4g} {e.unit}" for e in self.left_out]
+            lines += [f"  {e}" for e in self.left_out]
             lines.append(f"{evidence}; {self.n_evaluations} evaluations; {checked}")
         else:
             starts = f"{len(self.start_values)} starts agree within {self.spread:.1g}"

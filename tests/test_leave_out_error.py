@@ -138,6 +138,18 @@ def test_no_kind_gets_worse_unless_it_may(start, no_worse):
     assert sum(gains) > (-1e-4 if no_worse else 1e-3)
 
 
+def test_uncertainty_of_a_gain_is_that_over_draws_of_frames():
+    """Against the spread of the log ratio over bootstrap samples of the frames."""
+    problem = Problem(11, n_frames=200, M=10, hidden=0.5, noise=(0.01, 2.0))
+    found = searched(problem, no_worse=False)
+    errors, rng = problem.errors([np.arange(problem.M)]), np.random.default_rng(0)
+    noise = np.array([found.noise[group] for group in problem.groups])
+    one, other = errors(np.array([0.1, 0.1]), [1.0]).squares, errors(noise, [found.amplitudes["delta"]]).squares
+    draws = rng.integers(0, 200, (2000, 200))
+    spread = np.std(0.5 * np.log(other[draws].sum(axis=1) / one[draws].sum(axis=1)), axis=0)
+    np.testing.assert_allclose([e.std for e in found.left_out], spread, rtol=0.15)
+
+
 def test_amplitude_far_too_small_is_mended_for_every_kind():
     """With a prior that holds the weights down all predictions are bad, and there is something to gain for all."""
     problem = Problem(8, noise=(0.03, 0.03))
