@@ -32,6 +32,10 @@ def report(
     candidates: Annotated[
         Path | None, option("Structures to choose the next calculations from (needs --train).", show_default=False)
     ] = None,
+    chemiscope: Annotated[
+        Path | None,
+        option("Also a file for chemiscope, .json or .json.gz: atoms by error and by std.", show_default=False),
+    ] = None,
     title: Annotated[str, option("Heading.", show_default="the names of the files")] = "",
     description: Annotated[str, option("A sentence about the data.", show_default=False)] = "",
     quiet: Quiet = False,
@@ -41,14 +45,11 @@ def report(
 
     The file needs no network. Units: meV/atom, eV/Å, GPa.
     """
+    from gapkit.chemiscope_file import write_chemiscope
     from gapkit.evaluation import evaluate
     from gapkit.report import write_report
 
-    check_output(output, inputs=(model, test, train, candidates))
-    if output.suffix not in (".md", ".json"):
-        from gapkit.figures import require_matplotlib
-
-        require_matplotlib()
+    _check(output, chemiscope, (model, test, train, candidates))
     if candidates is not None and train is None:
         raise InputError("--candidates are compared with the training structures: name these with --train.")
     say = speaker(quiet, to_stderr=as_json)
@@ -58,16 +59,38 @@ def report(
     say(evaluation.table())
     extras = _training(gap, train, candidates, keys, say)
     heading = title or f"{model.name} on {test.name}"
-    named = {"train": train, "candidates": candidates, "title": title or None, "description": description or None}
-    named |= {f"{name}-key".replace("_", "-"): key for name, key in keys.items()}
-    given = [str(word) for name, value in named.items() if value is not None for word in (f"--{name}", value)]
-    command = shlex.join(["gapkit", "report", str(model), str(test), "--output", str(output), *given])
+    named: dict[str, Any] = {"output": output, "train": train, "candidates": candidates, "chemiscope": chemiscope}
+    named |= {"title": title or None, "description": description or None}
+    command = _command(model, test, named | {f"{name}_key": key for name, key in keys.items()})
     write_report(
         output, gap, evaluation, frames=frames, title=heading, data_description=description, command=command, **extras
     )
-    say(f"wrote {output}")
+    if chemiscope is not None:
+        write_chemiscope(chemiscope, frames, evaluation, gap, name=heading)
+    say(f"wrote {output}" + (f" and {chemiscope}" if chemiscope else ""))
     if as_json:
         print_json({"output": str(output), "errors": evaluation.summary()})
+
+
+def _check(output: Path, chemiscope: Path | None, inputs: tuple[Path | None, ...]) -> None:
+    """Raise `InputError` for what cannot be written, before any work."""
+    from gapkit.chemiscope_file import check_name
+    from gapkit.figures import require_matplotlib
+
+    check_output(output, inputs)
+    if output.suffix not in (".md", ".json"):
+        require_matplotlib()
+    if chemiscope is not None:
+        check_name(chemiscope)
+        check_output(chemiscope, (*inputs, output))
+        if chemiscope.resolve() == output.resolve():
+            raise InputError(f"'{output}' cannot be the report and the chemiscope file at once: name two files.")
+
+
+def _command(model: Path, test: Path, options: Mapping[str, Any]) -> str:
+    """The command line that does this again."""
+    given = {f"--{name.replace('_', '-')}": value for name, value in options.items() if value is not None}
+    return shlex.join(["gapkit", "report", str(model), str(test), *(str(x) for pair in given.items() for x in pair)])
 
 
 def _training(

@@ -38,7 +38,7 @@ def data_notes(which: WhichData | None) -> list[str]:
         f"No sparse point is like the surroundings in candidates {', '.join(str(k) for k, _ in wanted.foreign)}: "
         "new sparse points come before new labels there."
     ]  # fmt: skip
-    return [*nothing, *foreign, *which.messages]
+    return [*nothing, *foreign, *(text[:1].upper() + text[1:] for text in which.messages)]
 
 
 def _count(value: int) -> Number:
@@ -56,7 +56,7 @@ def _redundant(rows: Sequence[Redundant]) -> Table:
         for row in rows[:N_WORST]
     ]  # fmt: skip
     note = "Frames that tell least beyond all others; take them out one at a time, the rest then tell more."
-    headings = (*FRAME, "nats", "nats per label", "says what … says", "overlap")
+    headings = (*FRAME, "nats", "nats per label", "says the same as", "overlap")
     return Table("data-redundant", "Redundant", headings, tuple(cells), note)
 
 

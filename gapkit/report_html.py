@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib import resources
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,10 +22,12 @@ from gapkit.report_figures import (
     trajectory_picture,
     uncertainty_pictures,
 )
-from gapkit.report_tables import Table, atom_errors, number
+from gapkit.report_tables import Cell, Number, atom_errors, number
 from gapkit.structure_views import View, colours_of, view
 
 N_VIEWS = 6
+_ALIKE = 2  # views of one config type
+WORDS = {"error": "force error", "std": "predicted std"}
 _N_COLOURS = 24  # steps of the colour scale's key
 
 
@@ -110,44 +113,41 @@ def structure_views(content: Content, evaluation: Evaluation, extras: Extras) ->
     if extras.frames is None:
         return [], []
     atoms = atom_errors(evaluation) or {}
-    worst = _pairs(content.worst_atoms)
-    chosen = _alternating([frame for frame, _ in worst], [int(row[0].value) for row in content.worst_frames.rows])  # type: ignore[union-attr]
-    keys = [key for key in ("error", "std") if atoms and np.all(np.isfinite(atoms[key]))]
-    shown = np.isin(atoms["structure"], chosen) if atoms else np.zeros(0, dtype=bool)
+    frames, marks = _chosen(content)
+    keys = [key for key in WORDS if atoms and np.all(np.isfinite(atoms[key]))]
+    shown = np.isin(atoms["structure"], list(frames)) if atoms else np.zeros(0, dtype=bool)
     largest = {key: float(atoms[key][shown].max(initial=0.0)) for key in keys}
     views = []
-    for frame in chosen:
-        own = {key: atoms[key][atoms["structure"] == frame] for key in keys}
+    for frame, config_type in frames.items():
         structure = extras.frames[frame]
-        n = len(structure)
-        colours = {key: colours_of(own[key] if len(own[key]) == n else [np.nan] * n, largest[key]) for key in keys}
-        titles = [_title(structure.symbols[i], i, own) for i in range(n)]
-        marked = [i for where, i in worst if where == frame]
-        views.append(view(f"view-{frame}", _caption(content, frame, structure), structure, titles, colours, marked))
-    words = {"error": "force error", "std": "predicted std"}
-    ramp = np.linspace(0.0, 1.0, _N_COLOURS).tolist()
-    return [Scale(k, words[k], f"{number(largest[k]).text} eV/Å", colours_of(ramp, 1.0)) for k in keys], views
+        own = {key: atoms[key][atoms["structure"] == frame] for key in keys}
+        own = {key: x if len(x) else np.full(len(structure), np.nan) for key, x in own.items()}
+        colours = {key: colours_of(x.tolist(), largest[key]) for key, x in own.items()}
+        titles = [_title(symbol, i, own) for i, symbol in enumerate(structure.symbols)]
+        caption = f"Frame {frame}, {config_type}, {structure.get_chemical_formula()}"
+        marked = [i for where, i in marks if where == frame]
+        views.append(view(f"view-{frame}", caption, structure, titles, colours, marked))
+    ramp = colours_of(np.linspace(0.0, 1.0, _N_COLOURS).tolist(), 1.0)
+    return [Scale(key, WORDS[key], f"{number(largest[key]).text} eV/Å", ramp) for key in keys], views
 
 
-def _pairs(table: Table | None) -> list[tuple[int, int]]:
-    """Frame and atom of each row."""
-    return [] if table is None else [(int(row[0].value), int(row[1].value)) for row in table.rows]  # type: ignore[union-attr]
+def _chosen(content: Content) -> tuple[dict[int, str], list[tuple[int, int]]]:
+    """Frames to show, from the worst ones and those of the worst atoms in turn, and (frame, atom) to mark."""
+    frames = [(_whole(row[0]), str(row[1])) for row in content.worst_frames.rows]
+    rows = [] if content.worst_atoms is None else content.worst_atoms.rows
+    atoms = [(_whole(row[0]), str(row[3])) for row in rows]
+    chosen: dict[int, str] = {}
+    for pair in (x for pairs in zip_longest(frames, atoms) for x in pairs if x is not None):
+        if len(chosen) < N_VIEWS and list(chosen.values()).count(pair[1]) < _ALIKE:
+            chosen.setdefault(*pair)
+    return chosen, [(_whole(row[0]), _whole(row[1])) for row in rows]
 
 
-def _alternating(a: Sequence[int], b: Sequence[int]) -> list[int]:
-    """From both lists in turn, each frame once."""
-    longest = max(len(a), len(b))
-    both = [part[k] for k in range(longest) for part in (b, a) if k < len(part)]
-    return list(dict.fromkeys(both))[:N_VIEWS]
+def _whole(cell: Cell) -> int:
+    assert isinstance(cell, Number)
+    return int(cell.value)
 
 
 def _title(symbol: str, i: int, own: Mapping[str, np.ndarray]) -> str:
-    words = "".join(f", {key} {number(float(x[i])).text} eV/Å" for key, x in own.items() if i < len(x))
-    return f"{symbol} {i}{words}"
-
-
-def _caption(content: Content, frame: int, atoms: Any) -> str:
-    name = next((str(row[1]) for row in content.worst_frames.rows if int(row[0].value) == frame), "")  # type: ignore[union-attr]
-    if not name and content.worst_atoms is not None:
-        name = next(str(row[3]) for row in content.worst_atoms.rows if int(row[0].value) == frame)  # type: ignore[union-attr]
-    return f"Frame {frame}, {name}, {atoms.get_chemical_formula()}"
+    words = (f"{key} {number(float(x[i])).text} eV/Å" for key, x in own.items() if np.isfinite(x[i]))
+    return ", ".join((f"{symbol} {i}", *words))

@@ -58,7 +58,9 @@ class Table:
     @property
     def words(self) -> tuple[bool, ...]:
         """Columns that hold words."""
-        return tuple(all(isinstance(cell, str) for cell in column) for column in zip(*self.rows)) or ()
+        if not self.rows:
+            return (False,) * len(self.headings)
+        return tuple(all(isinstance(cell, str) for cell in column) for column in zip(*self.rows))
 
     def as_dicts(self) -> list[dict[str, str | float | None]]:
         """Rows as JSON data, unrounded."""

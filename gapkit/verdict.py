@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 FloatArray = NDArray[np.float64]
 PLURALS = {"energy": "energies", "forces": "forces", "stress": "stresses"}
 LEVELS = ("bad", "note", "good")  # in the order in which they are told
+LONGEST = 16  # names of config types in one sentence
 WEAK = 0.3  # rank correlation below which std does not tell good values from bad
 FEW_ATOMS, FEW_STRUCTURES = 30, 10  # below, a rank correlation says nothing
 SURE = 0.01  # significance of a common sign
@@ -123,6 +124,8 @@ def _n_structures(comparison: Comparison) -> int:
 def _listed(names: Mapping[str, str] | tuple[str, ...]) -> str:
     """ "a (1.3), b (2)" or "a and b"."""
     items = [f"{n} ({x})" for n, x in names.items()] if isinstance(names, Mapping) else list(names)
+    if len(items) > LONGEST:
+        items = [*items[: LONGEST - 1], f"{len(items) - LONGEST + 1} others"]
     return items[0] if len(items) == 1 else ", ".join(items[:-1]) + " and " + items[-1]
 
 

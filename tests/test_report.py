@@ -213,6 +213,12 @@ def test_kinds_without_labels_or_std_are_left_out(tmp_path):
     assert 'id="md"' not in text
 
 
+@pytest.mark.parametrize("suffix", ["html", "md", "json"])
+def test_nothing_to_compare(tmp_path, suffix):
+    write_report(tmp_path / f"r.{suffix}", FakeGAP(), Evaluation(None, None, None, 0))
+    assert "5eed" in (tmp_path / f"r.{suffix}").read_text(encoding="utf-8")
+
+
 def test_one_structure_and_no_error(tmp_path):
     frames, gap = make_frames(1, seed=3)
     found = evaluate(gap, frames)
@@ -470,5 +476,8 @@ def test_command_writes_the_report(tmp_path, frames):
     assert {"energy", "forces", "stress"} == set(data["calibration"])
     assert data["data_left_out"]
     assert f"--train {tmp_path / 'train.xyz'}" in data["reproduce"]["command"]
+    assert "--chemiscope" not in data["reproduce"]["command"]
+    both = ("-o", tmp_path / "r.json", "--chemiscope", tmp_path / "r.json")
+    assert_refused(gapkit("report", tmp_path / "m.gap", tmp_path / "test.xyz", *both), "name two files|an input")
     refused = gapkit("report", tmp_path / "m.gap", tmp_path / "test.xyz", "--candidates", tmp_path / "test.xyz")
     assert_refused(refused, "name these with --train")

@@ -129,6 +129,16 @@ def test_config_types_without_training_data_and_foreign_atoms_are_told():
     assert "100 % of the atoms" in foreign.text
 
 
+def test_sentences_stay_short_with_many_config_types():
+    forces = _forces((3.0, 3.0))
+    names = np.array([f"type {k}" for k in range(60)])[forces.structure % 60]
+    many = Comparison(**(vars(forces) | {"config_type": names}))
+    (found,) = [finding for finding in _findings(_gap(trained=()), forces=many).findings if "factor" in finding.text]
+    assert len(found.config_types) > 50
+    assert "others" in found.text
+    assert len(found.text) < 600
+
+
 def test_kinds_without_error_bars_are_told():
     energy = _energies()
     without = Comparison(**(vars(energy) | {"std": None}))
