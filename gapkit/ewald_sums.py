@@ -79,7 +79,7 @@ def lattice_sums(
     width : float
         Å. With b = 1/(√2 width): f = erf(b r)/r, or [1 - e^{-u} (1 + u + u²/2)]/r⁶ with u = b² r²; 0 is no damping.
     tolerance : float
-        Of the sums, relative to their leading terms.
+        Size of the terms left out, relative to a (1/r) or a⁶ (1/r⁶), which are those of a few neighbours.
     splitting : float, optional
         a, 1/Å; for tests.
 

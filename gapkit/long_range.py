@@ -63,7 +63,7 @@ class LongRangeFeatures:
     width : float
         Å, of the damping; 0 is none.
     tolerance : float
-        Of the sums, relative to their leading terms.
+        Of the sums, as in `lattice_sums`.
     """
 
     species: Sequence[str]

@@ -98,7 +98,7 @@ class Calculator:
             energy = float(_energy(work))
             forces = np.array(work.get_forces(apply_constraint=False), dtype=float)
             strain = _strain_derivative(work, forces)
-        except (PropertyNotImplementedError, NotImplementedError) as error:
+        except PropertyNotImplementedError as error:
             raise InputError(
                 f"the baseline {self._label} lacks a property ({error}): "
                 "use a calculator with energy, forces and, for periodic structures, stress."
@@ -181,7 +181,7 @@ def _as_lists(value: Any) -> Any:
 def _energy(atoms: Atoms) -> float:
     try:
         return float(atoms.get_potential_energy(force_consistent=True))
-    except (PropertyNotImplementedError, NotImplementedError):
+    except PropertyNotImplementedError:
         return float(atoms.get_potential_energy())
 
 

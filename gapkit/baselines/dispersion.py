@@ -89,7 +89,7 @@ class D4:
 
     E. Caldeweyher et al., J. Chem. Phys. 150, 154122 (2019); periodic: Phys. Chem. Chem. Phys. 22, 8499 (2020). Its
     atomic charges (electronegativity equilibration) belong to neutral structures, periodic in three directions or in
-    none. Cutoffs as in `D3`.
+    none; in cells the package converges them to about 1e-6 of the energy. Cutoffs as in `D3`.
 
     Parameters
     ----------

@@ -31,7 +31,7 @@ class Ewald:
         Å. Standard deviation of Gaussian charge clouds: 1/r becomes erf(r/(2 width))/r. 0 is point charges, whose
         attraction has no bottom.
     tolerance : float
-        Of the sums, relative to their leading terms.
+        Of the sums, as in `lattice_sums`.
     """
 
     charges: Mapping[str, float]
