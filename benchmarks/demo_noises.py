@@ -23,7 +23,8 @@ from gapkit import GAP, covariance, demo
 from gapkit.datasets import load_silicon
 from gapkit.evaluation import evaluate
 from gapkit.observations import KINDS, UNITS
-from gapkit.posterior import RowFactor, fit_posterior
+from gapkit.posterior import fit_posterior
+from gapkit.row_factor import RowFactor
 from gapkit.structures import find_label_keys, read_labels
 from gapkit.training import progress, stream_rows
 from gapkit.uncertainty import calibration

@@ -16,7 +16,7 @@ from gapkit.covariance import StructureRows, n_columns, structure_rows
 from gapkit.errors import InputError
 from gapkit.kernels import normalise
 from gapkit.observations import Noise, noise_group, observations
-from gapkit.posterior import RowFactor
+from gapkit.row_factor import RowFactor
 from gapkit.sparsification import select_sparse_points
 from gapkit.structures import Labels
 from gapkit.terms import SparseBlock, Term, centre_blocks, find_all_neighbourhoods
