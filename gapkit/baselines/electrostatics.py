@@ -26,7 +26,8 @@ class Ewald:
     Parameters
     ----------
     charges : mapping of str to float
-        By symbol, in elementary charges: formal, Born, or from a population analysis.
+        By symbol, in elementary charges. What atoms feel of each other far away in an insulator is the Born effective
+        charge over √ε∞, both of the reference method; larger ones leave a long-ranged rest.
     width : float
         Å. Standard deviation of Gaussian charge clouds: 1/r becomes erf(r/(2 width))/r. 0 is point charges, whose
         attraction has no bottom.
