@@ -277,8 +277,8 @@ def _predict(gap: GAP, source: Path, output: Path, std: bool, show: bool) -> int
     from ase.io import write
 
     from gapkit.frame_files import iter_frames
+    from gapkit.progress import progress
     from gapkit.structures import check_structures
-    from gapkit.training import progress
 
     frames = [atoms for _, atoms in iter_frames(source)]
     check_structures(frames)

@@ -102,12 +102,14 @@ def maximise(
     best = next(climb for climb in climbs if climb.value < lowest + SAME)  # ties: the nearest to the given start
     x = best.x
     std = _standard_deviations(objective, space, best)
-    posterior = _posterior(K_mm, factors, space.noise(x), amplitudes, space.ratios(x), likelihood.jitter)
+    used, n_evaluations = likelihood.jitter, objective.n_evaluations
+    del likelihood, objective  # groups M² numbers
+    posterior = _posterior(K_mm, factors, space.noise(x), amplitudes, space.ratios(x), used)
     return Optimum(
         hyperparameters=tuple(space.described(x, std, best.evaluation)),
         log_evidence_before=before.evaluation.log_p,
         log_evidence=best.evaluation.log_p,
-        n_evaluations=objective.n_evaluations,
+        n_evaluations=n_evaluations,
         start_values=tuple(-climb.value for climb in climbs),
         prior_width=prior_width,
         difference=posterior.log_marginal_likelihood - best.evaluation.log_p,

@@ -91,24 +91,19 @@ class RowSizes(NamedTuple):
         columns = self.n_sparse + 1
         return sum(8 * columns * (columns + min(ROWS_TOGETHER, n)) for n in self.rows)
 
-    def in_flight(self, n_threads: int) -> int:
+    def in_flight(self, n_threads: int, ahead: int) -> int:
         """Rows of the structures that are being made or wait to be folded in, and tangents, bytes."""
         one = 8 * (3 * self.largest_frame + 7) * self.n_sparse
         working = 8 * self.n_moved * (self.n_features + self.n_sparse)
-        return (held_frames(n_threads) * one) + n_threads * working
+        return (1 if n_threads == 1 else ahead + 2) * one + n_threads * working
 
     def solution(self) -> int:
         """K_mm, L, R, the stacked factor and what LAPACK copies meanwhile, bytes."""
         return 8 * 7 * (self.n_sparse + 1) ** 2
 
-    def total(self, n_threads: int) -> int:
-        """Peak of the pass and of the solution after it, bytes."""
-        return self.factors() + max(self.in_flight(n_threads), self.solution())
-
-
-def held_frames(n_threads: int) -> int:
-    """Structures whose rows exist at one time in `gapkit.threads.ordered_map`."""
-    return 1 if n_threads == 1 else 2 * n_threads + 2
+    def total(self, n_threads: int, ahead: int) -> int:
+        """Peak of the walk and of the solution after it, bytes; `ahead` as in `gapkit.threads.ordered_map`."""
+        return self.factors() + max(self.in_flight(n_threads, ahead), self.solution())
 
 
 def check_budget(needed: int, budget: int | None, sizes: RowSizes) -> None:

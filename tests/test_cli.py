@@ -202,7 +202,7 @@ def test_predictions_fail_as_a_whole(folder, tmp_path):
 
 def test_info(folder):
     run = gapkit("info", folder / "model.gap")
-    for words in ("format 1", "cutoff=4.0", "DotProduct(zeta=2", "Training frames", "Au", "gapkit"):
+    for words in ("format 2", "cutoff=4.0", "DotProduct(zeta=2", "Training frames", "Au", "gapkit"):
         assert words in run.out
     header, _ = read_model(folder / "model.gap")
     found = json.loads(gapkit("info", folder / "model.gap", "--json").out)
