@@ -70,7 +70,9 @@ def _optimised(
     fixed: list[Group | str] = [] if "noise" in wanted else [*factors]
     fixed += [] if "delta" in wanted else [amplitude.name for amplitude in amplitudes]
     K_mm = covariance.K_mm(recipe.terms, recipe.blocks)
-    optimum = maximise(K_mm, factors, noise, amplitudes, jitter=jitter, fixed=fixed, parents=parents, random_state=seed)
+    n_starts = 1 if parents else 3  # with outliers apart the search starts from the optimum without
+    options = {"jitter": jitter, "fixed": fixed, "parents": parents, "n_starts": n_starts, "random_state": seed}
+    optimum = maximise(K_mm, factors, noise, amplitudes, **options)  # type: ignore[arg-type]
     for factor in factors.values():
         factor.rescale(optimum.column_scale)
     terms = tuple(
