@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import yaml
 from ase.data import atomic_numbers
-from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict  # pydantic asks for this one before Python 3.12
 
 from gapkit.descriptors.soap import SOAP
-from gapkit.errors import InputError, did_you_mean
+from gapkit.errors import InputError
 from gapkit.kernels import DotProduct, SquaredExponential
 from gapkit.observations import KINDS, check_noise
+from gapkit.plain_data import build, check_keys, checked
 from gapkit.structures import LabelKeys
 from gapkit.terms import Term
 
@@ -48,7 +48,7 @@ def term_from_dict(data: Mapping[str, Any], where: str = "term") -> Term:
     descriptor = build(DESCRIPTORS, data["descriptor"], f"{where}.descriptor", "SOAP")
     kernel = build(KERNELS, data.get("kernel", {}), f"{where}.kernel", "DotProduct")
     rest = {key: data[key] for key in ("n_sparse", "sparsification") if key in data}
-    term = Term(descriptor, kernel, **_checked(Counts, rest, where))
+    term = Term(descriptor, kernel, **checked(Counts, rest, where))
     term.validate()
     return term
 
@@ -58,41 +58,6 @@ class Counts(TypedDict, total=False):
 
     n_sparse: int | dict[str, int]
     sparsification: Literal["fps", "cur", "kmeans", "random"]
-
-
-def build(known: Mapping[str, type], data: Any, where: str, default: str) -> Any:
-    """An instance of the class that ``data["type"]`` names (else `default`), the other keys checked for name and type.
-
-    Raises
-    ------
-    InputError
-        Naming the key under `where`, its value and what was expected.
-    """
-    if not isinstance(data, Mapping):
-        raise InputError(f"{where} = {data!r} must be a mapping of parameters.")
-    name = str(data.get("type", default))
-    if name not in known:
-        raise InputError(f"{where}.type = {name!r} is unknown{did_you_mean(name, known)}.")
-    values = {key: value for key, value in data.items() if key != "type"}
-    check_keys(values, [f.name for f in fields(known[name])], where)
-    return _checked(known[name], values, where)
-
-
-def _checked(kind: Any, values: Mapping[str, Any], where: str) -> Any:
-    """`values` as an instance of `kind`, each of the right type."""
-    try:
-        return TypeAdapter(kind).validate_python(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join([where, *map(str, first["loc"])])
-        raise InputError(f"{place} = {first['input']!r}: {first['msg'].lower()}.") from None
-
-
-def check_keys(data: Mapping[str, Any], known: Collection[str], where: str) -> None:
-    """Raise `InputError` for the first key that is not among the known ones."""
-    for key in data:
-        if key not in known:
-            raise InputError(f"{where} has no parameter {key!r}{did_you_mean(str(key), known)}.")
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
