@@ -25,7 +25,7 @@ from sklearn.utils.validation import check_is_fitted
 from gapkit.conditioning import determined
 from gapkit.errors import InputError
 from gapkit.evaluation import Comparison, ErrorRow, Evaluation, evaluate
-from gapkit.frames import Frame, Frames, FramesOnDisk, Structures, labelled_frames
+from gapkit.frames import Frame, Frames, FramesOnDisk, Structures
 from gapkit.gap import GAP
 from gapkit.left_out import LeftOutLabels, left_out_of_rows
 from gapkit.observations import VOIGT
@@ -196,7 +196,7 @@ def learning_curve(
     largest.fit(structures, keys=keys, optimize=wanted, **fit_options)
     fits = [with_fewer_sparse_points(largest, n, wanted) for n in sizes[:-1]] + [largest]
     if test is None:
-        found = left_out_evaluations(fits, labelled_frames(structures, keys))
+        found = left_out_evaluations(fits, largest.frames_of(structures, keys))
     else:
         found = [evaluate(fit, test, return_std=False, keys=test_keys) for fit in fits]
     points = tuple(_point(n, fit, evaluation) for n, fit, evaluation in zip(sizes, fits, found))

@@ -48,7 +48,7 @@ def updated(recipe: Recipe, present: Fitted, frames: Frames, remove: bool) -> Fi
         if remove and summary.frames[frame.identity()] > present.frames[frame.identity()]:
             raise InputError(
                 f"frame {summary.n_structures - 1} of those to be removed ({frame.atoms.get_chemical_formula()}) is "
-                "not among the training frames, or was removed before: give frames with the very labels that were fitted."
+                "not among the training frames, or was removed before: give frames with the labels that were fitted."
             )
 
     changes = stream_rows(recipe, _known(recipe, frames), {}, count, remove=remove)
