@@ -28,7 +28,7 @@ def versions() -> str:
 def describe_model(gap: GAP, train_evaluation: Evaluation | None) -> dict[str, str]:
     """Rows for whatever of these the potential has."""
     card: dict[str, Any] = {}
-    terms = list(getattr(gap, "terms", ()))
+    terms = list(getattr(gap, "terms_", None) or getattr(gap, "terms", None) or ())
     for index, term in enumerate(terms, start=1):
         head = f"Term {index}: " if len(terms) > 1 else ""
         parts = {"descriptor": "descriptor", "kernel": "kernel", "n_sparse": "sparse points asked for"}
@@ -40,18 +40,47 @@ def describe_model(gap: GAP, train_evaluation: Evaluation | None) -> dict[str, s
     card |= {
         "Species": getattr(gap, "species_", None),
         "e0 (eV)": getattr(gap, "e0_", None),
-        "Energy noise (eV/atom)": getattr(gap, "energy_noise", None),
-        "Forces noise (eV/Å)": getattr(gap, "forces_noise", None),
-        "Virial noise (eV/atom)": getattr(gap, "virial_noise", None),
+        "Energy noise (eV/atom)": _noise(gap, "energy"),
+        "Forces noise (eV/Å)": _noise(gap, "forces"),
+        "Virial noise (eV/atom)": _noise(gap, "virial"),
+        "Learned from the data": _learned(getattr(gap, "hyperparameters_", None) or ()),
+        "Sparse points of the fit": _sparse_points(getattr(gap, "selection_", None) or {}),
         "Conditioning": _conditioning(getattr(posterior, "conditioning", None)),
         "Log marginal likelihood": getattr(posterior, "log_marginal_likelihood", None),
         "Training frames": n_training,
         "Training frames by config type": _frames_by_config_type(training),
         "Training rows": getattr(posterior, "n_rows", None),
         "Training data SHA-256": training.get("sha256"),
+        "Can be updated": _updatable(gap),
         **_recalibration(getattr(gap, "recalibration_", None)),
     }
     return {name: as_text(value) for name, value in card.items() if value is not None}
+
+
+def _noise(gap: GAP, kind: str) -> Any:
+    """That of the fit, learned or given; before a fit that which is given."""
+    noises = getattr(gap, "noise_", None)
+    return getattr(gap, f"{kind}_noise", None) if noises is None else getattr(noises, kind)
+
+
+def _learned(rows: Iterable[Mapping[str, Any]]) -> str | None:
+    """Names of the noises and amplitudes that are not as given."""
+    return ", ".join(row["name"] for row in rows if row["note"] != "fixed") or None
+
+
+def _sparse_points(selection: Mapping[str, Mapping[str, Any]]) -> str | None:
+    several = len({name.partition(" ")[0] for name in selection}) > 1
+    texts = []
+    for name, chosen in selection.items():
+        term, _, symbol = name.partition(" ")
+        texts.append(f"term {int(term) + 1}, {symbol}: {chosen['text']}" if several else f"{symbol}: {chosen['text']}")
+    return "; ".join(texts) or None
+
+
+def _updatable(gap: GAP) -> str | None:
+    if not hasattr(gap, "factors_"):
+        return None
+    return "no: it was saved without its row factors" if gap.factors_ is None else "yes, with gapkit update"
 
 
 def _conditioning(found: Any) -> Any:
