@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from gapkit.descriptors.soap import SOAP
     from gapkit.errors import InputError
     from gapkit.evaluation import evaluate
+    from gapkit.feature_terms.linear import Composition, Features, InversePowers, Linear, feature_function
+    from gapkit.feature_terms.pair import Pair
     from gapkit.gap import GAP, Predictions
     from gapkit.kernels import DotProduct, SquaredExponential
     from gapkit.structures import describe_structures, read_structures
@@ -22,14 +24,20 @@ if TYPE_CHECKING:
 _ROOMS = {
     "GAP": "gap",
     "SOAP": "descriptors.soap",
+    "Composition": "feature_terms.linear",
     "DotProduct": "kernels",
+    "Features": "feature_terms.linear",
     "GAPCalculator": "calculator",
     "InputError": "errors",
+    "InversePowers": "feature_terms.linear",
+    "Linear": "feature_terms.linear",
+    "Pair": "feature_terms.pair",
     "Predictions": "gap",
     "SquaredExponential": "kernels",
     "Term": "terms",
     "describe_structures": "structures",
     "evaluate": "evaluation",
+    "feature_function": "feature_terms.linear",
     "get_num_threads": "threads",
     "read_structures": "structures",
     "set_num_threads": "threads",
@@ -38,14 +46,20 @@ _ROOMS = {
 __all__ = [
     "GAP",
     "SOAP",
+    "Composition",
     "DotProduct",
+    "Features",
     "GAPCalculator",
     "InputError",
+    "InversePowers",
+    "Linear",
+    "Pair",
     "Predictions",
     "SquaredExponential",
     "Term",
     "describe_structures",
     "evaluate",
+    "feature_function",
     "get_num_threads",
     "read_structures",
     "set_num_threads",

@@ -245,9 +245,11 @@ def _fit(train: Path, output: Path, settings: ModelSettings, say: Say, verbose: 
 
 
 def _describe_fit(gap: GAP, seconds: float, say: Say) -> None:
+    from gapkit.terms import describe_term
+
     found = gap.posterior_.conditioning
     for term in gap.terms_:
-        say(f"term: {term.descriptor}, {term.kernel}, {term.sparsification}")
+        say(f"term: {describe_term(term)}")
     say(f"noise: energy {gap.energy_noise} eV/atom, forces {gap.forces_noise} eV/Å, virial {gap.virial_noise} eV/atom")
     say("e0: " + ", ".join(f"{symbol} {energy:.6f} eV" for symbol, energy in gap.e0_.items()))
     say(f"fit: {seconds:.1f} s for {gap.posterior_.n_rows} labels and {found.n_sparse} sparse points")

@@ -24,7 +24,7 @@ from gapkit.observations import KINDS, Noise, check_noise, noise_group, noise_st
 from gapkit.parameters import nested_parameters, with_parameter
 from gapkit.posterior import fit_posterior
 from gapkit.structures import LabelKeys, Labels, check_structures, find_e0, find_label_keys, read_labels
-from gapkit.terms import Term, evaluate, find_all_neighbourhoods, fold_weights
+from gapkit.terms import AnyTerm, evaluate, find_all_neighbourhoods, fold_weights
 from gapkit.threads import one_blas_thread, ordered_map
 from gapkit.training import check_terms, choose_sparse_points, progress, stream_rows, summarise
 
@@ -65,7 +65,7 @@ class GAP(BaseEstimator):
 
     Parameters
     ----------
-    terms : list of Term
+    terms : list of Term, Pair, Triplet or Linear
         Descriptor, kernel and number of sparse points of each additive part.
     energy_noise, forces_noise, virial_noise : float or mapping of config_type to float
         Standard deviations of the labels: eV/atom, eV/Å, eV/atom. The error expected of energy and virial grows
@@ -98,7 +98,7 @@ class GAP(BaseEstimator):
 
     def __init__(
         self,
-        terms: Sequence[Term] | None = None,
+        terms: Sequence[AnyTerm] | None = None,
         energy_noise: Noise = 0.001,
         forces_noise: Noise = 0.05,
         virial_noise: Noise = 0.02,
@@ -195,7 +195,7 @@ class GAP(BaseEstimator):
 
     def _validate(self, structures: list[Atoms]) -> None:
         """Refuse impossible parameters and structures before any work is done."""
-        if not isinstance(self.terms, Sequence) or not self.terms or not all(isinstance(t, Term) for t in self.terms):
+        if not isinstance(self.terms, Sequence) or not self.terms or not all(isinstance(t, AnyTerm) for t in self.terms):
             raise InputError("terms must be a non-empty list of Term, for example GAP([Term(SOAP(species=['Si']))]).")
         for kind in KINDS:
             check_noise(kind, getattr(self, f"{kind}_noise"))

@@ -34,6 +34,8 @@ class Neighbourhoods(NamedTuple):
         ``positions[j] - positions[i] + S @ cell``, Å.
     n_atoms : int
         Number of atoms of the structure.
+    atoms : Atoms or None
+        The structure itself, for `whole_structure` only.
     """
 
     centres: np.ndarray
@@ -42,11 +44,18 @@ class Neighbourhoods(NamedTuple):
     S: np.ndarray
     D: np.ndarray
     n_atoms: int
+    atoms: Atoms | None = None
 
     @property
     def i(self) -> np.ndarray:
         """Atom index of the centre of every pair, shape (n_pairs,)."""
         return np.repeat(self.centres, np.diff(self.first))
+
+    def structure(self) -> Atoms:
+        """The structure, of `whole_structure`."""
+        if self.atoms is None:
+            raise ValueError("these neighbourhoods hold pairs, not the structure: use whole_structure")
+        return self.atoms
 
     def select(self, which: np.ndarray) -> Neighbourhoods:
         """The neighbourhoods of ``centres[which]``, `which` being increasing positions."""
@@ -64,6 +73,13 @@ class Neighbourhoods(NamedTuple):
         return self._replace(
             centres=self.centres[which], first=first, j=self.j[pairs], S=self.S[pairs], D=self.D[pairs]
         )
+
+
+def whole_structure(atoms: Atoms) -> Neighbourhoods:
+    """No pairs, but the structure itself: for functions of all atoms and the cell."""
+    n, none = len(atoms), np.zeros(0, dtype=np.int64)
+    first = np.zeros(n + 1, dtype=np.int64)
+    return Neighbourhoods(np.arange(n), first, none, np.zeros((0, 3), dtype=np.int32), np.zeros((0, 3)), n, atoms)
 
 
 def find_neighbourhoods(atoms: Atoms, cutoff: float) -> Neighbourhoods:

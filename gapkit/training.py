@@ -14,12 +14,13 @@ from rich.progress import track
 
 from gapkit.covariance import StructureRows, n_columns, structure_rows
 from gapkit.errors import InputError
+from gapkit.feature_terms.seam import Candidates, FeatureTerm
 from gapkit.kernels import normalise
 from gapkit.observations import Noise, noise_group, observations
 from gapkit.posterior import RowFactor
 from gapkit.sparsification import select_sparse_points
 from gapkit.structures import Labels
-from gapkit.terms import SparseBlock, Term, centre_blocks, find_all_neighbourhoods
+from gapkit.terms import ALL_SPECIES, AnyTerm, SparseBlock, Term, centre_blocks, find_all_neighbourhoods
 from gapkit.threads import ordered_map
 
 Track = Callable[..., Iterable[Any]]
@@ -33,41 +34,56 @@ def progress(show: bool) -> Track:
 
 
 def choose_sparse_points(
-    terms: Sequence[Term], structures: Sequence[Atoms], random_state: int, follow: Track
+    terms: Sequence[AnyTerm], structures: Sequence[Atoms], random_state: int, follow: Track
 ) -> tuple[SparseBlock, ...]:
     """Sparse points of every term and species among the environments of all structures."""
     numbers = sorted({int(z) for atoms in structures for z in atoms.numbers})
-    candidates = [SparseBlock(t, z, np.empty((0, 0)), slice(0, 0)) for t in range(len(terms)) for z in numbers]
-    found: dict[tuple[int, int], list[np.ndarray]] = {}
+    kernels = [t for t, term in enumerate(terms) if isinstance(term, Term)]
+    candidates = [SparseBlock(t, z, np.empty((0, 0)), slice(0, 0)) for t in kernels for z in numbers]
+    found: dict[tuple[int, int], list[Any]] = {}
 
-    def environments(atoms: Atoms) -> list[tuple[tuple[int, int], np.ndarray]]:
-        """Normalised features (n, n_features) of one structure by term and species."""
-        walk = centre_blocks(terms, candidates, find_all_neighbourhoods(terms, atoms), atoms.numbers)
-        return [((block.term, block.number), normalise(values)[0]) for block, _, _, values, _ in walk]
+    def environments(atoms: Atoms) -> list[tuple[tuple[int, int], np.ndarray | Candidates]]:
+        """Normalised features (n, n_features) of one structure by term and species; what feature terms choose from."""
+        neighbourhoods = find_all_neighbourhoods(terms, atoms)
+        offered = [
+            ((t, ALL_SPECIES), term.candidates(neighbourhoods[t], atoms.numbers))
+            for t, term in enumerate(terms)
+            if isinstance(term, FeatureTerm)
+        ]
+        walk = centre_blocks(terms, candidates, neighbourhoods, atoms.numbers)
+        return [*offered, *(((block.term, block.number), normalise(values)[0]) for block, _, _, values, _ in walk)]
 
     for parts in follow(ordered_map(environments, structures), "descriptors", len(structures)):
         for key, Q in parts:
             found.setdefault(key, []).append(Q)
     blocks, start = [], 0
     for (t, z), parts in sorted(found.items()):
-        Q = np.concatenate(parts)
-        n_sparse = _n_sparse(terms[t], chemical_symbols[z])
-        X = Q[select_sparse_points(Q, n_sparse, terms[t].sparsification, random_state)]
+        X = _select(terms[t], chemical_symbols[z], parts, random_state)
         blocks.append(SparseBlock(t, z, X, slice(start, start + len(X))))
         start += len(X)
     return tuple(blocks)
+
+
+def _select(term: AnyTerm, symbol: str, parts: list[Any], random_state: int) -> np.ndarray:
+    """Sparse points of one block from what all structures offer."""
+    if isinstance(term, FeatureTerm):
+        return term.select(parts, random_state)
+    Q = np.concatenate(parts)
+    return Q[select_sparse_points(Q, _n_sparse(term, symbol), term.sparsification, random_state)]
 
 
 def _n_sparse(term: Term, symbol: str) -> int:
     return int(term.n_sparse[symbol] if isinstance(term.n_sparse, Mapping) else term.n_sparse)
 
 
-def check_terms(terms: Sequence[Term], structures: Sequence[Atoms]) -> None:
+def check_terms(terms: Sequence[AnyTerm], structures: Sequence[Atoms]) -> None:
     """Raise `InputError` for terms that are impossible or do not know all species of the structures."""
     numbers = np.unique(np.concatenate([atoms.numbers for atoms in structures]))
     for term in terms:
         term.validate()
-        term.descriptor.check_species(numbers)
+        term.check_species(numbers)
+        if isinstance(term, FeatureTerm):
+            continue
         missing = [chemical_symbols[z] for z in numbers if isinstance(term.n_sparse, Mapping)]
         missing = [symbol for symbol in missing if symbol not in term.n_sparse]  # type: ignore[operator]
         if missing:
@@ -75,7 +91,7 @@ def check_terms(terms: Sequence[Term], structures: Sequence[Atoms]) -> None:
 
 
 def stream_rows(
-    terms: Sequence[Term],
+    terms: Sequence[AnyTerm],
     blocks: Sequence[SparseBlock],
     structures: Sequence[Atoms],
     labels: Sequence[Labels],
