@@ -1,6 +1,7 @@
 """Functions of distances: transforms t(r), tapers, and the rows and folded sums of two-body terms.
 
-    taper     1 up to cutoff - width, then 1 - 10x³ + 15x⁴ - 6x⁵, x = (r - cutoff + width)/width, 0 from the cutoff on
+    taper     1 up to cutoff - width, then (1 - x)⁴ (1 + 4x + 10x² + 20x³), x = (r - cutoff + width)/width, three
+              continuous derivatives at both ends, 0 from the cutoff on
     transform 0: t = r; 1: t = c ln(r/c); 2: t = -c²/r, c the cutoff, so that dt/dr = 1 there
 
 first, centres, j, D: pairs by centre as in `gapkit.neighbourhoods`; species: index of each atom's species.
@@ -23,7 +24,8 @@ def taper(r, cutoff, width):
     if x >= 1.0:
         return 0.0, 0.0
     y = 1.0 - x
-    return y * y * y * (1.0 + 3.0 * x + 6.0 * x * x), -30.0 * x * x * y * y / width
+    y3 = y * y * y
+    return y3 * y * (1.0 + x * (4.0 + x * (10.0 + 20.0 * x))), -140.0 * x * x * x * y3 / width
 
 
 @inlined

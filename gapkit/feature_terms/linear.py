@@ -118,7 +118,9 @@ class Composition:
 @feature_function
 @dataclass(frozen=True)
 class InversePowers:
-    """Σ_{i<j} (1 - r/c)³ (1 + 3 r/c + 6 r²/c²) (c/r)^n for each pair of species and exponent n, c being the cutoff.
+    """Σ_{i<j} w(r/c) (c/r)^n for each pair of species and exponent n; c is the cutoff.
+
+    w(x) = (1 - x)⁴ (1 + 4x + 10x² + 20x³) has three continuous derivatives at the cutoff.
 
     Parameters
     ----------
@@ -160,7 +162,7 @@ class InversePowers:
         nb = find_neighbourhoods(atoms, self.cutoff)
         r, i, n = np.linalg.norm(nb.D, axis=1), nb.i, len(atoms)
         x, powers = (r / self.cutoff)[:, None], np.asarray(self.exponents, dtype=float)
-        taper, slope = (1 - x) ** 3 * (1 + 3 * x + 6 * x * x), -30 * x * x * (1 - x) ** 2
+        taper, slope = (1 - x) ** 4 * (1 + 4 * x + 10 * x**2 + 20 * x**3), -140 * x**3 * (1 - x) ** 3
         value = 0.5 * taper * x**-powers  # half of each pair, which is met twice
         gradient = 0.5 * (slope * x**-powers - taper * powers * x ** (-powers - 1)) / self.cutoff
         of = np.sort(atoms.numbers[np.column_stack([i, nb.j])], axis=1)

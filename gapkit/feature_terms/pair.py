@@ -66,7 +66,7 @@ class Pair(FeatureTerm):
     cutoff : float
         Å; nothing beyond it acts.
     cutoff_width : float
-        Å; w falls from 1 to 0 over the last `cutoff_width` before the cutoff, with two continuous derivatives.
+        Å; w falls from 1 to 0 over the last `cutoff_width` before the cutoff, with three continuous derivatives.
     delta : float
         Amplitude δ, eV: the prior standard deviation of the energy of one pair.
     length_scale : float
