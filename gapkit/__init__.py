@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gapkit.calculator import GAPCalculator
+    from gapkit.descriptors.acsf import ACSF
+    from gapkit.descriptors.acsf_selection import candidate_acsf, select_acsf
     from gapkit.descriptors.soap import SOAP
     from gapkit.errors import InputError
     from gapkit.evaluation import evaluate
     from gapkit.feature_terms.linear import Composition, Features, InversePowers, Linear, feature_function
     from gapkit.feature_terms.pair import Pair
+    from gapkit.feature_terms.triplet import Triplet
     from gapkit.gap import GAP, Predictions
     from gapkit.kernels import DotProduct, SquaredExponential
     from gapkit.structures import describe_structures, read_structures
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from gapkit.threads import get_num_threads, set_num_threads
 
 _ROOMS = {
+    "ACSF": "descriptors.acsf",
     "GAP": "gap",
     "SOAP": "descriptors.soap",
     "Composition": "feature_terms.linear",
@@ -35,15 +39,19 @@ _ROOMS = {
     "Predictions": "gap",
     "SquaredExponential": "kernels",
     "Term": "terms",
+    "Triplet": "feature_terms.triplet",
+    "candidate_acsf": "descriptors.acsf_selection",
     "describe_structures": "structures",
     "evaluate": "evaluation",
     "feature_function": "feature_terms.linear",
     "get_num_threads": "threads",
     "read_structures": "structures",
+    "select_acsf": "descriptors.acsf_selection",
     "set_num_threads": "threads",
 }
 
 __all__ = [
+    "ACSF",
     "GAP",
     "SOAP",
     "Composition",
@@ -57,11 +65,14 @@ __all__ = [
     "Predictions",
     "SquaredExponential",
     "Term",
+    "Triplet",
+    "candidate_acsf",
     "describe_structures",
     "evaluate",
     "feature_function",
     "get_num_threads",
     "read_structures",
+    "select_acsf",
     "set_num_threads",
 ]
 
