@@ -87,7 +87,10 @@ def structure_rows(
 
 
 def local_rows(
-    terms: Sequence[AnyTerm], blocks: Sequence[SparseBlock], neighbourhoods: Sequence[Neighbourhoods], numbers: np.ndarray
+    terms: Sequence[AnyTerm],
+    blocks: Sequence[SparseBlock],
+    neighbourhoods: Sequence[Neighbourhoods],
+    numbers: np.ndarray,
 ) -> np.ndarray:
     """Rows of the local energies, k(x_i, x_m), shape (n_atoms, n_sparse), eV²."""
     rows = np.zeros((len(numbers), n_columns(blocks)))
@@ -100,7 +103,10 @@ def local_rows(
 
 
 def prior_energy_variance(
-    terms: Sequence[AnyTerm], blocks: Sequence[SparseBlock], neighbourhoods: Sequence[Neighbourhoods], numbers: np.ndarray
+    terms: Sequence[AnyTerm],
+    blocks: Sequence[SparseBlock],
+    neighbourhoods: Sequence[Neighbourhoods],
+    numbers: np.ndarray,
 ) -> float:
     """K_tt of the total energy, Σ_ii' k(x_i, x_i') with all cross terms between atoms, eV²."""
     features: dict[tuple[int, int], list[np.ndarray]] = {}

@@ -195,12 +195,13 @@ class GAP(BaseEstimator):
 
     def _validate(self, structures: list[Atoms]) -> None:
         """Refuse impossible parameters and structures before any work is done."""
-        if not isinstance(self.terms, Sequence) or not self.terms or not all(isinstance(t, AnyTerm) for t in self.terms):
+        terms = self.terms
+        if not isinstance(terms, Sequence) or not terms or not all(isinstance(t, AnyTerm) for t in terms):
             raise InputError("terms must be a non-empty list of Term, for example GAP([Term(SOAP(species=['Si']))]).")
         for kind in KINDS:
             check_noise(kind, getattr(self, f"{kind}_noise"))
         check_structures(structures)
-        check_terms(self.terms, structures)
+        check_terms(terms, structures)
 
     def _find_e0(self, structures: list[Atoms], labels: list[Labels]) -> dict[str, float]:
         if self.e0 is None:

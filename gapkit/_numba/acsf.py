@@ -1,8 +1,12 @@
 """Atom-centred symmetry functions, their pull-back and their tangents.
 
+Functions of a centre i and its neighbours j, k, one for each species or two species of neighbours:
+
     G1 = Σ_j f(r_ij)      G2 = Σ_j exp(-η (r_ij - r_s)²) f(r_ij)      G3 = Σ_j cos(κ r_ij) f(r_ij)
     G4 = Σ_{j<k} 2 [(1 + λ cos θ)/2]^ζ exp(-η (r_ij² + r_ik² + r_jk²)) f(r_ij) f(r_ik) f(r_jk)
     G5 = the same without r_jk;   f(r) = (1 + cos(π r/cutoff))/2, 0 beyond
+
+Arrays:
 
     two     (n_two, 3)    kind 1, 2 or 3; η or κ; r_s
     three   (n_three, 4)  kind 4 or 5; η; ζ; λ

@@ -1,8 +1,10 @@
 """Functions of distances: transforms t(r), tapers, and the rows and folded sums of two-body terms.
 
-    taper     1 up to cutoff - width, then (1 - x)⁴ (1 + 4x + 10x² + 20x³), x = (r - cutoff + width)/width, three
-              continuous derivatives at both ends, 0 from the cutoff on
-    transform 0: t = r; 1: t = c ln(r/c); 2: t = -c²/r, c the cutoff, so that dt/dr = 1 there
+With x = (r - cutoff + width)/width and the cutoff c:
+
+    taper     1 up to cutoff - width, then (1 - x)⁴ (1 + 4x + 10x² + 20x³), 0 from the cutoff on: three continuous
+              derivatives at both ends
+    transform 0: t = r; 1: t = c ln(r/c); 2: t = -c²/r, so that dt/dr = 1 at the cutoff
 
 first, centres, j, D: pairs by centre as in `gapkit.neighbourhoods`; species: index of each atom's species.
 """

@@ -71,7 +71,12 @@ class ACSF:
     cutoff: float = 5.0
     g2: Sequence[tuple[float, float]] = ((0.05, 0.0), (1.0, 2.0), (1.0, 3.0), (1.0, 4.0))
     g3: Sequence[float] = ()
-    g4: Sequence[tuple[float, float, float]] = ((0.01, 1.0, -1.0), (0.01, 1.0, 1.0), (0.01, 4.0, -1.0), (0.01, 4.0, 1.0))
+    g4: Sequence[tuple[float, float, float]] = (
+        (0.01, 1.0, -1.0),
+        (0.01, 1.0, 1.0),
+        (0.01, 4.0, -1.0),
+        (0.01, 4.0, 1.0),
+    )
     g5: Sequence[tuple[float, float, float]] = ()
     columns: Sequence[int] | None = None
     scales: Sequence[float] | None = None

@@ -167,7 +167,9 @@ class InversePowers:
         gradient = 0.5 * (slope * x**-powers - taper * powers * x ** (-powers - 1)) / self.cutoff
         of = np.sort(atoms.numbers[np.column_stack([i, nb.j])], axis=1)
         own = np.array([np.all(of == pair, axis=1) for pair in self.pairs], dtype=float).T  # (n_pairs, pairs)
-        value, gradient = ((own[:, :, None] * y[:, None, :]).reshape(len(r), self.n_features) for y in (value, gradient))
+        value, gradient = (
+            (own[:, :, None] * y[:, None, :]).reshape(len(r), self.n_features) for y in (value, gradient)
+        )
         g = (nb.D / r[:, None])[:, :, None] * gradient[:, None, :]
         values, positions = np.zeros((n, self.n_features)), np.zeros((n, 3, self.n_features))
         np.add.at(values, i, value)

@@ -103,7 +103,8 @@ class Pair(FeatureTerm):
             "Pair", cutoff=self.cutoff, cutoff_width=self.cutoff_width, delta=self.delta, length_scale=self.length_scale
         )
         if self.transform not in TRANSFORMS:
-            raise InputError(f"transform = {self.transform!r} is unknown{did_you_mean(str(self.transform), TRANSFORMS)}.")
+            meant = did_you_mean(str(self.transform), TRANSFORMS)
+            raise InputError(f"transform = {self.transform!r} is unknown{meant}.")
         if not self.cutoff_width <= self.cutoff:
             raise InputError(f"cutoff_width = {self.cutoff_width} Å must not exceed the cutoff, {self.cutoff} Å.")
         if self.n_sparse is not None and (self.n_sparse < 2 or self.n_sparse % 1):
@@ -127,7 +128,7 @@ class Pair(FeatureTerm):
         r = np.asarray(r, dtype=float)
         if self.transform == "logarithm":
             return self.cutoff * np.log(r / self.cutoff)
-        return -self.cutoff**2 / r if self.transform == "inverse" else r
+        return -(self.cutoff**2) / r if self.transform == "inverse" else r
 
     # -- sparse points --------------------------------------------------------------------------------------------
 
@@ -142,18 +143,18 @@ class Pair(FeatureTerm):
     def select(self, found: Sequence[Candidates], random_state: int) -> np.ndarray:
         """[Z, Z', t_m | W]: a grid of t for each pair of species that occurs."""
         points, whiteners = [], []
-        for key in sorted({key for candidates in found for key in candidates}):  # type: ignore[type-var]
+        for key in sorted({key for candidates in found for key in candidates}):
             shortest = min(float(candidates[key][0]) for candidates in found if key in candidates)
             t = self._grid(self.shortest or max(MARGIN * shortest, SHORTEST_DISTANCE))
             which, W = independent(np.exp(-0.5 * ((t[:, None] - t) / self.length_scale) ** 2))
-            points.append(np.column_stack([np.tile(key, (len(which), 1)), t[which]]))  # type: ignore[arg-type]
+            points.append(np.column_stack([np.tile(np.array(key), (len(which), 1)), t[which]]))
             whiteners.append(W)
         return stack(points, whiteners)
 
     def _grid(self, shortest: float) -> np.ndarray:
-        ends = self.transformed(np.array([shortest, self.cutoff]))
-        n = self.n_sparse or int(np.ceil((ends[1] - ends[0]) / (SPACING * self.length_scale))) + 1
-        return np.linspace(*ends, max(int(n), 2))
+        low, high = self.transformed(np.array([shortest, self.cutoff])).tolist()
+        n = self.n_sparse or int(np.ceil((high - low) / (SPACING * self.length_scale))) + 1
+        return np.linspace(low, high, max(int(n), 2))
 
     def n_columns(self, X: np.ndarray) -> int:
         """One feature for each sparse point."""
@@ -190,13 +191,13 @@ class Pair(FeatureTerm):
         weights, (begin, end) = W @ weights, self._sections(points)
         sections, key = np.unique(np.stack([begin, end], axis=-1).reshape(-1, 2), axis=0, return_inverse=True)
         key = np.where(end > begin, key.reshape(begin.shape), -1)
-        low = max(points[:, 2].min() - VANISHED * self.length_scale, float(self.transformed(np.array(SHORTEST_DISTANCE))))
-        high, step = float(self.transformed(np.array(self.cutoff))), 0.25 * self.length_scale
+        low, high = self.transformed(np.array([SHORTEST_DISTANCE, self.cutoff])).tolist()
+        low, step = max(low, float(points[:, 2].min()) - VANISHED * self.length_scale), 0.25 * self.length_scale
         while True:
             n = int(np.ceil((high - low) / step))
             h = (high - low) / n
             t = low + 0.5 * h * np.arange(2 * n + 1)
-            y = np.stack([self._functions(t, points[slice(*s), 2], weights[slice(*s)], h) for s in sections])
+            y = np.stack([self._functions(t, points[a:b, 2], weights[a:b], h) for a, b in sections])
             knots = y[:, ::2]
             y0, y1, y2 = np.moveaxis(knots, 2, 0)
             middle = 0.5 * (y0[:, :-1] + y0[:, 1:]) + 5 / 32 * (y1[:, :-1] - y1[:, 1:]) + (y2[:, :-1] + y2[:, 1:]) / 64

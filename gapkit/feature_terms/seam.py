@@ -10,7 +10,7 @@ other term.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +23,8 @@ from gapkit.threads import ordered_map
 
 BLOCK = 256  # centres that one thread does together
 
-Candidates = Mapping[Hashable, np.ndarray]
+Key = tuple[int, ...]
+Candidates = Mapping[Key, np.ndarray]
 
 
 class FeatureRows(NamedTuple):
@@ -79,7 +80,7 @@ class FeatureTerm(ABC):
         """Raise `InputError` for an atomic number that the term does not know."""
 
     def candidates(self, neighbourhoods: Neighbourhoods, numbers: np.ndarray) -> Candidates:
-        """What one structure offers for the choice of sparse points, by any key; little, for it is kept."""
+        """What one structure offers for the choice of sparse points, by atomic numbers; little, for it is kept."""
         return {}
 
     @abstractmethod
@@ -124,7 +125,8 @@ def check_symbols(species: Sequence[str], name: str) -> None:
         raise InputError(f"{name}: species = {species!r} must be a non-empty list of symbols, for example ['Si'].")
     for symbol in species:
         if symbol not in atomic_numbers:
-            raise InputError(f"{name}: unknown species {symbol!r}{did_you_mean(str(symbol), list(atomic_numbers)[1:])}.")
+            meant = did_you_mean(str(symbol), list(atomic_numbers)[1:])
+            raise InputError(f"{name}: unknown species {symbol!r}{meant}.")
     if len(set(species)) < len(species):
         raise InputError(f"{name}: species = {list(species)} names one species twice: list each once.")
 

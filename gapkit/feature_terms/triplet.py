@@ -88,8 +88,9 @@ class Triplet(FeatureTerm):
 
     Notes
     -----
-    k = δ² ½ [e(r_ij, r_ij') e(r_ik, r_ik') + e(r_ij, r_ik') e(r_ik, r_ij')] e(r_jk, r_jk'), e(r, r') = exp(-(r - r')²/2ℓ²)
-    (without the second part for neighbours of two species). The covariance of two triplets is k K_mm⁻¹ k', that of the
+    With e(r, r') = exp(-(r - r')²/2ℓ²), the kernel of neighbours of one species is the mean of both orders,
+    δ² ½ [e(r_ij, r_ij') e(r_ik, r_ik') + e(r_ij, r_ik') e(r_ik, r_ij')] e(r_jk, r_jk'); of two species, one order.
+    The covariance of two triplets is k K_mm⁻¹ k', that of the
     sparse triangles: a triangle far from all of them (more than ℓ or so) has neither energy nor variance.
     """
 
@@ -99,7 +100,7 @@ class Triplet(FeatureTerm):
     delta: float = 0.3
     length_scale: float = 1.0
     n_sparse: int = 200
-    table: float | None = 0.1
+    table: float | None = 0.05
 
     def validate(self) -> None:
         """Raise `InputError` for parameters that cannot work."""
@@ -144,11 +145,11 @@ class Triplet(FeatureTerm):
     def select(self, found: Sequence[Candidates], random_state: int) -> np.ndarray:
         """[Z_i, Z_j, Z_k, r_ij, r_ik, r_jk | W] for each three species that occur."""
         points, whiteners = [], []
-        for key in sorted({key for candidates in found for key in candidates}):  # type: ignore[type-var]
+        for key in sorted({key for candidates in found for key in candidates}):
             T = self._thinned(np.concatenate([candidates[key] for candidates in found if key in candidates]))
             T = T[select_sparse_points(T, min(int(self.n_sparse), len(T)), "fps", random_state)]
-            which, W = independent(self._covariance(T, T, key[1] == key[2]))  # type: ignore[index]
-            points.append(np.column_stack([np.tile(key, (len(which), 1)), T[which]]))  # type: ignore[arg-type]
+            which, W = independent(self._covariance(T, T, key[1] == key[2]))
+            points.append(np.column_stack([np.tile(np.array(key), (len(which), 1)), T[which]]))
             whiteners.append(W)
         return stack(points, whiteners)
 
