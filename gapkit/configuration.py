@@ -201,7 +201,8 @@ class ModelSettings:
             As `term_from_dict`.
         """
         return [
-            term_from_dict(_with_species(data, list(species or [])), f"terms[{k}]") for k, data in enumerate(self.terms)
+            term_from_dict(_with_species(data, list(species or []), f"terms[{k}]"), f"terms[{k}]")
+            for k, data in enumerate(self.terms)
         ]
 
     def validate(self) -> None:
@@ -223,7 +224,7 @@ class ModelSettings:
             raise InputError(f"random_state = {self.random_state} must be 0 or larger.")
 
 
-def _with_species(data: dict[str, Any], species: list[str]) -> dict[str, Any]:
+def _with_species(data: dict[str, Any], species: list[str], where: str) -> dict[str, Any]:
     """`data` with species where the descriptor, the function or the term itself names none."""
     if data.get("type", "Term") in FEATURE_TERMS:
         return {"species": species or ["H"], **data}
@@ -231,6 +232,8 @@ def _with_species(data: dict[str, Any], species: list[str]) -> dict[str, Any]:
     inner = data.get(part)
     if not isinstance(inner, Mapping) or "species" in inner or (part == "function" and not _asks_species(inner)):
         return data
+    if any(values.get(name) is not None for values in (data, inner) for name in ("scales", "columns")):
+        raise InputError(f"{where}.{part} has one scale or column for each function: give the species, too.")
     weights = inner.get("species_weights")
     default = species or (list(weights) if isinstance(weights, Mapping) else ["H"])
     return {**data, part: {**inner, "species": default}}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import combinations_with_replacement
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -62,7 +61,8 @@ class ACSF:
 
     Notes
     -----
-    `create` gives dscribe's numbers: for each species G1, G2, G3, then for each two species G4, G5. `evaluate`, the
+    `create` gives dscribe's numbers: for each species G1, G2, G3, then for each two species, (1, 1), (2, 1),
+    (2, 2), (3, 1) and so on, G4, G5. `evaluate`, the
     seam to the kernels, puts a constant 1 before the scaled functions. Kernels look at the direction of that row alone,
     q = (1, s G)/|(1, s G)|, which tells all G apart and stays smooth where the last neighbour leaves and G vanishes.
     """
@@ -148,7 +148,7 @@ class ACSF:
         column2 = place[: n * len(two)].reshape(n, len(two))
         column3 = np.full((n, n, len(three)), -1)
         rest = place[n * len(two) :].reshape(-1, len(three)) if three else np.zeros((n * (n + 1) // 2, 0), dtype=int)
-        for (a, b), columns in zip(combinations_with_replacement(range(n), 2), rest):
+        for a, b, columns in zip(*np.tril_indices(n), rest):
             column3[a, b] = column3[b, a] = columns
         return _Functions(np.array(two), np.array(three).reshape(-1, 4), np.ascontiguousarray(column2), column3)
 

@@ -27,7 +27,7 @@ from gapkit.feature_terms.whitening import independent, split, stack
 from gapkit.neighbourhoods import SHORTEST_DISTANCE, Neighbourhoods
 
 TRANSFORMS = ("distance", "logarithm", "inverse")
-SPACING = 0.5  # of the length scale: at this step a grid explains all but 1e-9 of the prior between its ends
+SPACING = 0.5  # of the length scale: at this step a grid explains all but 5e-6 of the variance up to its ends
 MARGIN = 0.8  # the grid begins at this fraction of the shortest distance in the data
 TABLE_ERROR = 1e-12  # of the largest value of a folded function, besides the round-off of its sum
 VANISHED = 8.5  # length scales from the nearest sparse point: exp(-8.5²/2) = 2e-16
@@ -82,9 +82,9 @@ class Pair(FeatureTerm):
 
     Notes
     -----
-    With steps of ℓ/2 the sparse points explain all but about 1e-9 of the prior variance between `shortest` and the
-    cutoff: the covariance of two pairs is then that of the full Gaussian process, and k K_mm⁻¹ k' is used for it. The
-    two-body term of GAP: Bartók and Csányi, Int. J. Quantum Chem. 115, 1051 (2015), section 3.1.
+    With steps of ℓ/2 the sparse points explain all but 5e-6 of the prior variance next to `shortest` and the cutoff,
+    all but 1e-7 between: the covariance of two pairs, for which k K_mm⁻¹ k' is used, is then that of the full Gaussian
+    process. The two-body term of GAP: Bartók and Csányi, Int. J. Quantum Chem. 115, 1051 (2015), section 3.1.
     """
 
     species: Sequence[str]
