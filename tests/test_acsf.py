@@ -29,8 +29,6 @@ def reference(acsf: ACSF, atoms) -> np.ndarray:
     periodic = bool(atoms.pbc.any())
     species = list(acsf.species)
     return dscribe.descriptors.ACSF(r_cut=acsf.cutoff, species=species, periodic=periodic, **parameters).create(atoms)
-        r_cut=acsf.cutoff, species=list(acsf.species), periodic=periodic, **parameters
-    ).create(atoms)
 
 
 @pytest.mark.parametrize("name", GEOMETRIES)
