@@ -1,95 +1,23 @@
-"""Noises and δ of `gapkit demo` from its training frames alone, by the log marginal likelihood ("evidence"), as tables.
+"""Noises and δ of `gapkit demo` from its training frames alone, by the log marginal likelihood ("evidence").
 
-    OMP_NUM_THREADS=1 python benchmarks/demo_noises.py [--n-sparse 1000] [--delta 5 10] [--test]
+    OMP_NUM_THREADS=1 python benchmarks/demo_noises.py [--n-sparse 1000] [--start NOISE] [--test]
 
-For each δ the rows are streamed once into one factor per noise group (see `gapkit.posterior`), into which any noises
-can be put afterwards. Then one noise at a time is set to where the evidence is largest, the others held, until a round
-over all of them gains less than `SMALLEST_GAIN`. The test frames take no part in this: `--test` shows what the demo's
-present noises and the chosen ones do there, once the choice is made. Minutes; to be run again when the data change, the
-chosen values then go, rounded, to `gapkit/demo.py`. Where it starts does not matter: noises equal for all config types
-lead to the same values.
+The rows are streamed once; the search for all noises and δ at a time needs no others (see `gapkit.evidence`). The test
+frames take no part in this: `--test` shows what the demo's present noises and the learned ones do there, once the
+choice is made. `--start` begins with one noise for everything instead of the demo's present ones: it leads to the same
+values. To be run again when the data change, the values then go, rounded, to `gapkit/demo.py`.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+import time
 
-import numpy as np
-from ase import Atoms
-from scipy.optimize import minimize_scalar
-
-from gapkit import GAP, covariance, demo
+from gapkit import GAP, demo
 from gapkit.datasets import load_silicon
 from gapkit.evaluation import evaluate
-from gapkit.observations import KINDS, UNITS
-from gapkit.posterior import RowFactor, fit_posterior
-from gapkit.structures import find_label_keys, read_labels
-from gapkit.training import progress, stream_rows
+from gapkit.observations import KINDS
 from gapkit.uncertainty import calibration
-
-Group = tuple[str, str]  # kind, config type
-Noise = dict[Group, float]  # eV/atom, eV/Å, eV/atom
-RANGE = {"energy": (1e-4, 0.1), "forces": (1e-3, 1.0), "virial": (1e-3, 1.0)}  # the labels' convergence to hopeless
-SMALLEST_GAIN = 0.5  # of the log evidence in a round
-TOLERANCE = 0.01  # of the logarithm of a noise
-
-
-def potential(delta: float, n_sparse: int, noise: Noise) -> GAP:
-    """The demo's potential with another δ (eV) and other noises."""
-    by_kind = {f"{kind}_noise": {name: x for (k, name), x in noise.items() if k == kind} for kind in KINDS}
-    return demo.make_potential(n_sparse, verbose=False).set_params(terms__0__kernel__delta=delta, **by_kind)
-
-
-def row_factors(gap: GAP, frames: list[Atoms]) -> dict[Group, RowFactor]:
-    """The factors that `GAP.fit` makes of labelled frames; they depend on the groups of noises, not on their values."""
-    keys = find_label_keys(frames)
-    labels = [read_labels(atoms, keys) for atoms in frames]
-    offsets = [sum(gap.e0_[symbol] for symbol in atoms.symbols) for atoms in frames]
-    noises = {kind: getattr(gap, f"{kind}_noise") for kind in KINDS}
-    return stream_rows(gap.terms_, gap.blocks_, frames, labels, offsets, noises, progress(False))
-
-
-def evidence(K_mm: np.ndarray, factors: Mapping[Group, RowFactor], noise: Noise, jitter: float) -> float:
-    """log p(labels)."""
-    return fit_posterior(K_mm, factors, noise, jitter).log_marginal_likelihood
-
-
-def evidence_along(
-    K_mm: np.ndarray, factors: Mapping[Group, RowFactor], noise: Noise, jitter: float, group: Group
-) -> Callable[[float], float]:
-    """log p(labels) as a function of the logarithm of one noise, up to a constant: the others are folded once."""
-    others = RowFactor(len(K_mm))
-    for other, factor in factors.items():
-        if other != group:
-            others.add(factor.factor[:, :-1] / noise[other], factor.factor[:, -1] / noise[other])
-    pair: dict = {"others": others, group: factors[group]}
-    return lambda log_noise: evidence(K_mm, pair, {"others": 1.0, group: np.exp(log_noise)}, jitter)
-
-
-def choose(delta: float, n_sparse: int, frames: list[Atoms], noise: Noise) -> tuple[Noise, float]:
-    """The noises that the evidence of `frames` prefers at this δ (eV), found from `noise`, and the log evidence."""
-    gap = potential(delta, n_sparse, noise).fit(frames)
-    factors = row_factors(gap, frames)
-    fixed = (covariance.K_mm(gap.terms_, gap.blocks_), factors)
-    best, before = gap.posterior_.log_marginal_likelihood, -np.inf
-    if abs(evidence(*fixed, noise, gap.jitter) - best) > 1e-6 * abs(best):
-        raise RuntimeError("GAP.fit and the factors made here give different evidences, one of them has changed.")
-    while best > before + SMALLEST_GAIN:
-        before = best
-        for group in factors:
-            along = evidence_along(*fixed, noise, gap.jitter, group)
-            options = {"bounds": np.log(RANGE[group[0]]), "method": "bounded", "options": {"xatol": TOLERANCE}}
-            noise = noise | {group: float(np.exp(minimize_scalar(lambda x, f=along: -f(x), **options).x))}
-        best = evidence(*fixed, noise, gap.jitter)
-    return noise, best
-
-
-def print_noises(present: Noise, chosen: Noise) -> None:
-    """One row per config type, present → chosen for each kind."""
-    print("| config type | " + " | ".join(f"{kind} ({UNITS[kind]})" for kind in KINDS) + " |\n|---|---|---|---|")
-    for name in dict.fromkeys(name for _, name in present):
-        print(f"| {name} | " + " | ".join(f"{present[k, name]:g} → {chosen[k, name]:.2g}" for k in KINDS) + " |")
 
 
 def print_test(title: str, gap: GAP) -> None:
@@ -104,28 +32,23 @@ def print_test(title: str, gap: GAP) -> None:
 
 
 def main() -> None:
-    """Scan δ, print the evidences, the noises and, on request, the test errors."""
+    """Learn, print the table and, on request, the test errors."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--n-sparse", type=int, default=1000)
-    parser.add_argument("--delta", type=float, nargs="+", default=[2.5, 5.0, 10.0, 20.0], metavar="EV")
+    parser.add_argument("--start", type=float, help="one noise, eV/atom and eV/Å, to begin with")
     parser.add_argument("--test", action="store_true", help="show errors on the test frames too, after the choice")
     given = parser.parse_args()
-    train = load_silicon("train")
-    gap = demo.make_potential(given.n_sparse, verbose=False).fit(train)
-    present = {(k, name): value for k in KINDS for name, value in getattr(gap, f"{k}_noise").items()}
-    print(f"present: log evidence {gap.posterior_.log_marginal_likelihood:.1f}\n\n| δ (eV) | log evidence |\n|---|---|")
-    results, noise = {}, present
-    for delta in given.delta:
-        noise, log_evidence = results[delta] = choose(delta, given.n_sparse, train, noise)
-        print(f"| {delta:g} | {log_evidence:.1f} |", flush=True)
-    delta = max(results, key=lambda d: results[d][1])
-    chosen = results[delta][0]
-    print(f"\nδ = {delta:g} eV; present → chosen\n")
-    print_noises(present, chosen)
+    train, gap = load_silicon("train"), demo.make_potential(given.n_sparse, verbose=False)
+    if given.start is not None:
+        names = {kind: getattr(gap, f"{kind}_noise") for kind in KINDS}
+        gap.set_params(**{f"{kind}_noise": dict.fromkeys(names[kind], given.start) for kind in KINDS})
+    start = time.perf_counter()
+    gap.fit(train, optimize=["noise", "delta"])
+    print(f"{gap.optimum_.table()}\n\nfit and search: {time.perf_counter() - start:.1f} s")
     if given.test:
         print()
-        print_test("present", gap)
-        print_test("chosen", potential(delta, given.n_sparse, chosen).fit(train))
+        print_test("present", demo.make_potential(given.n_sparse, verbose=False).fit(train))
+        print_test("learned", gap)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from gapkit.structures import LabelKeys, Labels, find_label_keys, read_labels
 
 if TYPE_CHECKING:
     from gapkit.gap import GAP
+    from gapkit.recalibration import Recalibration
 
 FloatArray = NDArray[np.float64]
 KINDS = ("energy", "forces", "stress")
@@ -33,7 +34,7 @@ class Comparison:
         Energies per atom (total/N, eV/atom), force components (eV/Å) or the six independent stress components
         xx yy zz yz xz xy (GPa, tension positive).
     std : ndarray of float or None
-        Predictive standard deviation of a new label, model and noise together; None where it is not known.
+        Predictive standard deviation of a new label, model and noise together, in `unit`; None if not predicted.
     structure : ndarray of int
         Index of the structure in the list that was evaluated.
     config_type : ndarray of str
@@ -42,6 +43,8 @@ class Comparison:
         Chemical symbol of the atom, for forces.
     unit : str
         "eV/atom", "eV/Å" or "GPa".
+    atom : ndarray of int or None
+        Index of the atom in its structure, for forces; three rows share one.
     """
 
     reference: FloatArray
@@ -51,6 +54,7 @@ class Comparison:
     config_type: NDArray[np.str_]
     species: NDArray[np.str_] | None
     unit: str
+    atom: NDArray[np.intp] | None = None
 
     def __len__(self) -> int:
         return len(self.reference)
@@ -71,6 +75,7 @@ class Comparison:
             structure=self.structure[rows],
             config_type=self.config_type[rows],
             species=None if self.species is None else self.species[rows],
+            atom=None if self.atom is None else self.atom[rows],
         )
 
     def displayed(self) -> Comparison:
@@ -153,12 +158,19 @@ class Evaluation:
 
 
 def evaluate(
-    gap: GAP, structures: Sequence[Atoms], return_std: bool = True, keys: LabelKeys | None = None
+    gap: GAP, structures: Sequence[Atoms], return_std: bool | str = True, keys: LabelKeys | None = None
 ) -> Evaluation:
     """Predict labelled structures and lay predictions and labels side by side.
 
-    Labels that are missing contribute no rows; structures without any label are not predicted. The standard deviation
-    of an energy per atom is sqrt((energy_std/N)² + noise²), with the noise of the structure's config type (eV/atom).
+    Labels that are missing contribute no rows; structures without any label are not predicted. Standard deviations are
+    those of a new label, with the noise of the structure's config type (`GAP.noise_std`), N atoms and volume V::
+
+        energy per atom    sqrt((energy_std/N)² + energy_noise²)
+        force component    sqrt(forces_std² + forces_noise²)
+        stress component   sqrt(stress_std² + (virial_noise N/V)²)
+
+    If the potential carries a `gapkit.recalibration.Recalibration` (attribute ``recalibration_``), `GAP.predict` has
+    multiplied the standard deviations by its factors; the noise is multiplied by them here.
 
     Parameters
     ----------
@@ -166,16 +178,23 @@ def evaluate(
         A fitted potential.
     structures : sequence of Atoms
         Structures with energies (eV), forces (eV/Å) or stresses (eV/Å³).
-    return_std : bool
-        Also predict standard deviations.
+    return_std : bool or "all"
+        True: also standard deviations of the energies, at little cost. "all": of the forces and stresses, too.
     keys : LabelKeys, optional
         Where the labels are; found in the structures if not given.
 
     Raises
     ------
     InputError
-        If there is no labelled structure, or a label or a prediction is not finite.
+        If there is no labelled structure, `return_std` is unknown, or a label or a prediction is not finite.
+
+    Warns
+    -----
+    UserWarning
+        If the standard deviations were recalibrated on some of these very labels.
     """
+    if return_std not in (False, True, "all"):
+        raise InputError(f"return_std = {return_std!r} is unknown: use False, True (energies alone) or 'all'.")
     structures = [structures] if isinstance(structures, Atoms) else list(structures)
     labelled = _labelled(structures, keys)
     if not labelled:
@@ -184,12 +203,15 @@ def evaluate(
             "give labelled structures, or the keys that their labels are stored under."
         )
     frames = _predicted(gap, {index: structures[index] for index in labelled}, labelled, return_std)
-    return Evaluation(
+    found = Evaluation(
         energy=_checked(_compare_energy(gap, frames), "energy"),
-        forces=_checked(_compare_forces(frames), "force"),
-        stress=_checked(_compare_stress(frames), "stress"),
+        forces=_checked(_compare_forces(gap, frames), "force"),
+        stress=_checked(_compare_stress(gap, frames), "stress"),
         n_structures=len(frames),
     )
+    if return_std and (recalibration := _recalibration(gap)):
+        recalibration.warn_if_seen(found.comparisons)
+    return found
 
 
 def rmse_standard_error(comparison: Comparison, n_resamples: int = _N_RESAMPLES, seed: int = 0) -> float | None:
@@ -216,9 +238,11 @@ class _Frame(NamedTuple):
     atoms: Atoms
     labels: Labels
     energy: float
-    energy_std: float | None
     forces: FloatArray
     stress: FloatArray | None
+    energy_std: float | None
+    forces_std: FloatArray | None
+    stress_std: FloatArray | None
 
 
 def _labelled(structures: Sequence[Atoms], keys: LabelKeys | None) -> dict[int, Labels]:
@@ -230,12 +254,29 @@ def _labelled(structures: Sequence[Atoms], keys: LabelKeys | None) -> dict[int, 
 
 
 def _predicted(
-    gap: GAP, structures: Mapping[int, Atoms], labels: Mapping[int, Labels], return_std: bool
+    gap: GAP, structures: Mapping[int, Atoms], labels: Mapping[int, Labels], return_std: bool | str
 ) -> list[_Frame]:
     p = gap.predict(list(structures.values()), return_std=return_std)
-    energy_std = [None] * len(structures) if p.energy_std is None else p.energy_std
-    predictions = zip(p.energy, energy_std, p.forces, p.stress, strict=True)
+    unknown = [None] * len(structures)
+    stds = (unknown if std is None else std for std in (p.energy_std, p.forces_std, p.stress_std))
+    predictions = zip(p.energy, p.forces, p.stress, *stds, strict=True)
     return [_Frame(index, structures[index], labels[index], *found) for index, found in zip(structures, predictions)]
+
+
+def _recalibration(gap: GAP) -> Recalibration | None:
+    return getattr(gap, "recalibration_", None)
+
+
+def _noise(gap: GAP, kind: str, frame: _Frame) -> float:
+    """Noise of a label of `kind` ("energy" and "stress" in eV/atom, "forces" in eV/Å), recalibrated as the model is."""
+    noise = gap.noise_std("virial" if kind == "stress" else kind, frame.labels.config_type)
+    recalibration = _recalibration(gap)
+    return noise if recalibration is None or kind == "forces" else noise * recalibration.factor(kind)
+
+
+def _total_std(model: Sequence[Any], noise: Sequence[Any]) -> list[Any] | None:
+    """sqrt(model² + noise²) of each frame; None without the model's own."""
+    return [np.hypot(*pair) for pair in zip(model, noise, strict=True)] if model else None
 
 
 def _compare_energy(gap: GAP, frames: Sequence[_Frame]) -> Comparison | None:
@@ -243,23 +284,41 @@ def _compare_energy(gap: GAP, frames: Sequence[_Frame]) -> Comparison | None:
     n_atoms = np.array([len(frame.atoms) for frame in used])
     reference = np.array([frame.labels.energy for frame in used], dtype=float) / n_atoms
     predicted = np.array([frame.energy for frame in used]) / n_atoms
-    model = np.array([frame.energy_std for frame in used if frame.energy_std is not None])
-    noise = [gap.noise_std("energy", frame.labels.config_type) for frame in used]
-    return _comparison(used, reference, predicted, "eV/atom", np.hypot(model / n_atoms, noise) if len(model) else None)
+    model = [frame.energy_std / len(frame.atoms) for frame in used if frame.energy_std is not None]
+    noise = [_noise(gap, "energy", frame) for frame in used]
+    return _comparison(used, reference, predicted, "eV/atom", _total_std(model, noise))
 
 
-def _compare_forces(frames: Sequence[_Frame]) -> Comparison | None:
+def _compare_forces(gap: GAP, frames: Sequence[_Frame]) -> Comparison | None:
     used = [frame for frame in frames if frame.labels.forces is not None]
-    comparison = _comparison(used, [frame.labels.forces for frame in used], [frame.forces for frame in used], "eV/Å")
+    model = [frame.forces_std for frame in used if frame.forces_std is not None]
+    std = _total_std(model, [_forces_noise(gap, frame) for frame in used])
+    forces = [frame.forces for frame in used]
+    comparison = _comparison(used, [frame.labels.forces for frame in used], forces, "eV/Å", std)
     if comparison is None:
         return None
-    return replace(comparison, species=np.concatenate([np.repeat(list(frame.atoms.symbols), 3) for frame in used]))
+    species = np.concatenate([np.repeat(list(frame.atoms.symbols), 3) for frame in used])
+    return replace(comparison, species=species, atom=np.concatenate([np.repeat(np.arange(len(f)), 3) for f in forces]))
 
 
-def _compare_stress(frames: Sequence[_Frame]) -> Comparison | None:
+def _forces_noise(gap: GAP, frame: _Frame) -> FloatArray:
+    """Noise of each atom's force components, shape (n_atoms, 1), eV/Å."""
+    noise = np.full((len(frame.atoms), 1), _noise(gap, "forces", frame))
+    recalibration = _recalibration(gap)
+    return noise if recalibration is None else noise * recalibration.factors("forces", frame.atoms.symbols)[:, None]
+
+
+def _compare_stress(gap: GAP, frames: Sequence[_Frame]) -> Comparison | None:
     used = [frame for frame in frames if frame.labels.virial is not None and frame.stress is not None]
     reference = [_voigt_in_gpa(-np.asarray(frame.labels.virial) / frame.atoms.cell.volume) for frame in used]
-    return _comparison(used, reference, [_voigt_in_gpa(frame.stress) for frame in used], "GPa")
+    model = [_voigt_in_gpa(frame.stress_std) for frame in used if frame.stress_std is not None]
+    std = _total_std(model, [_stress_noise(gap, frame) for frame in used])
+    return _comparison(used, reference, [_voigt_in_gpa(frame.stress) for frame in used], "GPa", std)
+
+
+def _stress_noise(gap: GAP, frame: _Frame) -> float:
+    """virial_noise N/V, GPa."""
+    return _noise(gap, "stress", frame) * len(frame.atoms) / frame.atoms.cell.volume / GPa
 
 
 def _voigt_in_gpa(stress: Any) -> FloatArray:
@@ -268,17 +327,21 @@ def _voigt_in_gpa(stress: Any) -> FloatArray:
 
 
 def _comparison(
-    frames: Sequence[_Frame], reference: Iterable[Any], predicted: Iterable[Any], unit: str, std: Any = None
+    frames: Sequence[_Frame],
+    reference: Iterable[Any],
+    predicted: Iterable[Any],
+    unit: str,
+    std: Iterable[Any] | None,
 ) -> Comparison | None:
     """Flatten one number or array per frame into rows; None without frames."""
     if not frames:
         return None
-    parts = [np.ravel(np.asarray(part, dtype=float)) for part in reference]
+    parts = [np.ravel(part) for part in reference]
     lengths = [len(part) for part in parts]
     return Comparison(
         reference=np.concatenate(parts),
-        predicted=np.concatenate([np.ravel(np.asarray(part, dtype=float)) for part in predicted]),
-        std=std,
+        predicted=np.concatenate([np.ravel(part) for part in predicted]),
+        std=None if std is None else np.concatenate([np.ravel(part) for part in std]),
         structure=np.repeat([frame.number for frame in frames], lengths),
         config_type=np.repeat([str(frame.labels.config_type) for frame in frames], lengths),
         species=None,
@@ -293,8 +356,9 @@ def _checked(comparison: Comparison | None, name: str) -> Comparison | None:
     for values, whose, cure in (
         (comparison.reference, "label", "remove or repair that structure"),
         (comparison.predicted, "prediction", "check that structure, and the noises and amplitudes of the model"),
+        (comparison.std, "standard deviation", "check that structure, and the noises and amplitudes of the model"),
     ):
-        wrong = np.flatnonzero(~np.isfinite(values))
+        wrong = np.flatnonzero(~np.isfinite(0.0 if values is None else values))
         if len(wrong):
             raise InputError(
                 f"the {name} {whose} of structure {comparison.structure[wrong[0]]} is not finite "

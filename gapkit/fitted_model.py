@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from ase import Atoms
 
+from gapkit.conditioning import Conditioning
 from gapkit.configuration import term_from_dict, term_to_dict
-from gapkit.posterior import Conditioning, SparsePosterior
+from gapkit.posterior import SparsePosterior
 from gapkit.terms import SparseBlock, fold_weights
 
 if TYPE_CHECKING:

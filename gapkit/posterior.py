@@ -11,93 +11,18 @@ formed: rows are folded into triangular factors by QR, which is stable where a C
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from scipy.linalg import cholesky, solve_triangular
-from scipy.linalg.lapack import dpstrf, dtpqrt
 
+from gapkit.conditioning import Conditioning, conditioning, factorise
 from gapkit.errors import InputError
+from gapkit.row_factor import RowFactor, fold
 from gapkit.variance_factor import VarianceFactor, variance_factor
-
-ROWS_TOGETHER = 1024  # rows folded in at one time: many enough for matrix products, few enough for memory
-
-
-class Conditioning(NamedTuple):
-    """How well determined the sparse points are.
-
-    Attributes
-    ----------
-    rank : int
-        Numerical rank of K_mm (pivots above 1e-12 of the largest).
-    n_sparse : int
-    smallest_pivot : float
-        Smallest pivot of the pivoted Cholesky factorisation, relative to the largest.
-    redundant : tuple of int
-        Sparse points that the others already span.
-    jitter : float
-        What was added to the diagonal of K_mm, relative to its mean.
-    """
-
-    rank: int
-    n_sparse: int
-    smallest_pivot: float
-    redundant: tuple[int, ...]
-    jitter: float
-
-
-class RowFactor:
-    """Triangular factor of the rows [K | y] seen so far, folded in by QR: memory O(n_sparse²) whatever their number.
-
-    Parameters
-    ----------
-    n_sparse : int
-    """
-
-    def __init__(self, n_sparse: int) -> None:
-        self._factor = np.zeros((n_sparse + 1, n_sparse + 1), order="F")
-        self._waiting: list[np.ndarray] = []
-        self._n_waiting = 0
-        self.n_rows = 0
-        self.log_scale = 0.0
-
-    def add(self, K: np.ndarray, y: np.ndarray, scale: float = 1.0) -> None:
-        """Add rows K (n, n_sparse) with targets y (n,), whose noise is `scale` times that of the group."""
-        self._waiting.append(np.column_stack([K, y]) / scale)
-        self._n_waiting += len(y)
-        self.n_rows += len(y)
-        self.log_scale += len(y) * np.log(scale)
-        if self._n_waiting >= ROWS_TOGETHER:
-            self._fold()
-
-    def _fold(self) -> None:
-        if self._waiting:
-            self._factor = fold(self._factor, np.concatenate(self._waiting))
-            self._waiting, self._n_waiting = [], 0
-
-    @property
-    def factor(self) -> np.ndarray:
-        """F with Fᵀ F = [K | y]ᵀ [K | y], upper triangular, shape (n_sparse + 1, n_sparse + 1)."""
-        self._fold()
-        return self._factor
-
-
-def fold(factor: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Upper triangular F' with F'ᵀF' = FᵀF + rowsᵀ rows, by a QR factorisation that uses the triangle (LAPACK's tpqrt).
-
-    Parameters
-    ----------
-    factor : ndarray, shape (n, n)
-        Upper triangular.
-    rows : ndarray, shape (n_rows, n)
-    """
-    n = len(factor)
-    folded, *_ = dtpqrt(0, min(64, n), np.asfortranarray(factor), np.asfortranarray(rows))
-    return np.asarray(np.triu(folded))
 
 
 @dataclass(frozen=True)
@@ -208,14 +133,17 @@ def fit_posterior(
     noise : mapping of group to float
         Standard deviation of each group's labels.
     jitter : float
-        Added to the diagonal of K_mm relative to its mean; raised tenfold, with a warning, until K_mm factorises.
+        Added to the diagonal of K_mm relative to each element; raised tenfold, with a warning, until K_mm factorises.
     """
-    L, used = _factorise(K_mm, jitter)
+    L, used = factorise(K_mm, jitter)
     M = len(K_mm)
-    full = np.zeros((M + 1, M + 1))
+    full = np.zeros((M + 1, M + 1), order="F")
     full[:M, :M] = L.T
     for group, factor in factors.items():
-        full = fold(full, factor.factor / noise[group])
+        full = fold(full, factor.factor / noise[group], triangular=True, overwrite=True)
+    removed = [factor.removed / noise[group] for group, factor in factors.items() if factor.removed is not None]
+    if removed:
+        full = without_rows(full, np.concatenate(removed))
     R, z, rho = full[:M, :M], full[:M, M], full[M, M]
     n_rows = sum(f.n_rows for f in factors.values())
     log_noise = sum(f.n_rows * np.log(noise[g]) + f.log_scale for g, f in factors.items())
@@ -224,33 +152,32 @@ def fit_posterior(
     alpha = solve_triangular(R, z, check_finite=False)
     if not np.all(np.isfinite(alpha)):
         raise InputError("the fitted weights are not finite: check noises, amplitudes and labels for absurd sizes.")
-    return SparsePosterior(alpha, L, R, float(log_p), conditioning(K_mm, used), n_rows)
+    return SparsePosterior(alpha, L, R, float(log_p), conditioning(K_mm, used, jitter), n_rows)
 
 
-def _factorise(K_mm: np.ndarray, jitter: float) -> tuple[np.ndarray, float]:
-    """Lower Cholesky factor of K_mm + jitter, and the jitter that it took."""
-    scale = float(np.mean(np.diag(K_mm)))
-    wanted = jitter
-    while jitter <= 1e-4:
-        try:
-            L = cholesky(K_mm + jitter * scale * np.eye(len(K_mm)), lower=True, check_finite=False)
-        except np.linalg.LinAlgError:
-            jitter = max(10.0 * jitter, 1e-14)
-            continue
-        if jitter > wanted:
-            warnings.warn(
-                f"the sparse points are nearly dependent: jitter was raised from {wanted:g} to {jitter:g}; "
-                "fewer sparse points would do.", stacklevel=3,
-            )  # fmt: skip
-        return L, jitter
-    raise InputError(
-        "the sparse points' covariance cannot be factorised even with jitter 1e-4: use fewer sparse points."
-    )
+def without_rows(factor: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Upper triangular F' with F'ᵀF' = FᵀF - rowsᵀ rows.
 
+    With W = rows F⁻¹ it is F' = T F, where TᵀT = I - WᵀW. The eigenvalues of I - WᵀW are one less the leverages of the
+    rows, so that F' is as accurate as F unless a row alone decides some direction.
 
-def conditioning(K_mm: np.ndarray, jitter: float) -> Conditioning:
-    """Rank, smallest pivot and redundant points of K_mm by pivoted Cholesky factorisation."""
-    factor, pivots, rank, _ = dpstrf(np.asfortranarray(K_mm), tol=1e-12 * float(np.diag(K_mm).max()), lower=True)
-    diagonal = np.diag(factor)[:rank] ** 2
-    redundant = tuple(sorted(int(p) - 1 for p in pivots[rank:]))
-    return Conditioning(int(rank), len(K_mm), float(diagonal[-1] / diagonal[0]), redundant, jitter)
+    Parameters
+    ----------
+    factor : ndarray, shape (n, n)
+        Upper triangular, without a zero on its diagonal.
+    rows : ndarray, shape (n_rows, n)
+
+    Raises
+    ------
+    InputError
+        If the rows are not part of what `factor` was made of.
+    """
+    W = solve_triangular(factor, rows.T, trans="T", check_finite=False)
+    try:
+        T = cholesky(np.eye(len(factor)) - W @ W.T, check_finite=False)
+    except np.linalg.LinAlgError:
+        raise InputError(
+            "frames to be removed are not among the training frames, or were removed before: "
+            "give frames with the very labels that were fitted."
+        ) from None
+    return np.asarray(T @ factor)

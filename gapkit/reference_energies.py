@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from ase import Atoms
@@ -55,37 +55,92 @@ def find_e0(structures: Sequence[Atoms], labels: Sequence[Labels]) -> dict[str, 
         raise InputError(
             f"there are {len(structures)} structures but {len(labels)} labels, give one for each of at least one."
         )
-    numbers = sorted({int(z) for atoms in structures for z in atoms.numbers})
-    if all(label.energy is None for label in labels):
-        warnings.warn("no frame has an energy: e0 is zero for every species, fit to forces only.", stacklevel=2)
-        return {chemical_symbols[z]: 0.0 for z in numbers}
-    e0 = _from_isolated_atoms(structures, labels)
-    unknown = [z for z in numbers if z not in e0]
-    if unknown:
-        fitted, n_open, inseparable = _from_compositions(structures, labels, e0, unknown)
-        if n_open:
-            _warn_inseparable([chemical_symbols[unknown[k]] for k in inseparable], n_open)
-        e0 |= dict(zip(unknown, map(float, fitted)))
-    for z in numbers:
-        source = "least squares" if z in unknown else "isolated atom"
-        logger.info("e0: %s %.6f eV from %s", chemical_symbols[z], e0[z], source)
-    return {chemical_symbols[z]: e0[z] for z in numbers}
+    found = ReferenceEnergies()
+    for atoms, label in zip(structures, labels):
+        found.add(atoms, label)
+    return found.e0()
 
 
-def _from_isolated_atoms(structures: Sequence[Atoms], labels: Sequence[Labels]) -> dict[int, float]:
-    found: dict[int, list[tuple[int, float]]] = {}
-    for k, (atoms, label) in enumerate(zip(structures, labels)):
-        if label.energy is not None and _is_isolated(atoms, label):
-            found.setdefault(int(atoms.numbers[0]), []).append((k, label.energy))
-    for pairs in found.values():
-        (first, low), (last, high) = min(pairs, key=lambda p: p[1]), max(pairs, key=lambda p: p[1])
-        if high - low > _AGREEMENT:
-            symbol = structures[first].symbols[0]
+class _Isolated(NamedTuple):
+    """Isolated atoms of one species: how many, sum of their energies, and (energy, frame) of the extremes."""
+
+    n: int
+    total: float
+    lowest: tuple[float, int]
+    highest: tuple[float, int]
+
+
+class ReferenceEnergies:
+    """`find_e0` of a stream of frames; memory grows with the number of distinct compositions, not of frames."""
+
+    def __init__(self) -> None:
+        self.numbers: set[int] = set()
+        self._n_frames = 0
+        self._isolated: dict[int, _Isolated] = {}
+        self._compositions: dict[tuple[tuple[int, int], ...], tuple[int, float]] = {}  # frames, sum of their energies
+
+    def add(self, atoms: Atoms, label: Labels) -> None:
+        """Take one frame into account."""
+        numbers, counts = np.unique(atoms.numbers, return_counts=True)
+        self.numbers |= set(numbers.tolist())
+        if label.energy is not None:
+            if _is_isolated(atoms, label):
+                self._add_isolated(int(numbers[0]), (label.energy, self._n_frames))
+            composition = tuple(zip(numbers.tolist(), counts.tolist()))
+            n, total = self._compositions.get(composition, (0, 0.0))
+            self._compositions[composition] = (n + 1, total + label.energy)
+        self._n_frames += 1
+
+    def _add_isolated(self, z: int, new: tuple[float, int]) -> None:
+        old = self._isolated.get(z, _Isolated(0, 0.0, new, new))
+        lowest, highest = min(old.lowest, new), max(old.highest, new)
+        self._isolated[z] = _Isolated(old.n + 1, old.total + new[0], lowest, highest)
+        if highest[0] - lowest[0] > _AGREEMENT:
+            (first, energy), (last, other) = sorted([lowest[::-1], highest[::-1]])
             raise InputError(
-                f"the isolated atoms of {symbol} in frames {first} and {last} have different energies ({low:.6f} and "
-                f"{high:.6f} eV), keep the one computed with the settings of the other frames."
+                f"the isolated atoms of {chemical_symbols[z]} in frames {first} and {last} have different energies "
+                f"({energy:.6f} and {other:.6f} eV), keep the one computed with the settings of the other frames."
             )
-    return {z: float(np.mean([energy for _, energy in pairs])) for z, pairs in found.items()}
+
+    def e0(self) -> dict[str, float]:
+        """Symbol to energy, eV, ordered by atomic number; warns as `find_e0`."""
+        numbers = sorted(self.numbers)
+        if not self._compositions:
+            warnings.warn("no frame has an energy: e0 is zero for every species, fit to forces only.", stacklevel=3)
+            return {chemical_symbols[z]: 0.0 for z in numbers}
+        e0 = {z: found.total / found.n for z, found in self._isolated.items()}
+        unknown = [z for z in numbers if z not in e0]
+        if unknown:
+            fitted, n_open, inseparable = self._from_compositions(e0, unknown)
+            if n_open:
+                _warn_inseparable([chemical_symbols[unknown[k]] for k in inseparable], n_open)
+            e0 |= dict(zip(unknown, map(float, fitted)))
+        for z in numbers:
+            source = "least squares" if z in unknown else "isolated atom"
+            logger.info("e0: %s %.6f eV from %s", chemical_symbols[z], e0[z], source)
+        return {chemical_symbols[z]: e0[z] for z in numbers}
+
+    def _from_compositions(self, known: dict[int, float], unknown: list[int]) -> tuple[np.ndarray, int, list[int]]:
+        """e0 of the unknown species, how many combinations of them are open, indices of the species in these."""
+        rows, targets, weights = [], [], []
+        for composition, (n, total) in self._compositions.items():
+            counts = dict(composition)
+            size = sum(counts.values())
+            if any(z in counts for z in unknown):
+                rest = total / n - sum(known.get(z, 0.0) * count for z, count in composition)
+                rows.append(np.array([counts.get(z, 0) for z in unknown]) / size)
+                targets.append(rest / size)
+                weights.append(n)
+        if not rows:
+            return np.zeros(len(unknown)), len(unknown), list(range(len(unknown)))
+        X, y, w = np.array(rows), np.array(targets), np.array(weights, dtype=float)
+        mean = (w @ y) / (w @ X).sum()
+        X_w, y_w = np.sqrt(w)[:, None] * X, np.sqrt(w) * (y - mean * X.sum(axis=1))
+        _, singular, Vt = np.linalg.svd(X_w)
+        rank = int((singular > 1e-6 * singular[0]).sum())
+        deviation = np.linalg.lstsq(X_w, y_w, rcond=1e-6)[0]
+        inseparable = np.flatnonzero(np.linalg.norm(Vt[rank:], axis=0) > 1e-6)
+        return mean + deviation, len(unknown) - rank, [int(k) for k in inseparable]
 
 
 def _is_isolated(atoms: Atoms, label: Labels) -> bool:
@@ -97,33 +152,11 @@ def _is_isolated(atoms: Atoms, label: Labels) -> bool:
     return bool((np.linalg.norm(reduced[atoms.pbc], axis=1) >= _ISOLATION).all())
 
 
-def _from_compositions(
-    structures: Sequence[Atoms], labels: Sequence[Labels], known: dict[int, float], unknown: list[int]
-) -> tuple[np.ndarray, int, list[int]]:
-    """e0 of the unknown species, how many combinations of them are open, and the indices of the species in these."""
-    rows, targets = [], []
-    for atoms, label in zip(structures, labels):
-        counts = np.array([(atoms.numbers == z).sum() for z in unknown])
-        if label.energy is not None and counts.any():
-            rest = label.energy - sum(known.get(int(z), 0.0) for z in atoms.numbers)
-            rows.append(counts / len(atoms))
-            targets.append(rest / len(atoms))
-    if not rows:
-        return np.zeros(len(unknown)), len(unknown), list(range(len(unknown)))
-    X, y = np.array(rows), np.array(targets)
-    mean = y.sum() / X.sum()
-    _, singular, Vt = np.linalg.svd(X)
-    rank = int((singular > 1e-6 * singular[0]).sum())
-    deviation = np.linalg.lstsq(X, y - mean * X.sum(axis=1), rcond=1e-6)[0]
-    inseparable = np.flatnonzero(np.linalg.norm(Vt[rank:], axis=0) > 1e-6)
-    return mean + deviation, len(unknown) - rank, [int(k) for k in inseparable]
-
-
 def _warn_inseparable(symbols: list[str], n_open: int) -> None:
     names = f"e0 of {' and '.join(symbols)}" + (" separately" if len(symbols) > 1 else "")
     warnings.warn(
         f"the compositions of the frames with energies do not determine the {names}: the energy is shared out evenly, "
         f"wrong for other compositions; add isolated-atom frames (or frames of other compositions) for at least "
         f"{n_open} of these species.",
-        stacklevel=3,
+        stacklevel=4,
     )

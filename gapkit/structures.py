@@ -32,6 +32,7 @@ __all__ = [
     "find_e0",
     "find_label_keys",
     "iter_structures",
+    "normalised_structures",
     "read_labels",
     "read_structures",
 ]
@@ -50,6 +51,10 @@ class LabelKeys(NamedTuple):
     stress: str | None = None
     virial: str | None = None
     config_type: str = "config_type"
+
+    def as_arguments(self) -> dict[str, str]:
+        """The same as keyword arguments of `read_structures`."""
+        return {f"{name}_key": key or "" for name, key in zip(self._fields, self)}
 
 
 @dataclass(frozen=True)
@@ -95,6 +100,20 @@ def iter_structures(
     """
     finder = KeyFinder([energy_key, forces_key, stress_key, virial_key], config_type_key)
     return _normalised(iter_frames(check_path(path)), finder)
+
+
+def normalised_structures(
+    structures: Iterable[Atoms],
+    *,
+    energy_key: str | None = None,
+    forces_key: str | None = None,
+    stress_key: str | None = None,
+    virial_key: str | None = None,
+    config_type_key: str = "config_type",
+) -> Iterator[Atoms]:
+    """`iter_structures` of frames that come from anywhere else."""
+    finder = KeyFinder([energy_key, forces_key, stress_key, virial_key], config_type_key)
+    return _normalised(((f"frame {k}", atoms) for k, atoms in enumerate(structures)), finder)
 
 
 def read_structures(

@@ -17,7 +17,7 @@ from gapkit.errors import InputError
 from gapkit.feature_terms.seam import Candidates, FeatureTerm
 from gapkit.kernels import normalise
 from gapkit.observations import Noise, noise_group, observations
-from gapkit.posterior import RowFactor
+from gapkit.row_factor import RowFactor
 from gapkit.sparsification import select_sparse_points
 from gapkit.structures import Labels
 from gapkit.terms import ALL_SPECIES, AnyTerm, SparseBlock, Term, centre_blocks, find_all_neighbourhoods

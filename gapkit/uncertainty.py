@@ -4,40 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import norm, spearmanr
+from scipy.stats import norm
 
-from gapkit.errors import InputError
+from gapkit.errors import InputError, did_you_mean
+from gapkit.ranking import checked_std, per_atom, rank_correlation
+
+if TYPE_CHECKING:
+    from gapkit.evaluation import Comparison
 
 FloatArray = NDArray[np.float64]
 LEVELS = (0.5, 0.68, 0.9, 0.95)
-
-
-class Predicted(Protocol):
-    """What is needed of a comparison (`gapkit.evaluation.Comparison` is one): arrays of shape (n,)."""
-
-    @property
-    def reference(self) -> FloatArray:
-        """Labels, in `unit`."""
-
-    @property
-    def predicted(self) -> FloatArray:
-        """Predictions, in `unit`."""
-
-    @property
-    def std(self) -> FloatArray | None:
-        """Predictive standard deviations of new labels, in `unit`; None if they were not predicted."""
-
-    @property
-    def structure(self) -> NDArray[np.intp]:
-        """Number of the structure that each value belongs to."""
-
-    @property
-    def unit(self) -> str:
-        """Unit of the values."""
+GROUPINGS = ("config_type", "species")
+_PLURALS = {"energy": "energies", "forces": "force components", "stress": "stress components"}
 
 
 @dataclass(frozen=True)
@@ -65,6 +47,8 @@ class Calibration:
         sqrt(mean std²) in `unit`.
     rank_correlation : float or None
         Spearman correlation of abs(error) and std; None if either is constant or there are fewer than three values.
+    atom_rank_correlation : float or None
+        The same of the atoms' error vectors (`per_atom`); None for other labels than forces.
     scale : float
         sqrt(mean z²): the one factor on every std that maximises the likelihood of these values.
     unit : str
@@ -82,11 +66,12 @@ class Calibration:
     crps: float
     sharpness: float
     rank_correlation: float | None
+    atom_rank_correlation: float | None
     scale: float
     unit: str
 
 
-def z_scores(comparison: Predicted) -> FloatArray:
+def z_scores(comparison: Comparison) -> FloatArray:
     """Standardised residuals (reference - predicted)/std, shape (n,); positive where the model predicts too low.
 
     Raises
@@ -95,7 +80,7 @@ def z_scores(comparison: Predicted) -> FloatArray:
         If there is no standard deviation, no value, a standard deviation that is not positive and finite, or a label
         or prediction that is not finite.
     """
-    z = (comparison.reference - comparison.predicted) / _checked_std(comparison)
+    z = (comparison.reference - comparison.predicted) / checked_std(comparison)
     wrong = np.flatnonzero(~np.isfinite(z))
     if len(wrong):
         raise InputError(f"the label or the prediction of value {wrong[0]} is not finite: remove or repair it.")
@@ -131,7 +116,7 @@ def coverage(z: ArrayLike, levels: Iterable[float] = LEVELS) -> dict[float, floa
     return dict(zip(nominal, observed.tolist()))
 
 
-def calibration(comparison: Predicted, levels: Iterable[float] = LEVELS) -> Calibration:
+def calibration(comparison: Comparison, levels: Iterable[float] = LEVELS) -> Calibration:
     """Score the predictive distributions N(predicted, std²) of one kind of label.
 
     Coverage and scoring rules follow Gneiting and Raftery, J. Am. Stat. Assoc. 102, 359 (2007); the coverage curve and
@@ -151,8 +136,7 @@ def calibration(comparison: Predicted, levels: Iterable[float] = LEVELS) -> Cali
     InputError
         As `z_scores` and `coverage`.
     """
-    std = _checked_std(comparison)
-    error = np.abs(comparison.reference - comparison.predicted)
+    std = checked_std(comparison)
     z = z_scores(comparison)
     observed = coverage(z, levels)
     n_structures = len(np.unique(comparison.structure))
@@ -167,51 +151,85 @@ def calibration(comparison: Predicted, levels: Iterable[float] = LEVELS) -> Cali
         nll=float(np.mean(0.5 * z**2 + np.log(std) + 0.5 * np.log(2.0 * np.pi))),
         crps=float(np.mean(_crps(z, std))),
         sharpness=float(np.sqrt(np.mean(std**2))),
-        rank_correlation=_rank_correlation(error, std),
+        rank_correlation=rank_correlation(np.abs(comparison.error), std),
+        atom_rank_correlation=_atom_rank_correlation(comparison),
         scale=float(np.sqrt(np.mean(z**2))),
         unit=comparison.unit,
     )
 
 
-def calibration_in_words(comparison: Predicted) -> str:
-    """Two sentences on whether the predicted standard deviations of energies are honest.
+def calibration_by(comparison: Comparison, by: str, levels: Iterable[float] = LEVELS) -> dict[str, Calibration]:
+    """`calibration` of each group of values.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        One kind of label with predictive standard deviations.
+    by : {"config_type", "species"}
+        Species exist for forces.
+    levels : iterable of float
+        Nominal levels of `coverage`.
+
+    Returns
+    -------
+    dict
+        Name of the group -> its calibration, in alphabetical order.
 
     Raises
     ------
     InputError
-        As `z_scores`.
+        As `calibration` and `group_names`.
     """
-    scored = calibration(comparison)
+    names, levels = group_names(comparison, by), tuple(levels)
+    checked_std(comparison)
+    return {str(name): calibration(comparison.select(names == name), levels) for name in np.unique(names)}
+
+
+def group_names(comparison: Comparison, by: str) -> NDArray[np.str_]:
+    """Config type or species of each value, shape (n,).
+
+    Raises
+    ------
+    InputError
+        If `by` is unknown, or the values belong to no atoms and so have no species.
+    """
+    if by not in GROUPINGS:
+        raise InputError(f"values cannot be grouped by {by!r}{did_you_mean(str(by), GROUPINGS)}.")
+    names = comparison.config_type if by == "config_type" else comparison.species
+    if names is None:
+        raise InputError(f"values in {comparison.unit} belong to no species: group them by 'config_type'.")
+    return names
+
+
+def calibration_in_words(comparison: Comparison, kind: str = "energy") -> str:
+    """Two sentences on whether the predicted standard deviations of a kind of label are honest.
+
+    Parameters
+    ----------
+    comparison : Comparison
+    kind : {"energy", "forces", "stress"}
+
+    Raises
+    ------
+    InputError
+        If the kind is unknown, or as `z_scores`.
+    """
+    if kind not in _PLURALS:
+        raise InputError(f"there are no labels of kind {kind!r}{did_you_mean(kind, _PLURALS)}.")
+    scored, plural = calibration(comparison), _PLURALS[kind]
     inside, expected_spread = 100.0 * scored.coverage[0.9], 100.0 * scored.coverage_se[0.9]
     # a standard deviation from n values is itself uncertain by 1/√(2n), and a fifth does not matter
-    margin = max(0.2, 2.0 / np.sqrt(2.0 * scored.n))
+    margin = max(0.2, 2.0 / np.sqrt(2.0 * scored.n_structures))
     verdict = "honest"
     if scored.scale > 1.0 + margin:
         verdict = f"too small: errors are {scored.scale:.1f} times what they promise"
     elif scored.scale < 1.0 / (1.0 + margin):
         verdict = f"too large: errors are {scored.scale:.1f} times what they promise"
     return (
-        f"Error bars of the energies are {verdict}. {inside:.0f} % of {scored.n} energies lie inside their 90 % "
+        f"Error bars of the {plural} are {verdict}. {inside:.0f} % of {scored.n} {plural} lie inside their 90 % "
         f"interval (90 ± {expected_spread:.0f} % if calibrated); z-scores have mean {scored.mean_z:.2f} and standard "
         f"deviation {scored.std_z:.2f} (0 and 1)."
     )
-
-
-def _checked_std(comparison: Predicted) -> FloatArray:
-    std = comparison.std
-    if std is None:
-        raise InputError(
-            "calibration needs predictive standard deviations, this comparison has none: evaluate with return_std=True."
-        )
-    if len(std) == 0:
-        raise InputError("calibration needs at least one compared value, got none: give structures that carry labels.")
-    wrong = np.flatnonzero(~(np.isfinite(std) & (std > 0.0)))
-    if len(wrong):
-        raise InputError(
-            f"standard deviations must be positive and finite, got {std[wrong[0]]} for value {wrong[0]}: "
-            "include the noise in the predictive standard deviation."
-        )
-    return std
 
 
 def _checked_z(z: ArrayLike) -> FloatArray:
@@ -240,7 +258,12 @@ def _crps(z: FloatArray, std: FloatArray) -> FloatArray:
     return std * (z * (2.0 * norm.cdf(z) - 1.0) + 2.0 * norm.pdf(z) - 1.0 / np.sqrt(np.pi))
 
 
-def _rank_correlation(error: FloatArray, std: FloatArray) -> float | None:
-    if len(error) < 3 or np.ptp(error) == 0.0 or np.ptp(std) == 0.0:
+def _atom_rank_correlation(comparison: Comparison) -> float | None:
+    """None for values without atoms and where only some components of an atom were selected."""
+    if comparison.atom is None or len(comparison) % 3:
         return None
-    return float(spearmanr(error, std).statistic)
+    try:
+        atoms = per_atom(comparison)
+    except InputError:
+        return None
+    return rank_correlation(atoms.error, atoms.std)

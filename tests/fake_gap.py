@@ -27,16 +27,19 @@ class FakeGAP:
     training_: dict[str, object] = field(default_factory=lambda: {"n_structures": 77, "sha256": "5eed"})
 
     def noise_std(self, kind: str, config_type: str) -> float:
-        assert kind == "energy"
-        return ENERGY_NOISE.get(config_type, self.energy_noise)
+        if kind == "energy":
+            return ENERGY_NOISE.get(config_type, self.energy_noise)
+        return {"forces": self.forces_noise, "virial": self.virial_noise}[kind]
 
-    def predict(self, structures: Sequence[Atoms], return_std: bool = False) -> SimpleNamespace:
+    def predict(self, structures: Sequence[Atoms], return_std: bool | str = False) -> SimpleNamespace:
         frames = [self.known[atoms.info["frame"]] for atoms in structures]
         return SimpleNamespace(
             energy=np.array([frame.energy for frame in frames]),
             forces=[frame.forces for frame in frames],
             stress=[frame.stress for frame in frames],
             energy_std=np.array([frame.energy_std for frame in frames]) if return_std else None,
+            forces_std=[frame.forces_std for frame in frames] if return_std == "all" else None,
+            stress_std=[frame.stress_std for frame in frames] if return_std == "all" else None,
         )
 
 
@@ -61,11 +64,19 @@ def make_frames(
         stress = stress + stress.T
         total_std = np.hypot(energy_std, n_atoms * ENERGY_NOISE.get(name, gap.energy_noise))
         noise = rng.normal(0.0, 0.002, (3, 3))
+        forces_std = 0.1 * (1.0 + 0.5 * np.abs(forces))
+        # noise + noiseᵀ has the variance 4 · 0.002² on the diagonal and 2 · 0.002² beside it
+        stress_std, stress_noise = (
+            0.002 * np.sqrt(2.0 + 2.0 * np.eye(3)),
+            gap.virial_noise * n_atoms / atoms.cell.volume,
+        )
         gap.known[index] = SimpleNamespace(
             energy=energy + total_std * rng.normal(),
             energy_std=energy_std,
-            forces=forces + rng.normal(0.0, 0.1, (n_atoms, 3)) * (1.0 + 0.5 * np.abs(forces)),
+            forces=forces + rng.normal(size=(n_atoms, 3)) * forces_std,
+            forces_std=np.sqrt(forces_std**2 - gap.forces_noise**2),
             stress=stress + noise + noise.T,
+            stress_std=np.sqrt(stress_std**2 - stress_noise**2),
         )
         voigt = stress[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
         atoms.calc = SinglePointCalculator(atoms, energy=energy, forces=forces, stress=voigt)

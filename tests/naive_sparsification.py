@@ -3,7 +3,7 @@
 import numpy as np
 
 
-def farthest_points(X, n_sparse):
+def naive_farthest_points(X, n_sparse):
     """Farthest point sampling with explicit distances, starting from the row farthest from the mean."""
     selected = [max(range(len(X)), key=lambda i: np.sum((X[i] - X.mean(axis=0)) ** 2))]
     while len(selected) < n_sparse:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -13,7 +14,9 @@ from sklearn.metrics import max_error, mean_absolute_error, root_mean_squared_er
 
 from gapkit.errors import InputError
 from gapkit.evaluation import Comparison, Evaluation, evaluate, rmse_standard_error
+from gapkit.recalibration import Recalibration, fit_recalibration
 from gapkit.structures import LabelKeys
+from gapkit.uncertainty import calibration
 
 GPA_PER_EV_A3 = 160.2176634  # 2019 SI: e/(1e-30 m³)/1e9
 
@@ -211,3 +214,88 @@ def test_prediction_that_is_not_finite_is_refused(bad):
     gap.known[2].forces[0, 1] = bad
     with pytest.raises(InputError, match="force prediction of structure 2 is not finite"):
         evaluate(gap, frames)
+
+
+class RecalibratedGAP(FakeGAP):
+    """Multiplies its standard deviations by the factors it carries, as GAP.predict does."""
+
+    recalibration_: Recalibration
+
+    def predict(self, structures, return_std=False):
+        p = super().predict(structures, return_std)
+        known = self.recalibration_
+        pairs = zip(p.forces_std, structures)
+        p.forces_std = [std * known.factors("forces", atoms.symbols)[:, None] for std, atoms in pairs]
+        p.energy_std = p.energy_std * known.factor("energy")
+        p.stress_std = [std * known.factor("stress") for std in p.stress_std]
+        return p
+
+
+def test_std_of_forces_and_stress_adds_the_noise_of_the_label():
+    frames, gap = make_frames(5, seed=15)
+    result = evaluate(gap, frames, return_std="all")
+    forces, stress, owner = [], [], []
+    for index, atoms in enumerate(frames):
+        known = gap.known[index]
+        for a in range(len(atoms)):
+            for x in range(3):
+                forces.append(np.sqrt(known.forces_std[a, x] ** 2 + 0.05**2))
+                owner.append((index, a))
+        noise = 0.02 * len(atoms) / abs(np.linalg.det(atoms.cell.array))  # of the virial/V
+        for pair in [(0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1)]:
+            stress.append(np.sqrt(known.stress_std[pair] ** 2 + noise**2) * GPA_PER_EV_A3)
+    np.testing.assert_allclose(result.forces.std, forces, rtol=1e-12)
+    np.testing.assert_allclose(result.stress.std, stress, rtol=1e-7)
+    np.testing.assert_array_equal(np.c_[result.forces.structure, result.forces.atom], owner)
+    np.testing.assert_array_equal(result.energy.std, evaluate(gap, frames).energy.std)
+
+
+def test_std_of_every_kind_is_calibrated_if_the_potential_is():
+    frames, gap = make_frames(300, seed=16)
+    for comparison in evaluate(gap, frames, return_std="all").comparisons.values():
+        found = calibration(comparison)
+        assert found.scale == pytest.approx(1.0, abs=4.0 / np.sqrt(2.0 * found.n))
+
+
+def test_factors_of_the_potential_apply_to_model_and_noise_alike():
+    frames, gap = make_frames(40, seed=17)
+    plain = evaluate(gap, frames, return_std="all")
+    known = fit_recalibration(plain.comparisons, "held-out")
+    other, _ = make_frames(30, seed=18)
+    scales = {"energy": 2.0, "stress": 0.5, "forces/Si": 3.0, "forces/O": 4.0}
+    scaled = RecalibratedGAP(known=make_frames(30, seed=18)[1].known)
+    scaled.recalibration_ = Recalibration(scales, known.provenance)
+    raw = evaluate(make_frames(30, seed=18)[1], other, return_std="all")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = evaluate(scaled, other, return_std="all")
+    np.testing.assert_allclose(found.energy.std, 2.0 * raw.energy.std)
+    np.testing.assert_allclose(found.stress.std, 0.5 * raw.stress.std)
+    np.testing.assert_allclose(found.forces.std, np.where(raw.forces.species == "Si", 3.0, 4.0) * raw.forces.std)
+    scaled.known = gap.known
+    with pytest.warns(UserWarning, match="recalibrated on 40 of these structures"):
+        evaluate(scaled, frames, return_std="all")
+
+
+def test_unknown_std_is_refused():
+    frames, gap = make_frames(2, seed=19)
+    for bad in ("local", "forces", None):
+        with pytest.raises(InputError, match="is unknown: use False, True"):
+            evaluate(gap, frames, return_std=bad)
+
+
+def test_standard_deviation_that_is_not_finite_is_refused():
+    frames, gap = make_frames(3, seed=20)
+    gap.known[1].forces_std[0, 1] = np.nan
+    with pytest.raises(InputError, match="force standard deviation of structure 1 is not finite"):
+        evaluate(gap, frames, return_std="all")
+
+
+def test_std_of_a_fitted_potential_is_its_own_and_the_noise(gap, frames):
+    found, p = evaluate(gap, frames[:3], return_std="all"), gap.predict(frames[:3], return_std="all")
+    volume = np.repeat([atoms.get_volume() for atoms in frames[:3]], 6)
+    own = [energy / len(atoms) for energy, atoms in zip(p.energy_std, frames)]
+    np.testing.assert_allclose(found.energy.std**2, np.square(own) + 0.005**2)
+    np.testing.assert_allclose(found.forces.std**2, np.concatenate(p.forces_std).ravel() ** 2 + 0.05**2)
+    voigt = np.concatenate([s[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]] for s in p.stress_std])
+    np.testing.assert_allclose(found.stress.std**2, (voigt**2 + (0.02 * 4 / volume) ** 2) * GPA_PER_EV_A3**2, rtol=1e-7)

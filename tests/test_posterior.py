@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from gapkit import InputError
-from gapkit.posterior import RowFactor, conditioning, fit_posterior, fold
+from gapkit.posterior import fit_posterior
+from gapkit.row_factor import RowFactor, fold
 
 M, GROUPS = 12, {"a": 0.3, "b": 0.05}
 
@@ -109,15 +110,6 @@ def test_dependent_sparse_points_survive_with_a_message(problem):
     )
 
 
-def test_conditioning_names_the_redundant_point():
-    rng = np.random.default_rng(4)
-    X = rng.normal(size=(5, 8))
-    X[3] = X[1]
-    report = conditioning(X @ X.T, 1e-10)
-    assert report.rank == 4
-    assert report.redundant in ((3,), (1,))
-
-
 def test_negative_variance_is_refused_not_hidden(problem):
     posterior = fitted(problem, 5)
     K_t = np.random.default_rng(2).normal(size=(1, M))
@@ -135,3 +127,81 @@ def test_weights_that_overflow_are_refused():
     factor.add(np.eye(2) * 1e300, np.full(2, 1e300))
     with pytest.raises(InputError, match="weights are not finite"), np.errstate(all="ignore"):
         fit_posterior(np.eye(2), {"g": factor}, {"g": 1e-300})
+
+
+def test_a_triangle_folds_like_the_rows_it_stands_for():
+    rng = np.random.default_rng(2)
+    rows, before = np.triu(rng.normal(size=(6, 6))), np.triu(rng.normal(size=(6, 6)))
+    F = fold(before, rows, triangular=True)
+    np.testing.assert_allclose(F.T @ F, before.T @ before + rows.T @ rows, atol=1e-12)
+
+
+def test_rows_taken_away_again_leave_no_trace(problem):
+    K_mm, K, y, scale = problem
+    rng = np.random.default_rng(3)
+    extra, target = rng.normal(size=(9, M)), rng.normal(size=9)
+    factors = {g: RowFactor(M) for g in K}
+    factors["a"].add(extra[:4], target[:4], 2.0)
+    for g in K:
+        for k in range(len(K[g])):
+            factors[g].add(K[g][k : k + 1], y[g][k : k + 1], scale[g][k])
+    factors["b"].add(extra[4:], target[4:], 0.7)
+    factors["a"].remove(extra[:4], target[:4], 2.0)
+    factors["b"].remove(extra[4:], target[4:], 0.7)
+    found, wanted = fit_posterior(K_mm, factors, GROUPS, jitter=0.0), fitted(problem, 7)
+    np.testing.assert_allclose(found.alpha, wanted.alpha, rtol=1e-10)
+    np.testing.assert_allclose(found.R.T @ found.R, wanted.R.T @ wanted.R, rtol=1e-10, atol=1e-10)
+    assert found.n_rows == wanted.n_rows
+    assert found.log_marginal_likelihood == pytest.approx(wanted.log_marginal_likelihood, rel=1e-12)
+
+
+def test_rows_that_were_never_added_cannot_be_removed(problem):
+    K_mm, K, y, _ = problem
+    factor = RowFactor(M)
+    factor.add(K["a"], y["a"])
+    factor.remove(3.0 * K["b"], y["b"])
+    with pytest.raises(InputError, match="not among the training frames"):
+        fit_posterior(K_mm, {"a": factor}, {"a": 0.01}, jitter=0.0)
+
+
+def test_merged_factors_equal_one(problem):
+    K_mm, K, y, _ = problem
+    one, left, right = RowFactor(M), RowFactor(M), RowFactor(M)
+    for start in range(0, 40, 8):
+        part = slice(start, start + 8)
+        one.add(K["a"][part], y["a"][part], 2.0)
+        (left if start < 20 else right).add(K["a"][part], y["a"][part], 2.0)
+    for factor in (one, right):
+        factor.remove(K["a"][24:30], y["a"][24:30], 2.0)
+    left.merge(right)
+    found, wanted = (fit_posterior(K_mm, {"a": f}, {"a": 0.1}, jitter=0.0) for f in (left, one))
+    np.testing.assert_allclose(found.alpha, wanted.alpha, rtol=1e-10)
+    assert found.log_marginal_likelihood == pytest.approx(wanted.log_marginal_likelihood, rel=1e-12)
+
+
+def test_another_amplitude_rescales_the_columns(problem):
+    _, K, y, _ = problem
+    columns = np.random.default_rng(4).uniform(0.5, 3.0, M)
+    before, after = RowFactor(M), RowFactor(M)
+    for factor, scaled in ((before, K["a"]), (after, K["a"] * columns)):
+        factor.add(scaled, y["a"])
+        factor.remove(scaled[3:5], y["a"][3:5])
+    before.rescale(columns)
+    for name in ("factor", "removed"):
+        F, G = getattr(before, name), getattr(after, name)
+        np.testing.assert_allclose(F.T @ F, G.T @ G, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("n_rows", [3, 1023, 1024, 1500])
+def test_a_stored_factor_goes_on_as_if_nothing_had_happened(n_rows):
+    rng = np.random.default_rng(5)
+    K, y, more = rng.normal(size=(n_rows, M)), rng.normal(size=n_rows), rng.normal(size=(1200, M))
+    factor = RowFactor(M)
+    factor.add(K, y, 3.0)
+    factor.remove(K[:2], y[:2], 3.0)
+    stored = RowFactor.from_state(*factor.state())
+    for f in (factor, stored):
+        f.add(more, more[:, 0])
+    np.testing.assert_array_equal(stored.factor, factor.factor)
+    np.testing.assert_array_equal(stored.removed, factor.removed)
+    assert (stored.n_rows, stored.log_scale) == (factor.n_rows, factor.log_scale)

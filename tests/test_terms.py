@@ -34,7 +34,9 @@ from gapkit import (
 from gapkit.configuration import settings_from_dict, term_from_dict, term_to_dict
 from gapkit.covariance import K_mm, local_rows, prior_energy_variance, structure_rows
 from gapkit.derivative_variance import derivative_variances
+from gapkit.ensemble import Ensemble, sample
 from gapkit.feature_terms.seam import FeatureTerm
+from gapkit.functionals import joint_posterior
 from gapkit.neighbourhoods import find_neighbourhoods, whole_structure
 from gapkit.terms import evaluate, find_all_neighbourhoods, fold_weights
 from gapkit.threads import set_num_threads
@@ -288,6 +290,28 @@ def test_pairs_learn_a_pair_potential():
     error = p.forces[0] - new.get_forces()
     assert np.abs(error).max() < 1e-3
     assert np.abs(new.get_forces()).max() > 0.5
+
+
+def test_joint_posterior_has_the_same_standard_deviations(gap):
+    atoms = GEOMETRIES["alloy"]
+    p = gap.predict(atoms, return_std="all")
+    joint = joint_posterior(gap, atoms, ("energy", "local_energies", "forces", "stress"))
+    std = np.sqrt(np.diag(joint.covariance))
+    stress = p.stress_std[0][(0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1)]
+    expected = [p.energy_std, p.local_energies_std[0], p.forces_std[0].ravel(), stress]
+    np.testing.assert_allclose(std, np.concatenate(expected), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("by_rows", [True, False])
+def test_members_of_an_ensemble_are_single_potentials(gap, by_rows, monkeypatch):
+    monkeypatch.setattr(Ensemble, "_rows_are_cheaper", lambda *_: by_rows)
+    atoms, members = GEOMETRIES["alloy"], sample(gap, 3)
+    p = members.predict(atoms)
+    one = members.member(2).predict(atoms)
+    np.testing.assert_allclose(p.energy[2], one.energy[0], atol=1e-8)
+    np.testing.assert_allclose(p.forces[2], one.forces[0], atol=1e-7)
+    np.testing.assert_allclose(p.stress[2], one.stress[0], atol=1e-8)
+    np.testing.assert_allclose(p.local_energies[2], one.local_energies[0], atol=1e-8)
 
 
 # -- tables ---------------------------------------------------------------------------------------------------------

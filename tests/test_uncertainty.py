@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import quad
-from scipy.stats import kendalltau, norm
+from scipy.stats import kendalltau, norm, spearmanr
 
 from gapkit.errors import InputError
 from gapkit.evaluation import Comparison
-from gapkit.uncertainty import calibration, calibration_in_words, coverage, z_scores
+from gapkit.uncertainty import calibration, calibration_by, calibration_in_words, coverage, group_names, z_scores
 
 
 def _comparison(z, std, structure=None) -> Comparison:
@@ -191,3 +191,86 @@ def test_coverage_refuses_scores_that_are_not_finite(z):
 def test_coverage_refuses_percent():
     with pytest.raises(InputError, match=r"got \[90.0\]: write 0.9"):
         coverage([0.0], [90])
+
+
+def test_scores_equal_uncertainty_toolbox():
+    toolbox = pytest.importorskip("uncertainty_toolbox")
+    rng = np.random.default_rng(5)
+    comparison = _comparison(1.7 * rng.normal(0.2, 1.0, 300), rng.uniform(0.1, 2.0, 300))
+    found = calibration(comparison)
+    given = comparison.predicted, comparison.std, comparison.reference
+    assert found.nll == pytest.approx(toolbox.nll_gaussian(*given), rel=1e-12)
+    assert found.crps == pytest.approx(toolbox.crps_gaussian(*given), rel=1e-12)
+    assert found.sharpness == pytest.approx(toolbox.sharpness(comparison.std), rel=1e-12)
+    levels, observed = toolbox.get_proportion_lists_vectorized(*given, num_bins=201)
+    np.testing.assert_allclose(list(coverage(z_scores(comparison), levels).values()), observed, atol=1e-12)
+    # theirs joins 2000 points of the curve by straight lines
+    area = toolbox.miscalibration_area(*given, num_bins=2000)
+    assert found.miscalibration_area == pytest.approx(area, abs=2e-4)
+
+
+def _forces(n_structures: int = 4) -> Comparison:
+    """Two atoms, Si and O, per structure, with components in the order of evaluation."""
+    rng = np.random.default_rng(6)
+    n = 6 * n_structures
+    structure, atom = np.repeat(np.arange(n_structures), 6), np.tile(np.repeat([0, 1], 3), n_structures)
+    std = rng.uniform(0.1, 1.0, n)
+    names = np.where(structure % 2 == 0, "bulk", "slab")
+    reference = rng.normal(size=n) * std
+    return Comparison(reference, np.zeros(n), std, structure, names, np.where(atom == 0, "Si", "O"), "eV/Å", atom)
+
+
+@pytest.mark.parametrize(("by", "names"), [("config_type", ["bulk", "slab"]), ("species", ["O", "Si"])])
+def test_calibration_by_group_is_that_of_the_group_alone(by, names):
+    forces = _forces()
+    found = calibration_by(forces, by, levels=iter([0.5]))
+    assert list(found) == names
+    for name, scored in found.items():
+        rows = np.array([x == name for x in getattr(forces, by)])
+        alone = Comparison(
+            forces.reference[rows], np.zeros(12), forces.std[rows], forces.structure[rows], None, None, ""
+        )
+        assert (scored.nll, scored.coverage) == (calibration(alone).nll, calibration(alone, [0.5]).coverage)
+    assert sum(scored.n for scored in found.values()) == len(forces)
+
+
+def test_groups_that_do_not_exist_are_refused():
+    with pytest.raises(InputError, match=r"cannot be grouped by 'config' \(did you mean 'config_type'\?\)"):
+        calibration_by(_forces(), "config")
+    with pytest.raises(InputError, match="values in eV/atom belong to no species"):
+        group_names(_comparison(np.zeros(3), 1.0), "species")
+    with pytest.raises(InputError, match="at least one compared value"):
+        calibration_by(_forces().select(np.zeros(24, dtype=bool)), "species")
+
+
+def test_rank_correlation_of_atoms_is_that_of_vectors():
+    forces = _forces(30)
+    error = np.linalg.norm(forces.reference.reshape(-1, 3), axis=1)
+    std = np.linalg.norm(forces.std.reshape(-1, 3), axis=1)
+    expected = spearmanr(error, std).statistic
+    assert calibration(forces).atom_rank_correlation == pytest.approx(expected, rel=1e-12)
+    shuffled = np.random.default_rng(7).permutation(len(forces))
+    fields = {name: value[shuffled] for name, value in vars(forces).items() if isinstance(value, np.ndarray)}
+    assert calibration(Comparison(**(vars(forces) | fields))).atom_rank_correlation == pytest.approx(
+        expected, rel=1e-12
+    )
+
+
+def test_rank_correlation_of_atoms_needs_whole_atoms():
+    forces = _forces()
+    assert calibration(forces.select(np.arange(24) % 3 > 0)).atom_rank_correlation is None
+    assert calibration(forces.select(np.arange(24) % 3 == 0)).atom_rank_correlation is None
+    assert calibration(_comparison([1.0, 2.0, 3.0], [1.0, 2.0, 3.0])).atom_rank_correlation is None
+
+
+def test_words_judge_by_the_number_of_structures():
+    # a scale of 1.3 from 8 structures is within its error, 2/√16, however many values they have
+    z = 1.3 * _quantiles(400) / np.sqrt(np.mean(_quantiles(400) ** 2))
+    assert "are too small" in calibration_in_words(_comparison(z, 1.0))
+    assert "are honest" in calibration_in_words(_comparison(z, 1.0, np.arange(400) % 8))
+
+
+def test_words_name_the_kind():
+    assert calibration_in_words(_forces(), "forces").startswith("Error bars of the force components are ")
+    with pytest.raises(InputError, match=r"kind 'force' \(did you mean 'forces'\?\)"):
+        calibration_in_words(_forces(), "force")

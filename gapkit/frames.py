@@ -1,0 +1,179 @@
+"""Labelled frames that can be walked through more than once, wherever they are: in memory, in files, in an iterator.
+
+Only what is in memory stays in memory. Files are read anew for each walk; an iterator, which can be walked only once,
+is copied to a temporary file on the way. What a walk gives is the same each time, to the last bit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from os import PathLike
+from typing import IO, Any, NamedTuple, Protocol, TypeAlias
+
+import numpy as np
+from ase import Atoms
+
+from gapkit.errors import InputError
+from gapkit.frame_files import check_path
+from gapkit.structures import (
+    LabelKeys,
+    Labels,
+    check_structures,
+    find_label_keys,
+    iter_structures,
+    normalised_structures,
+    read_labels,
+)
+
+Structures: TypeAlias = "Iterable[Atoms] | str | PathLike[str] | Iterable[str | PathLike[str]]"
+STANDARD = LabelKeys("energy", "forces", "stress", None)  # where `normalised_structures` puts labels
+
+
+class Frame(NamedTuple):
+    """One structure and its labels."""
+
+    atoms: Atoms
+    labels: Labels
+
+    def digest(self, before: str = "") -> str:
+        """SHA-256 of the digest of all frames `before` and of this one's numbers, geometry and labels."""
+        kinds = (self.labels.energy, self.labels.forces, self.labels.virial)
+        digest = hashlib.sha256(before.encode())
+        for array in (self.atoms.numbers, self.atoms.positions, self.atoms.cell.array, *kinds):
+            digest.update(np.asarray(0.0 if array is None else array, dtype=float).tobytes())
+        return digest.hexdigest()
+
+    def bare(self) -> Atoms:
+        """The structure without labels, names or calculator."""
+        a = self.atoms
+        return Atoms(a.numbers, a.positions, cell=a.cell, pbc=a.pbc)
+
+
+class Frames(Protocol):
+    """Frames that can be walked through again and again."""
+
+    n_frames: int | None  # None until it is known
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Walk through all frames."""
+        ...
+
+
+class FramesInMemory:
+    """Frames of a sequence, all checked before the first walk."""
+
+    def __init__(self, structures: Sequence[Atoms], keys: LabelKeys | None = None) -> None:
+        check_structures(structures)
+        self._structures = structures
+        self._keys = keys or find_label_keys(structures)
+        self.n_frames: int | None = len(structures)
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Walk through all frames."""
+        return (Frame(atoms, read_labels(atoms, self._keys)) for atoms in self._structures)
+
+
+class FramesOnDisk:
+    """Frames of files, or of another object that can be iterated again: read anew in each walk."""
+
+    def __init__(self, source: Iterable[Any], keys: LabelKeys | None = None) -> None:
+        self._source, self._keys = source, keys
+        self.n_frames: int | None = None
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Walk through all frames."""
+        n_frames = 0
+        for atoms in self._structures():
+            n_frames += 1
+            yield Frame(atoms, read_labels(atoms, STANDARD))
+        if n_frames == 0:
+            raise InputError("structures is empty, give at least one frame.")
+        self.n_frames = n_frames
+
+    def _structures(self) -> Iterator[Atoms]:
+        names = {} if self._keys is None else self._keys.as_arguments()
+        if not isinstance(self._source, FilePaths):
+            yield from normalised_structures(self._source, **names)
+            return
+        for path in self._source:
+            yield from iter_structures(path, **names)
+
+
+class FilePaths(list[Any]):
+    """Paths of files with frames."""
+
+
+class SpooledFrames:
+    """Frames of an iterator: written to a temporary file as they come, read from there in later walks."""
+
+    def __init__(self, iterator: Iterator[Atoms], keys: LabelKeys | None = None) -> None:
+        self._first = iter(FramesOnDisk(iterator, keys))
+        self._file: IO[bytes] | None = None
+        self.n_frames: int | None = None
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Walk through all frames; the first walk must go to the end."""
+        return self._spool() if self._file is None else self._read(self._file)
+
+    def _spool(self) -> Iterator[Frame]:
+        self._file = tempfile.TemporaryFile(prefix="gapkit-")
+        n_frames = 0
+        for n_frames, frame in enumerate(self._first, 1):
+            _write(self._file, frame)
+            yield frame
+        self.n_frames = n_frames
+
+    def _read(self, file: IO[bytes]) -> Iterator[Frame]:
+        if self.n_frames is None:
+            raise InputError("an iterator of structures was not walked to its end before: give a list or a file.")
+        file.seek(0)
+        return (_read(file) for _ in range(self.n_frames))
+
+
+def _write(file: IO[bytes], frame: Frame) -> None:
+    atoms, labels = frame
+    missing = np.empty(0)
+    kinds = (labels.energy, labels.forces, labels.virial)
+    arrays = (atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, np.array(labels.config_type))
+    for array in (*arrays, *(missing if kind is None else np.asarray(kind) for kind in kinds)):
+        np.save(file, array, allow_pickle=False)
+
+
+def _read(file: IO[bytes]) -> Frame:
+    numbers, positions, cell, pbc, name, energy, forces, virial = (np.load(file) for _ in range(8))
+    labels = Labels(
+        None if energy.shape == (0,) else float(energy),
+        None if forces.shape == (0,) else forces,
+        None if virial.shape == (0,) else virial,
+        str(name),
+    )
+    return Frame(Atoms(numbers, positions, cell=cell, pbc=pbc), labels)
+
+
+def labelled_frames(structures: Structures, keys: LabelKeys | None = None) -> Frames:
+    """Frames of a sequence of Atoms, a file or files, another iterable, or an iterator.
+
+    Parameters
+    ----------
+    structures : sequence of Atoms, path, sequence of paths, or iterable of Atoms
+    keys : LabelKeys, optional
+        Where the labels are; found if not given.
+
+    Raises
+    ------
+    InputError
+        At once for what cannot be frames and for a sequence with bad ones; otherwise while walking.
+    """
+    if isinstance(structures, str | PathLike):
+        structures = [structures]
+    if isinstance(structures, Atoms) or not isinstance(structures, Iterable):
+        check_structures(structures)  # type: ignore[arg-type]
+    if isinstance(structures, Sequence | np.ndarray):
+        if len(structures) and all(isinstance(entry, str | PathLike) for entry in structures):
+            return FramesOnDisk(FilePaths(check_path(path) for path in structures), keys)
+        return FramesInMemory(structures, keys)  # type: ignore[arg-type]
+    if isinstance(structures, Iterator):
+        return SpooledFrames(structures, keys)
+    return FramesOnDisk(structures, keys)

@@ -1,0 +1,121 @@
+"""How much memory a fit will take, said before the work, and how much it took."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+import psutil
+
+from gapkit.errors import InputError
+from gapkit.row_factor import ROWS_TOGETHER
+
+UNITS = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+
+
+class MemoryUse(NamedTuple):
+    """Memory of the process during a fit, bytes; what was in use before is included.
+
+    Attributes
+    ----------
+    estimated : int
+        Said before the rows were made.
+    peak : int
+        Largest seen, after every frame.
+    """
+
+    estimated: int
+    peak: int
+
+
+def in_bytes(memory: str | float | None) -> int | None:
+    """``"4GB"``, ``"500 MiB"`` or a number of bytes; None is no limit.
+
+    Raises
+    ------
+    InputError
+        For anything else.
+    """
+    if memory is None:
+        return None
+    found = re.fullmatch(r"\s*([0-9]*\.?[0-9]+(?:e[0-9]+)?)\s*([kmgt]i?b|)\s*", str(memory).lower())
+    if found is None or found[2] not in UNITS or not float(found[1]) > 0:
+        raise InputError(f"max_memory = {memory!r} is no amount of memory: write for example '4GB'.")
+    return int(float(found[1]) * UNITS[found[2]])
+
+
+def in_words(n_bytes: float) -> str:
+    """``"1.2 GB"``, ``"350 MB"``."""
+    return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.0f} MB"
+
+
+class PeakMemory:
+    """Largest memory of this process (resident set), as seen at each `look`."""
+
+    def __init__(self) -> None:
+        self._process = psutil.Process()
+        self.start = self.peak = self._process.memory_info().rss
+
+    def look(self) -> int:
+        """Memory now, bytes."""
+        now = int(self._process.memory_info().rss)
+        self.peak = max(self.peak, now)
+        return now
+
+
+class RowSizes(NamedTuple):
+    """What the memory of the second pass depends on.
+
+    Attributes
+    ----------
+    n_sparse : int
+        Of all terms and species together.
+    rows : tuple of int
+        Rows of each noise group, as far as known.
+    largest_frame : int
+        Atoms.
+    n_features : int
+        Of the longest descriptor.
+    n_moved : int
+        Centres' tangents held by one thread: rows of the Jacobian of one block of centres.
+    """
+
+    n_sparse: int
+    rows: tuple[int, ...]
+    largest_frame: int
+    n_features: int
+    n_moved: int
+
+    def factors(self) -> int:
+        """One triangular factor per group, and its rows that wait, bytes."""
+        columns = self.n_sparse + 1
+        return sum(8 * columns * (columns + min(ROWS_TOGETHER, n)) for n in self.rows)
+
+    def in_flight(self, n_threads: int) -> int:
+        """Rows of the structures that are being made or wait to be folded in, and tangents, bytes."""
+        one = 8 * (3 * self.largest_frame + 7) * self.n_sparse
+        working = 8 * self.n_moved * (self.n_features + self.n_sparse)
+        return (held_frames(n_threads) * one) + n_threads * working
+
+    def solution(self) -> int:
+        """K_mm, L, R, the stacked factor and what LAPACK copies meanwhile, bytes."""
+        return 8 * 7 * (self.n_sparse + 1) ** 2
+
+    def total(self, n_threads: int) -> int:
+        """Peak of the pass and of the solution after it, bytes."""
+        return self.factors() + max(self.in_flight(n_threads), self.solution())
+
+
+def held_frames(n_threads: int) -> int:
+    """Structures whose rows exist at one time in `gapkit.threads.ordered_map`."""
+    return 1 if n_threads == 1 else 2 * n_threads + 2
+
+
+def check_budget(needed: int, budget: int | None, sizes: RowSizes) -> None:
+    """Raise `InputError` if a fit needs more than it may use."""
+    if budget is not None and needed > budget:
+        raise InputError(
+            f"the fit needs about {in_words(needed)} ({sizes.n_sparse} sparse points, {len(sizes.rows)} noise groups, "
+            f"largest frame {sizes.largest_frame} atoms), more than max_memory = {in_words(budget)}: "
+            "use fewer sparse points, noise groups or threads."
+        )
