@@ -15,6 +15,7 @@ import numpy as np
 
 from gapkit._numba import inlined, njit
 from gapkit._numba.distances import add_strain, taper
+from gapkit._numba.simd import axpy_at, load, multiply_add, narrow, total
 
 
 @inlined
@@ -162,17 +163,40 @@ def triplet_sums(first, centres, j, D, R, species, begin, end, points, length, w
 
 @inlined
 def _spline(u, n, B, x):
-    """First coefficient of the interval of u, the four cubic B-splines there in B[x] and their slopes in B[3 + x]."""
+    """First of the four cubic B-splines at u in B[x : x + 4], their slopes in B[x + 4 : x + 8]; returns the first."""
     u = max(u, 0.0)  # f has vanished before the first knot
     k = min(int(u), n - 4)
     t = u - k
     s = 1.0 - t
-    B[x, 0], B[x, 3] = s * s * s / 6.0, t * t * t / 6.0
-    B[x, 1] = (4.0 - 6.0 * t * t + 3.0 * t * t * t) / 6.0
-    B[x, 2] = (4.0 - 6.0 * s * s + 3.0 * s * s * s) / 6.0
-    B[3 + x, 0], B[3 + x, 3] = -0.5 * s * s, 0.5 * t * t
-    B[3 + x, 1], B[3 + x, 2] = t * (1.5 * t - 2.0), s * (2.0 - 1.5 * s)
+    B[x], B[x + 3] = s * s * s / 6.0, t * t * t / 6.0
+    B[x + 1] = (4.0 - 6.0 * t * t + 3.0 * t * t * t) / 6.0
+    B[x + 2] = (4.0 - 6.0 * s * s + 3.0 * s * s * s) / 6.0
+    B[x + 4], B[x + 7] = -0.5 * s * s, 0.5 * t * t
+    B[x + 5], B[x + 6] = t * (1.5 * t - 2.0), s * (2.0 - 1.5 * s)
     return k
+
+
+@inlined
+def _interpolate(table, at, row, layer, B, p, k, q):
+    """f and its derivatives by r_ij, r_ik and r_jk, in steps; B-splines from B[p], B[k] and B[q], table flat."""
+    zero = narrow()
+    f, fa, fb = zero, zero, zero
+    for a in range(4):
+        h, hb = zero, zero
+        for b in range(4):
+            c = load(table, at + a * layer + b * row, zero)
+            h = axpy_at(B, k + b, c, h)
+            hb = axpy_at(B, k + 4 + b, c, hb)
+        f = axpy_at(B, p + a, h, f)
+        fa = axpy_at(B, p + 4 + a, h, fa)
+        fb = axpy_at(B, p + a, hb, fb)
+    value, slope = load(B, q, zero), load(B, q + 4, zero)
+    return (
+        total(multiply_add(f, value, zero)),
+        total(multiply_add(fa, value, zero)),
+        total(multiply_add(fb, value, zero)),
+        total(multiply_add(f, slope, zero)),
+    )
 
 
 @njit
@@ -181,9 +205,12 @@ def triplet_table_sums(first, centres, j, D, R, species, key, table, start, inve
 
     start (2,): first knot of r_ij and r_ik, and of r_jk; equal steps.
     """
-    n_r, n_q = table.shape[1], table.shape[3]
+    n_r, n_q, n_pairs = table.shape[1], table.shape[3], len(R)
+    flat, row, layer = table.reshape(-1), n_q, n_r * n_q
+    B, at = np.empty(8 * n_pairs + 8), np.empty(n_pairs, dtype=np.int64)
+    for p in range(n_pairs):
+        at[p] = _spline((R[p, 0] - start[0]) * inverse_step, n_r, B, 8 * p)
     g[:] = 0.0
-    B = np.empty((6, 4))
     for c in range(len(first) - 1):
         for x in range(first[c], first[c + 1]):
             for y in range(first[c], x):
@@ -194,24 +221,8 @@ def triplet_table_sums(first, centres, j, D, R, species, key, table, start, inve
                 if t < 0:
                     continue
                 q = _distance(D, x, y)
-                at_p = _spline((R[p, 0] - start[0]) * inverse_step, n_r, B, 0)
-                at_k = _spline((R[k, 0] - start[0]) * inverse_step, n_r, B, 1)
-                at_q = _spline((q - start[1]) * inverse_step, n_q, B, 2)
-                f, fa, fb, fq = 0.0, 0.0, 0.0, 0.0
-                for a in range(4):
-                    h, hb, hq = 0.0, 0.0, 0.0
-                    for b in range(4):
-                        line, slope = 0.0, 0.0
-                        for d in range(4):
-                            coefficient = table[t, at_p + a, at_k + b, at_q + d]
-                            line += B[2, d] * coefficient
-                            slope += B[5, d] * coefficient
-                        h += B[1, b] * line
-                        hb += B[4, b] * line
-                        hq += B[1, b] * slope
-                    f += B[0, a] * h
-                    fa += B[3, a] * h
-                    fb += B[0, a] * hb
-                    fq += B[0, a] * hq
+                corner = _spline((q - start[1]) * inverse_step, n_q, B, 8 * n_pairs)
+                corner += t * n_r * layer + at[p] * layer + at[k] * row
+                f, fa, fb, fq = _interpolate(flat, corner, row, layer, B, 8 * p, 8 * k, 8 * n_pairs)
                 s = inverse_step
                 _add_triplet(R, D, p, k, q, f, s * fa, s * fb, s * fq, c, e, g)
