@@ -10,7 +10,7 @@ central atom, because atoms compare only with sparse points of their own species
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from numbers import Real
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
@@ -77,6 +77,13 @@ class Term:
 
 
 AnyTerm: TypeAlias = Term | FeatureTerm
+
+
+def with_delta(term: AnyTerm, delta: float) -> AnyTerm:
+    """The term with another amplitude δ, eV: its K_nm and its block of K_mm change by (δ/δ_old)²."""
+    if isinstance(term, Term):
+        return replace(term, kernel=replace(term.kernel, delta=delta))  # type: ignore[type-var]
+    return replace(term, delta=delta)  # type: ignore[type-var]
 
 
 def describe_term(term: AnyTerm) -> str:

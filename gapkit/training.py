@@ -40,7 +40,7 @@ def choose_sparse_points(
     numbers = sorted({int(z) for atoms in structures for z in atoms.numbers})
     kernels = [t for t, term in enumerate(terms) if isinstance(term, Term)]
     candidates = [SparseBlock(t, z, np.empty((0, 0)), slice(0, 0)) for t in kernels for z in numbers]
-    found: dict[tuple[int, int], list[Any]] = {}
+    found: dict[tuple[int, int], Any] = {}
 
     def environments(atoms: Atoms) -> list[tuple[tuple[int, int], np.ndarray | Candidates]]:
         """Normalised features (n, n_features) of one structure by term and species; what feature terms choose from."""
@@ -55,7 +55,11 @@ def choose_sparse_points(
 
     for parts in follow(ordered_map(environments, structures), "descriptors", len(structures)):
         for key, Q in parts:
-            found.setdefault(key, []).append(Q)
+            term = terms[key[0]]
+            if isinstance(term, FeatureTerm):
+                found[key] = term.merge(found.get(key, {}), Q)
+            else:
+                found.setdefault(key, []).append(Q)
     blocks, start = [], 0
     for (t, z), parts in sorted(found.items()):
         X = _select(terms[t], chemical_symbols[z], parts, random_state)
@@ -64,7 +68,7 @@ def choose_sparse_points(
     return tuple(blocks)
 
 
-def _select(term: AnyTerm, symbol: str, parts: list[Any], random_state: int) -> np.ndarray:
+def _select(term: AnyTerm, symbol: str, parts: Any, random_state: int) -> np.ndarray:
     """Sparse points of one block from what all structures offer."""
     if isinstance(term, FeatureTerm):
         return term.select(parts, random_state)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import reduce
 
 import laws
 import naive
@@ -38,7 +39,7 @@ from gapkit.ensemble import Ensemble, sample
 from gapkit.feature_terms.seam import FeatureTerm
 from gapkit.functionals import joint_posterior
 from gapkit.neighbourhoods import find_neighbourhoods, whole_structure
-from gapkit.terms import evaluate, find_all_neighbourhoods, fold_weights
+from gapkit.terms import evaluate, find_all_neighbourhoods, fold_weights, with_delta
 from gapkit.threads import set_num_threads
 
 S = ("Cu", "Au")
@@ -179,12 +180,12 @@ def test_sparse_covariance_is_symmetric_and_positive(gap):
     assert gap.posterior_.conditioning.jitter == 1e-9
 
 
-def test_the_amplitude_multiplies_rows_and_sparse_covariance(features):
+def test_the_amplitude_multiplies_rows_and_sparse_covariance(gap):
     atoms = GEOMETRIES["slab"]
-    louder = tuple(replace(term, delta=2 * term.delta) for term in features.terms_)
-    rows = structure_rows(louder, features.blocks_, find_all_neighbourhoods(louder, atoms), atoms.numbers)
-    np.testing.assert_allclose(stacked(rows), 4 * stacked(rows_of(features, atoms)), rtol=1e-14)
-    np.testing.assert_allclose(K_mm(louder, features.blocks_), 4 * K_mm(features.terms_, features.blocks_), rtol=1e-14)
+    louder = tuple(with_delta(term, 2 * term.delta) for term in gap.terms_)
+    rows = structure_rows(louder, gap.blocks_, find_all_neighbourhoods(louder, atoms), atoms.numbers)
+    np.testing.assert_allclose(stacked(rows), 4 * stacked(rows_of(gap, atoms)), rtol=1e-14)
+    np.testing.assert_allclose(K_mm(louder, gap.blocks_), 4 * K_mm(gap.terms_, gap.blocks_), rtol=1e-14)
 
 
 @pytest.mark.parametrize("name", GEOMETRIES)
@@ -257,7 +258,7 @@ def test_pairs_are_the_dense_gaussian_process_of_all_pairs():
     term, rng = replace(PAIR, species=["Cu"], n_sparse=18), np.random.default_rng(0)
     r, new = rng.uniform(2.2, 4.55, 30), rng.uniform(2.2, 4.55, 10)
     dimers = [Atoms("Cu2", [[0, 0, 0], [0, 0, x]]) for x in [*r, *new]]
-    X = term.select([term.candidates(find_neighbourhoods(a, 4.6), a.numbers) for a in dimers], 0)
+    X = term.select(reduce(term.merge, [term.candidates(find_neighbourhoods(a, 4.6), a.numbers) for a in dimers]), 0)
     phi = np.array([term.rows(X, find_neighbourhoods(a, 4.6), a.numbers).local.sum(axis=0) for a in dimers])
     x = np.array([*r, *new])
     w, t = naive_terms.taper(x, 4.6, 1.5).astype(float), naive_terms.transformed(term, x).astype(float)
@@ -448,7 +449,7 @@ def test_wrong_functions_are_refused():
     for function, words in ((Wrong(), "shapes"), (Undefined(), "NaN")):
         term = Linear(function)
         with pytest.raises(InputError, match=words):
-            term.rows(term.select([], 0), whole_structure(alloy(1)), alloy(1).numbers)
+            term.rows(term.select({}, 0), whole_structure(alloy(1)), alloy(1).numbers)
     with pytest.raises(InputError, match="n_features"):
         GAP([Linear(3)], verbose=False).fit([labelled(alloy(0))])
 
@@ -497,6 +498,20 @@ def test_data_without_neighbours_are_refused(term):
     atoms = labelled(Atoms("Cu", cell=[20] * 3, pbc=True))
     with pytest.raises(InputError, match="raise the cutoff"):
         GAP([term], verbose=False, e0={"Cu": 0.0}).fit([atoms])
+
+
+@pytest.mark.parametrize("term", [PAIR, TRIPLET])
+def test_candidates_merge_in_any_order(term):
+    """The same sparse points from frames one by one, or from halves that were merged before; and few candidates."""
+    frames = [alloy(k) for k in range(8)]
+    found = [term.candidates(find_neighbourhoods(a, term.cutoff), a.numbers) for a in frames]
+    one = reduce(term.merge, found)
+    other = term.merge(reduce(term.merge, found[:3]), reduce(term.merge, found[3:]))
+    for key in one:
+        np.testing.assert_array_equal(one[key], other[key])
+    np.testing.assert_array_equal(term.select(one, 0), term.select(other, 0))
+    assert all(len(x) < 400 for x in one.values())
+    assert sum(len(x) for f in found for x in f.values()) > 1.5 * sum(len(x) for x in one.values())
 
 
 def test_species_that_never_met_do_not_act():

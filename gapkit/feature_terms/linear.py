@@ -227,7 +227,7 @@ class Linear(FeatureTerm):
         """Raise `InputError` for an atomic number that the function does not know."""
         self.function.check_species(numbers)
 
-    def select(self, found: Sequence[Candidates], random_state: int) -> np.ndarray:
+    def select(self, found: Candidates, random_state: int) -> np.ndarray:
         """The scales s_k, shape (n_features, 1): nothing is chosen from data."""
         scales = np.ones(self.function.n_features) if self.scales is None else np.asarray(self.scales, dtype=float)
         return scales[:, None]

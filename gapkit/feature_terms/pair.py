@@ -140,12 +140,14 @@ class Pair(FeatureTerm):
         found = {key: r[np.all(pairs == key, axis=1)] for key in keys}
         return {key: distances.min(keepdims=True) for key, distances in found.items() if len(distances)}
 
-    def select(self, found: Sequence[Candidates], random_state: int) -> np.ndarray:
+    def _merged(self, found: Sequence[np.ndarray]) -> np.ndarray:
+        return np.minimum.reduce(list(found))
+
+    def select(self, found: Candidates, random_state: int) -> np.ndarray:
         """[Z, Z', t_m | W]: a grid of t for each pair of species that occurs."""
         points, whiteners = [], []
-        for key in sorted({key for candidates in found for key in candidates}):
-            shortest = min(float(candidates[key][0]) for candidates in found if key in candidates)
-            t = self._grid(self.shortest or max(MARGIN * shortest, SHORTEST_DISTANCE))
+        for key, shortest in found.items():
+            t = self._grid(self.shortest or max(MARGIN * float(shortest[0]), SHORTEST_DISTANCE))
             which, W = independent(np.exp(-0.5 * ((t[:, None] - t) / self.length_scale) ** 2))
             points.append(np.column_stack([np.tile(np.array(key), (len(which), 1)), t[which]]))
             whiteners.append(W)

@@ -80,11 +80,19 @@ class FeatureTerm(ABC):
         """Raise `InputError` for an atomic number that the term does not know."""
 
     def candidates(self, neighbourhoods: Neighbourhoods, numbers: np.ndarray) -> Candidates:
-        """What one structure offers for the choice of sparse points, by atomic numbers; little, for it is kept."""
+        """What one structure offers for the choice of sparse points, by atomic numbers."""
         return {}
 
+    def merge(self, a: Candidates, b: Candidates) -> Candidates:
+        """Candidates of two sets of structures as those of both, in bounded memory."""
+        return {key: self._merged([x[key] for x in (a, b) if key in x]) for key in sorted({*a, *b})}
+
+    def _merged(self, found: Sequence[np.ndarray]) -> np.ndarray:
+        """What stays of the candidates of one key."""
+        return np.concatenate(found)
+
     @abstractmethod
-    def select(self, found: Sequence[Candidates], random_state: int) -> np.ndarray:
+    def select(self, found: Candidates, random_state: int) -> np.ndarray:
         """What defines the columns, an array X to be stored with the model, from the candidates of all structures."""
 
     @abstractmethod

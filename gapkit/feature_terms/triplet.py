@@ -142,11 +142,13 @@ class Triplet(FeatureTerm):
         cells = np.round(triangles / (MESH * self.length_scale)).astype(np.int64)
         return triangles[np.sort(np.unique(cells, axis=0, return_index=True)[1])]
 
-    def select(self, found: Sequence[Candidates], random_state: int) -> np.ndarray:
+    def _merged(self, found: Sequence[np.ndarray]) -> np.ndarray:
+        return self._thinned(np.concatenate(found))
+
+    def select(self, found: Candidates, random_state: int) -> np.ndarray:
         """[Z_i, Z_j, Z_k, r_ij, r_ik, r_jk | W] for each three species that occur."""
         points, whiteners = [], []
-        for key in sorted({key for candidates in found for key in candidates}):
-            T = self._thinned(np.concatenate([candidates[key] for candidates in found if key in candidates]))
+        for key, T in found.items():
             T = T[select_sparse_points(T, min(int(self.n_sparse), len(T)), "fps", random_state)]
             which, W = independent(self._covariance(T, T, key[1] == key[2]))
             points.append(np.column_stack([np.tile(np.array(key), (len(which), 1)), T[which]]))
