@@ -8,6 +8,8 @@ import naive
 import numpy as np
 from ase import Atoms
 
+from gapkit import Pair, Triplet
+from gapkit.feature_terms import whitening
 from gapkit.feature_terms.seam import FeatureTerm
 
 Predict = Callable[[Atoms], tuple[float, np.ndarray, np.ndarray | None]]
@@ -24,9 +26,10 @@ def predictor(gap) -> Predict:
     predict.round_off = 0.0
     for block in gap.blocks_:
         term, alpha = gap.terms[block.term], gap.alpha_[block.columns]
-        if isinstance(term, FeatureTerm):  # sums of exponentials with weights δ² W α; W is X without its coordinates
-            W = block.X[:, block.X.shape[1] - block.X.shape[0] :] if block.X.shape[1] > 1 else np.eye(len(alpha))
-            predict.round_off += 2e-16 * term.delta**2 * float(np.abs(W @ alpha).sum())
+        if isinstance(term, FeatureTerm):  # sums of exponentials with weights δ² W α
+            n = {Pair: (2, 1), Triplet: (3, 3)}.get(type(term))
+            weights = alpha if n is None else whitening.split(block.X, *n).weights(alpha)
+            predict.round_off += 2e-16 * term.delta**2 * float(np.abs(weights).sum())
             continue
         value, slope = term.kernel.value_and_slope(np.ones((1, 1)))
         predict.round_off += 2e-16 * np.abs(alpha).sum() * float(value[0, 0] + slope[0, 0])

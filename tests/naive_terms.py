@@ -41,14 +41,19 @@ def transformed(term, r):
     return {"distance": r, "logarithm": c * np.log(r / c), "inverse": -c * c / r}[term.transform]
 
 
-def split(X):
-    n = X.shape[1] - X.shape[0]
-    return X[:, :n], X[:, n:].astype(WIDE)
+def split(X, n_species):
+    """Keys and coordinates, and W of all groups as one block-diagonal matrix."""
+    n = {2: 3, 3: 6}[n_species]
+    W = np.zeros((len(X), len(X)), dtype=WIDE)
+    for key in np.unique(X[:, :n_species], axis=0):
+        own = np.flatnonzero(np.all(X[:, :n_species] == key, axis=1))
+        W[np.ix_(own, own)] = X[own, n : n + len(own)]
+    return X[:, :n], W
 
 
 def pair_features(term, X, atoms, positions=None, cell=None):
     """φ of the whole structure, shape (n_columns,)."""
-    points, W = split(X)
+    points, W = split(X, 2)
     i, j, D = pairs(atoms, term.cutoff, positions, cell)
     r = length(D)
     Z = np.sort(atoms.numbers[np.column_stack([i, j])], axis=1)
@@ -61,7 +66,7 @@ def pair_features(term, X, atoms, positions=None, cell=None):
 
 
 def triplet_features(term, X, atoms, positions=None, cell=None):
-    points, W = split(X)
+    points, W = split(X, 3)
     i, j, D = pairs(atoms, term.cutoff, positions, cell)
     raw = np.zeros(len(points), dtype=D.dtype)
     ell = WIDE(term.length_scale)

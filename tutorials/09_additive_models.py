@@ -57,9 +57,9 @@ def fit(name: str, terms: list) -> GAP:
 # ## One term more
 #
 # `Pair` is one smooth function of the distance for each pair of species, `Triplet` one of a triangle for each centre
-# and two neighbours. Alone they are poor for silicon. Beside SOAP they lower the errors, and the log marginal likelihood,
-# which sees the training labels alone, says so beforehand. The amplitude δ of a pair is the energy that one pair may
-# have, that of SOAP belongs to a whole atom.
+# and two neighbours. Alone they are poor for silicon. Beside SOAP they lower the errors, and the log marginal
+# likelihood, which sees the training labels alone, says so beforehand. The amplitude δ of a pair is the energy that one
+# pair may have, that of SOAP belongs to a whole atom.
 
 # %%
 soap = Term(SOAP(["Si"], 5.0, n_max=8, l_max=4), DotProduct(zeta=4, delta=5.0), n_sparse=200)

@@ -54,6 +54,17 @@ def radii(D, cutoff, width):
 
 
 @inlined
+def _own(begin, end, z, M):
+    """The range of sparse triangles of centres of species z, whose groups stand together."""
+    low, high = M, 0
+    for a in range(begin.shape[1]):
+        for b in range(a, begin.shape[2]):
+            if end[z, a, b] > begin[z, a, b]:
+                low, high = min(low, begin[z, a, b]), max(high, end[z, a, b])
+    return low, max(high, low)
+
+
+@inlined
 def _exponentials(R, low, n, points, inverse, begin, end, E):
     """E[x, p, m] = e(r_p, a_m) for x = 0, e(r_p, b_m) for x = 1."""
     for p in range(n):
@@ -88,8 +99,9 @@ def triplet_rows(first, centres, j, D, R, species, begin, end, points, length, d
     E, G = np.empty((2, largest, M)), np.empty((largest, 3, M))
     for c in range(len(first) - 1):
         low, n, i = first[c], first[c + 1] - first[c], centres[c]
-        _exponentials(R, low, n, points, inverse, 0, M, E)
-        G[:n] = 0.0
+        begin_i, end_i = _own(begin, end, species[i], M)
+        _exponentials(R, low, n, points, inverse, begin_i, end_i, E)
+        G[:n, :, begin_i:end_i] = 0.0
         for x in range(n):
             for y in range(x):
                 a, b = x, y
@@ -112,10 +124,10 @@ def triplet_rows(first, centres, j, D, R, species, begin, end, points, length, d
             for x in range(n):
                 p = low + x
                 for d in range(3):
-                    for m in range(M):
+                    for m in range(begin_i, end_i):
                         forces[3 * i + d, m] += G[x, d, m]
                         forces[3 * j[p] + d, m] -= G[x, d, m]
-                for m in range(M):
+                for m in range(begin_i, end_i):
                     add_strain(virial, m, D, p, G[x, 0, m], G[x, 1, m], G[x, 2, m])
 
 
@@ -143,7 +155,8 @@ def triplet_sums(first, centres, j, D, R, species, begin, end, points, length, w
     E = np.empty((2, largest, M))
     for c in range(len(first) - 1):
         low, n, i = first[c], first[c + 1] - first[c], centres[c]
-        _exponentials(R, low, n, points, inverse, 0, M, E)
+        begin_i, end_i = _own(begin, end, species[i], M)
+        _exponentials(R, low, n, points, inverse, begin_i, end_i, E)
         for x in range(n):
             for y in range(x):
                 a, b = x, y

@@ -23,7 +23,7 @@ from gapkit.feature_terms.seam import (
     species_index,
     sum_pairs,
 )
-from gapkit.feature_terms.whitening import independent, split, stack
+from gapkit.feature_terms.whitening import Whitened, independent, split, stack
 from gapkit.neighbourhoods import SHORTEST_DISTANCE, Neighbourhoods
 
 TRANSFORMS = ("distance", "logarithm", "inverse")
@@ -144,14 +144,13 @@ class Pair(FeatureTerm):
         return np.minimum.reduce(list(found))
 
     def select(self, found: Candidates, random_state: int) -> np.ndarray:
-        """[Z, Z', t_m | W]: a grid of t for each pair of species that occurs."""
-        points, whiteners = [], []
+        """`stack` of a grid of t for each pair of species that occurs."""
+        groups = {}
         for key, shortest in found.items():
             t = self._grid(self.shortest or max(MARGIN * float(shortest[0]), SHORTEST_DISTANCE))
             which, W = independent(np.exp(-0.5 * ((t[:, None] - t) / self.length_scale) ** 2))
-            points.append(np.column_stack([np.tile(np.array(key), (len(which), 1)), t[which]]))
-            whiteners.append(W)
-        return stack(points, whiteners)
+            groups[key] = t[which, None], W
+        return stack(groups)
 
     def _grid(self, shortest: float) -> np.ndarray:
         low, high = self.transformed(np.array([shortest, self.cutoff])).tolist()
@@ -168,38 +167,37 @@ class Pair(FeatureTerm):
         self, X: np.ndarray, neighbourhoods: Neighbourhoods, numbers: np.ndarray, derivatives: bool = True
     ) -> FeatureRows:
         """Exact features and derivatives of one structure; each atom has half of its pairs."""
-        (points, W), n, nb = split(X), len(numbers), neighbourhoods
-        begin, end = self._sections(points)
+        whitened, n, nb = split(X, 2, 1), len(numbers), neighbourhoods
+        begin, end = self._sections(whitened)
         raw = np.zeros((n, len(X))), np.zeros((3 * n if derivatives else 0, len(X))), np.zeros((6, len(X)))
         loops.pair_rows(
             nb.first, nb.centres, nb.j, nb.D, species_index(self.species)[numbers], begin, end,
-            np.ascontiguousarray(points[:, 2]), self.length_scale, self.cutoff, self.cutoff_width,
+            whitened.points[:, 0], self.length_scale, self.cutoff, self.cutoff_width,
             TRANSFORMS.index(self.transform), derivatives, *raw,
         )  # fmt: skip
-        return FeatureRows(*(part @ W for part in raw))
+        return FeatureRows(*map(whitened.rows, raw))
 
-    def _sections(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _sections(self, whitened: Whitened) -> tuple[np.ndarray, np.ndarray]:
         """First sparse point and one past the last of each two species (n_species, n_species)."""
         begin, end = np.zeros((2, len(self.species), len(self.species)), dtype=np.int64)
         numbers = sorted(atomic_numbers[s] for s in self.species)
         for a, b in np.ndindex(begin.shape):
-            own = np.flatnonzero(np.all(points[:, :2] == sorted((numbers[a], numbers[b])), axis=1))
-            begin[a, b], end[a, b] = (own[0], own[-1] + 1) if len(own) else (0, 0)
+            begin[a, b], end[a, b] = whitened.section(sorted((numbers[a], numbers[b])))
         return begin, end
 
     def fold(self, X: np.ndarray, weights: np.ndarray) -> PairTable:
         """One spline for each pair of species, as coarse as an error of 1e-12 of its largest value allows."""
-        points, W = split(X)
-        weights, (begin, end) = W @ weights, self._sections(points)
+        whitened = split(X, 2, 1)
+        points, weights, (begin, end) = whitened.points[:, 0], whitened.weights(weights), self._sections(whitened)
         sections, key = np.unique(np.stack([begin, end], axis=-1).reshape(-1, 2), axis=0, return_inverse=True)
         key = np.where(end > begin, key.reshape(begin.shape), -1)
         low, high = self.transformed(np.array([SHORTEST_DISTANCE, self.cutoff])).tolist()
-        low, step = max(low, float(points[:, 2].min()) - VANISHED * self.length_scale), 0.25 * self.length_scale
+        low, step = max(low, float(points.min()) - VANISHED * self.length_scale), 0.25 * self.length_scale
         while True:
             n = int(np.ceil((high - low) / step))
             h = (high - low) / n
             t = low + 0.5 * h * np.arange(2 * n + 1)
-            y = np.stack([self._functions(t, points[a:b, 2], weights[a:b], h) for a, b in sections])
+            y = np.stack([self._functions(t, points[a:b], weights[a:b], h) for a, b in sections])
             knots = y[:, ::2]
             y0, y1, y2 = np.moveaxis(knots, 2, 0)
             middle = 0.5 * (y0[:, :-1] + y0[:, 1:]) + 5 / 32 * (y1[:, :-1] - y1[:, 1:]) + (y2[:, :-1] + y2[:, 1:]) / 64

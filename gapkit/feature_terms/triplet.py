@@ -25,7 +25,7 @@ from gapkit.feature_terms.seam import (
     species_index,
     sum_pairs,
 )
-from gapkit.feature_terms.whitening import independent, split, stack
+from gapkit.feature_terms.whitening import Whitened, independent, split, stack
 from gapkit.neighbourhoods import SHORTEST_DISTANCE, Neighbourhoods
 from gapkit.sparsification import select_sparse_points
 
@@ -146,14 +146,13 @@ class Triplet(FeatureTerm):
         return self._thinned(np.concatenate(found))
 
     def select(self, found: Candidates, random_state: int) -> np.ndarray:
-        """[Z_i, Z_j, Z_k, r_ij, r_ik, r_jk | W] for each three species that occur."""
-        points, whiteners = [], []
+        """`stack` of the sparse triangles of each three species that occur."""
+        groups = {}
         for key, T in found.items():
             T = T[select_sparse_points(T, min(int(self.n_sparse), len(T)), "fps", random_state)]
             which, W = independent(self._covariance(T, T, key[1] == key[2]))
-            points.append(np.column_stack([np.tile(np.array(key), (len(which), 1)), T[which]]))
-            whiteners.append(W)
-        return stack(points, whiteners)
+            groups[key] = T[which], W
+        return stack(groups)
 
     def _covariance(self, T: np.ndarray, other: np.ndarray, same: bool) -> np.ndarray:
         """k for δ = 1, shape (n, m)."""
@@ -171,31 +170,29 @@ class Triplet(FeatureTerm):
         self, X: np.ndarray, neighbourhoods: Neighbourhoods, numbers: np.ndarray, derivatives: bool = True
     ) -> FeatureRows:
         """Exact features and derivatives of one structure; each atom has the triplets that it is the centre of."""
-        (points, W), n, nb = split(X), len(numbers), neighbourhoods
+        whitened, n, nb = split(X, 3, 3), len(numbers), neighbourhoods
         raw = np.zeros((n, len(X))), np.zeros((3 * n if derivatives else 0, len(X))), np.zeros((6, len(X)))
         loops.triplet_rows(
             nb.first, nb.centres, nb.j, nb.D, loops.radii(nb.D, self.cutoff, self.cutoff_width),
-            species_index(self.species)[numbers], *self._sections(points), np.ascontiguousarray(points[:, 3:]),
+            species_index(self.species)[numbers], *self._sections(whitened), whitened.points,
             self.length_scale, derivatives, *raw,
         )  # fmt: skip
-        return FeatureRows(*(part @ W for part in raw))
+        return FeatureRows(*map(whitened.rows, raw))
 
-    def _sections(self, points: np.ndarray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def _sections(self, whitened: Whitened) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """First sparse triangle and one past the last of each three species, the neighbours' in order."""
         n = len(self.species)
         begin, end = np.zeros((2, n, n, n), dtype=np.int64)
         numbers = sorted(atomic_numbers[s] for s in self.species)
         for c in range(n):
             for a, b in combinations_with_replacement(range(n), 2):
-                own = np.flatnonzero(np.all(points[:, :3] == (numbers[c], numbers[a], numbers[b]), axis=1))
-                if len(own):
-                    begin[c, a, b], end[c, a, b] = own[0], own[-1] + 1
+                begin[c, a, b], end[c, a, b] = whitened.section((numbers[c], numbers[a], numbers[b]))
         return begin, end
 
     def fold(self, X: np.ndarray, weights: np.ndarray) -> TripletSum | TripletTable:
         """Weights of the sparse triangles, or a table of their sum."""
-        points, W = split(X)
-        exact = TripletSum(np.ascontiguousarray(points[:, 3:]), self._sections(points), W @ weights)
+        whitened = split(X, 3, 3)
+        exact = TripletSum(whitened.points, self._sections(whitened), whitened.weights(weights))
         return exact if self.table is None else self._tabulated(exact)
 
     def _tabulated(self, exact: TripletSum) -> TripletTable:

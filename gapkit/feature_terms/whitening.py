@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
 import numpy as np
-from scipy.linalg import block_diag, solve_triangular
+from scipy.linalg import solve_triangular
 from scipy.linalg.lapack import dpstrf
 
 from gapkit.errors import InputError
@@ -31,14 +35,65 @@ def independent(K: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return pivots[:rank] - 1, solve_triangular(L, np.eye(rank), lower=True, trans="T", check_finite=False)
 
 
-def stack(points: list[np.ndarray], W: list[np.ndarray]) -> np.ndarray:
-    """One array [points | W] of all groups of points, W block-diagonal: shape (n, n_coordinates + n)."""
-    if not points:
+class Whitened(NamedTuple):
+    """Sparse points of all groups of species, and W of each group.
+
+    Attributes
+    ----------
+    keys : ndarray of int64, shape (n, n_species)
+        Atomic numbers of the group that each point belongs to; a group's points stand together.
+    points : ndarray, shape (n, n_coordinates)
+    W : ndarray, shape (n, largest group)
+        Rows of each group's W, zeros behind.
+    first : ndarray of int64, shape (n_groups + 1,)
+        Points of group g are ``first[g]:first[g + 1]``.
+    """
+
+    keys: np.ndarray
+    points: np.ndarray
+    W: np.ndarray
+    first: np.ndarray
+
+    @property
+    def groups(self) -> Iterator[tuple[slice, np.ndarray]]:
+        """Columns and W of each group."""
+        for low, high in pairwise(self.first.tolist()):
+            yield slice(low, high), self.W[low:high, : high - low]
+
+    def section(self, key: Sequence[int]) -> tuple[int, int]:
+        """First point of a group and one past its last; 0, 0 if there is no such group."""
+        found = np.flatnonzero(np.all(self.keys[self.first[:-1]] == key, axis=1))
+        return (int(self.first[found[0]]), int(self.first[found[0] + 1])) if len(found) else (0, 0)
+
+    def rows(self, raw: np.ndarray) -> np.ndarray:
+        """φ = k W of rows k (n_rows, n)."""
+        out = np.empty_like(raw)
+        for own, W in self.groups:
+            np.matmul(raw[:, own], W, out=out[:, own])
+        return out
+
+    def weights(self, w: np.ndarray) -> np.ndarray:
+        """W w (n,): the weights of k that are those w of φ."""
+        return np.concatenate([W @ w[own] for own, W in self.groups])
+
+
+def stack(groups: Mapping[tuple[int, ...], tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """One array of keys, points and W of all groups: shape (n, n_species + n_coordinates + largest group)."""
+    if not groups:
         raise InputError("no pair or triplet of atoms is within the cutoff in any frame: raise the cutoff.")
-    return np.hstack([np.concatenate(points), block_diag(*W)])
+    widest = max(len(points) for points, _ in groups.values())
+    parts = []
+    for key, (points, W) in groups.items():
+        padded = np.zeros((len(points), widest))
+        padded[:, : len(points)] = W
+        parts.append(np.hstack([np.tile(np.array(key, dtype=float), (len(points), 1)), points, padded]))
+    return np.concatenate(parts)
 
 
-def split(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The points (n, n_coordinates) and W (n, n) of `stack`."""
-    n_coordinates = X.shape[1] - X.shape[0]
-    return X[:, :n_coordinates], X[:, n_coordinates:]
+def split(X: np.ndarray, n_species: int, n_coordinates: int) -> Whitened:
+    """The inverse of `stack`."""
+    n = n_species + n_coordinates
+    keys = X[:, :n_species].astype(np.int64)
+    starts = np.flatnonzero(np.any(np.diff(keys, axis=0), axis=1)) + 1
+    first = np.concatenate([[0], starts, [len(X)]])
+    return Whitened(keys, np.ascontiguousarray(X[:, n_species:n]), X[:, n:], first)
