@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from gapkit.feature_terms.linear import Composition, Features, InversePowers, Linear, feature_function
     from gapkit.feature_terms.pair import Pair
     from gapkit.feature_terms.triplet import Triplet
-    from gapkit.gap import GAP, Predictions
+    from gapkit.gap import GAP
     from gapkit.kernels import DotProduct, SquaredExponential
+    from gapkit.prediction import Predictions
     from gapkit.structures import describe_structures, read_structures
     from gapkit.terms import Term
     from gapkit.threads import get_num_threads, set_num_threads
@@ -36,7 +37,7 @@ _ROOMS = {
     "InversePowers": "feature_terms.linear",
     "Linear": "feature_terms.linear",
     "Pair": "feature_terms.pair",
-    "Predictions": "gap",
+    "Predictions": "prediction",
     "SquaredExponential": "kernels",
     "Term": "terms",
     "Triplet": "feature_terms.triplet",

@@ -11,25 +11,35 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from gapkit.errors import InputError
+from gapkit.errors import InputError, did_you_mean
 from gapkit.gap import GAP
 from gapkit.neighbourhoods import NeighbourList
+from gapkit.prediction import Predictions
 from gapkit.structures import check_structures
+
+RETURN_STD: dict[str, bool | str] = {"local": "local", "energy": True, "all": "all"}
+PER_ATOM = ("local_energies_std", "forces_std")
+PLACES = ("arrays", "info")
 
 
 class Uncertainty(NamedTuple):
-    """Posterior standard deviations of one structure, eV.
+    """Posterior standard deviations of one structure, as `GAP.predict` gives them; None for what was not asked.
 
     Attributes
     ----------
-    energy_std : float
+    energy_std : float, eV
         Of the total energy, correlations between atoms included.
-    local_energies_std : ndarray, shape (n_atoms,)
+    local_energies_std : ndarray, shape (n_atoms,), eV
         Of each local energy.
+    forces_std : ndarray, shape (n_atoms, 3), eV/Å
+    stress_std : ndarray, shape (6,), eV/Å³
+        Voigt xx yy zz yz xz xy; None, too, without a three-dimensional cell.
     """
 
-    energy_std: float
+    energy_std: float | None
     local_energies_std: np.ndarray
+    forces_std: np.ndarray | None = None
+    stress_std: np.ndarray | None = None
 
 
 class GAPCalculator(Calculator):
@@ -98,7 +108,7 @@ class GAPCalculator(Calculator):
         PropertyNotImplementedError
             If stress is asked of a structure without a three-dimensional cell.
         """
-        self.results = {}  # nothing old is left if the structure is refused
+        self.results, self.local_energies_std = {}, None  # nothing old is left if the structure is refused
         self._take(self.atoms if atoms is None else atoms)
         std = "local" if self.per_atom_std else False
         p = self.gap.predict(self.atoms, return_std=std, neighbour_lists=self._lists)
@@ -116,15 +126,74 @@ class GAPCalculator(Calculator):
                 "stress needs a periodic structure with three cell vectors of non-zero volume: set its cell and pbc."
             )
 
-    def uncertainty(self, atoms: Atoms | None = None) -> Uncertainty:
-        """Standard deviations of the energy and the local energies of `atoms` (default: those calculated last)."""
+    def uncertainty(self, atoms: Atoms | None = None, which: str = "all") -> Uncertainty:
+        """Standard deviations of a structure; ``results`` stay as they are.
+
+        Parameters
+        ----------
+        atoms : Atoms, optional
+            By default the structure calculated last.
+        which : {"local", "energy", "all"}
+            "local": of the local energies alone, at little more than the price of the forces, or at none with
+            `per_atom_std`. "energy": of the total energy, too, which grows with the square of the number of atoms.
+            "all": of forces and stress, too, about thirty times the price of the forces.
+
+        Raises
+        ------
+        InputError
+            If there is no structure, `which` is unknown, or the model cannot describe the structure.
+        """
+        if which not in RETURN_STD:
+            raise InputError(f"standard deviations {which!r} are unknown{did_you_mean(str(which), RETURN_STD)}.")
         atoms = self.atoms if atoms is None else atoms
         if atoms is None:
             raise InputError("uncertainty needs a structure: calculate something first or pass atoms.")
-        p = self.gap.predict(atoms, return_std=True)
-        assert p.energy_std is not None
-        assert p.local_energies_std is not None
-        return Uncertainty(float(p.energy_std[0]), p.local_energies_std[0])
+        known = self.atoms is not None and not _changes(self.atoms, atoms)
+        if which == "local" and known and self.local_energies_std is not None:
+            return Uncertainty(None, self.local_energies_std.copy())
+        return _uncertainty(self.gap.predict(atoms, RETURN_STD[which], self._lists if known else None))
+
+    def write_std(self, atoms: Atoms, which: str = "local", into: str = "arrays") -> None:
+        """Put the standard deviations of a structure where ASE's writers take them along.
+
+        Beside ``results``, in which ASE's writers would stumble over them. Names: ``local_energies_std``,
+        ``energy_std``, ``forces_std``, ``stress_std``. As an observer attach it before the writer, so that each frame
+        has its own: ``dyn.attach(calc.write_std, 10, atoms); dyn.attach(writer, 10)``. They stay there when atoms move.
+
+        Parameters
+        ----------
+        atoms : Atoms
+            Changed in place.
+        which : {"local", "energy", "all"}
+            As `uncertainty`.
+        into : {"arrays", "info"}
+            Where those of each atom go: ``atoms.arrays``, which extended XYZ files keep, or ``atoms.info``, for .traj
+            files, which keep no other arrays than ASE's own. Those of the structure go to ``atoms.info``.
+
+        Raises
+        ------
+        InputError
+            As `uncertainty`, or if `into` is unknown.
+        """
+        if into not in PLACES:
+            raise InputError(f"standard deviations cannot go into {into!r}{did_you_mean(str(into), PLACES)}.")
+        for name, value in self.uncertainty(atoms, which)._asdict().items():
+            place = atoms.arrays if name in PER_ATOM and into == "arrays" else atoms.info
+            place.pop(name, None)
+            if value is not None:
+                place[name] = value
+
+
+def _uncertainty(p: Predictions) -> Uncertainty:
+    """The standard deviations of one structure."""
+    assert p.local_energies_std is not None
+    stress = None if p.stress_std is None or p.stress_std[0] is None else full_3x3_to_voigt_6_stress(p.stress_std[0])
+    return Uncertainty(
+        None if p.energy_std is None else float(p.energy_std[0]),
+        p.local_energies_std[0],
+        None if p.forces_std is None else p.forces_std[0],
+        stress,
+    )
 
 
 def _changes(before: Atoms, now: Atoms) -> list[str]:

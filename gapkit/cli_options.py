@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -13,6 +14,8 @@ from gapkit.errors import InputError
 
 if TYPE_CHECKING:
     from gapkit.configuration import ModelSettings
+
+Command = Callable[..., None]
 
 
 def option(text: str, *names: str, panel: str = "Options", **settings: Any) -> Any:
@@ -36,54 +39,92 @@ def key(what: str, panel: str = "Names of the labels in the file") -> Any:
     return option(text, panel=panel, show_default="found by itself")
 
 
+def labelled_file(text: str = "Labelled structures: any file that ASE reads.") -> Any:
+    """An argument for one or several structure files."""
+    return typer.Argument(help=text, show_default=False)
+
+
 Model = Annotated[Path, typer.Argument(help="Model file, as gapkit fit writes it.", show_default=False)]
+TrainingFiles = Annotated[list[Path], labelled_file("Labelled structures: one or more files that ASE reads.")]
 Json = Annotated[bool, option("Print one JSON object on standard output; messages go to standard error.", "--json")]
 Quiet = Annotated[bool, option("Print nothing but warnings and errors.", "--quiet", "-q")]
-EnergyKey = Annotated[str | None, key("energies (eV per structure)")]
-ForcesKey = Annotated[str | None, key("forces (eV/Å)")]
-StressKey = Annotated[str | None, key("stresses (eV/Å³, tension positive)")]
-VirialKey = Annotated[str | None, key("virials (eV, minus volume times stress)")]
-ConfigTypeKey = Annotated[
-    str | None,
-    option(
-        "Name of the kind of structure ('bulk', 'liquid', …) by which noise and errors are grouped.",
-        panel="Names of the labels in the file",
-        show_default="config_type",
-    ),
-]
-NSparse = Annotated[int | None, descriptor("Sparse points per species: more are more accurate and slower.", "1000")]
-Sparsification = Annotated[str | None, descriptor("How sparse points are chosen: fps, cur, kmeans or random.", "fps")]
-Cutoff = Annotated[float | None, descriptor("Radius beyond which atoms do not act, Å.", "5.0")]
-NMax = Annotated[int | None, descriptor("SOAP: number of radial functions.", "8")]
-LMax = Annotated[int | None, descriptor("SOAP: highest angular momentum.", "6")]
-AtomSigma = Annotated[float | None, descriptor("SOAP: width of the Gaussian that stands for an atom, Å.", "0.5")]
-Smoothness = Annotated[
-    float | None, descriptor("SOAP: how smoothly atoms fade at the cutoff; 1 reaches farther than 2.", "1.0")
-]
-Compression = Annotated[
-    str | None, descriptor("SOAP: shorter features for many species: off, mu2, mu1nu1 or crossover.", "off")
-]
-Zeta = Annotated[int | None, descriptor("Kernel: exponent, a whole number; larger is sharper.", "4")]
-Delta = Annotated[float | None, descriptor("Kernel: amplitude, the spread expected of atomic energies, eV.", "5.0")]
-EnergyNoise = Annotated[float | None, noise("Error to expect of the energies, eV/atom.", "0.001")]
-ForcesNoise = Annotated[float | None, noise("Error to expect of each force component, eV/Å.", "0.05")]
-VirialNoise = Annotated[float | None, noise("Error to expect of each virial component, eV/atom.", "0.02")]
-E0 = Annotated[
+ModelOutput = Annotated[Path, option("Model file to write; an older one is replaced.", "--output", "-o")]
+Optimize = Annotated[
     list[str] | None,
     option(
-        "Energy of an isolated atom, eV, such as Si=-0.8; repeat for each species.",
-        show_default="from isolated atoms or least squares",
+        "Learn from the data: noise (of each kind of label), delta (of each term), config_type (noises of each config "
+        "type), outliers (own noises for frames that the others contradict); several with commas, all, or none.",
+        panel="Model: noise of the labels",
+        show_default="none",
     ),
 ]
-Config = Annotated[
-    Path | None,
-    option(
-        "YAML file with any of: terms, energy_noise, forces_noise, virial_noise (numbers, or one per config type), e0, "
-        "jitter, random_state, keys. Options given here override it.",
-        show_default=False,
-    ),
-]
-ModelOutput = Annotated[Path, option("Model file to write; an older one is replaced.", "--output", "-o")]
+
+KEY_OPTIONS: dict[str, Any] = {
+    "energy_key": Annotated[str | None, key("energies (eV per structure)")],
+    "forces_key": Annotated[str | None, key("forces (eV/Å)")],
+    "stress_key": Annotated[str | None, key("stresses (eV/Å³, tension positive)")],
+    "virial_key": Annotated[str | None, key("virials (eV, minus volume times stress)")],
+    "config_type_key": Annotated[
+        str | None,
+        option(
+            "Name of the kind of structure ('bulk', 'liquid', …) by which noise and errors are grouped.",
+            panel="Names of the labels in the file",
+            show_default="config_type",
+        ),
+    ],
+}
+DESCRIPTOR_OPTIONS: dict[str, Any] = {
+    "cutoff": Annotated[float | None, descriptor("Radius beyond which atoms do not act, Å.", "5.0")],
+    "n_max": Annotated[int | None, descriptor("SOAP: number of radial functions.", "8")],
+    "l_max": Annotated[int | None, descriptor("SOAP: highest angular momentum.", "6")],
+    "atom_sigma": Annotated[float | None, descriptor("SOAP: width of the Gaussian that stands for an atom, Å.", "0.5")],
+    "smoothness": Annotated[
+        float | None, descriptor("SOAP: how smoothly atoms fade at the cutoff; 1 reaches farther than 2.", "1.0")
+    ],
+    "compression": Annotated[
+        str | None, descriptor("SOAP: shorter features for many species: off, mu2, mu1nu1 or crossover.", "off")
+    ],
+}
+KERNEL_OPTIONS: dict[str, Any] = {
+    "zeta": Annotated[int | None, descriptor("Kernel: exponent, a whole number; larger is sharper.", "4")],
+    "delta": Annotated[
+        float | None, descriptor("Kernel: amplitude, the spread expected of atomic energies, eV.", "5.0")
+    ],
+}
+SPARSE_OPTIONS: dict[str, Any] = {
+    "n_sparse": Annotated[
+        int | None, descriptor("Sparse points per species: more are more accurate and slower.", "1000")
+    ],
+    "sparsification": Annotated[
+        str | None, descriptor("How sparse points are chosen: fps, cur, kmeans or random.", "fps")
+    ],
+}
+NOISE_OPTIONS: dict[str, Any] = {
+    "energy_noise": Annotated[float | None, noise("Error to expect of the energies, eV/atom.", "0.001")],
+    "forces_noise": Annotated[float | None, noise("Error to expect of each force component, eV/Å.", "0.05")],
+    "virial_noise": Annotated[float | None, noise("Error to expect of each virial component, eV/atom.", "0.02")],
+}
+OTHER_OPTIONS: dict[str, Any] = {
+    "config": Annotated[
+        Path | None,
+        option(
+            "YAML file with any of: terms, energy_noise, forces_noise, virial_noise (numbers, or one per config type), "
+            "e0, jitter, random_state, optimize, keys. Options given here override it.",
+            show_default=False,
+        ),
+    ],
+    "e0": Annotated[
+        list[str] | None,
+        option(
+            "Energy of an isolated atom, eV, such as Si=-0.8; repeat for each species.",
+            show_default="from isolated atoms or least squares",
+        ),
+    ],
+    "seed": Annotated[int | None, option("Seed of the choice of sparse points.", show_default="0")],
+}
+MODEL_OPTIONS: dict[str, Any] = {
+    **SPARSE_OPTIONS, **DESCRIPTOR_OPTIONS, **KERNEL_OPTIONS, **NOISE_OPTIONS, **OTHER_OPTIONS, **KEY_OPTIONS
+}  # fmt: skip
 
 
 # ---- options -> settings
@@ -92,6 +133,7 @@ ModelOutput = Annotated[Path, option("Model file to write; an older one is repla
 class Flags(NamedTuple):
     """What was given on the command line, by the place where it belongs."""
 
+    config: Path | None
     descriptor: dict[str, Any]
     kernel: dict[str, Any]
     term: dict[str, Any]
@@ -100,9 +142,54 @@ class Flags(NamedTuple):
     e0: dict[str, float]
 
 
-def given(**values: Any) -> dict[str, Any]:
-    """Those values that are not None."""
-    return {name: value for name, value in values.items() if value is not None}
+def given(values: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the named values that are not None."""
+    return {name: values[name] for name in names if values[name] is not None}
+
+
+def with_model_options(command: Command) -> Command:
+    """The command with all options of a potential, which it gets as one argument, `flags`."""
+    return _with_options(command, "flags", MODEL_OPTIONS, _flags)
+
+
+def with_key_options(command: Command) -> Command:
+    """The command with the names of labels as options, which it gets as one argument, `keys`."""
+    return _with_options(command, "keys", KEY_OPTIONS, _keys)
+
+
+def _with_options(command: Command, argument: str, options: Mapping[str, Any], gather: Callable[..., Any]) -> Command:
+    """`command` for typer, with `options` instead of the one `argument` that `gather` makes of them."""
+    signature = inspect.signature(command, eval_str=True)
+    own = [p.replace(kind=p.KEYWORD_ONLY) for name, p in signature.parameters.items() if name != argument]
+    more = [inspect.Parameter(name, own[0].KEYWORD_ONLY, default=None, annotation=a) for name, a in options.items()]
+
+    def run(**values: Any) -> None:
+        taken = {name: values.pop(name) for name in options}
+        command(**values, **{argument: gather(taken)})
+
+    run.__name__, run.__doc__ = command.__name__, command.__doc__
+    run.__annotations__ = {p.name: p.annotation for p in (*own, *more)}
+    run.__signature__ = signature.replace(parameters=[*own, *more])  # type: ignore[attr-defined]
+    return run
+
+
+def _flags(values: Mapping[str, Any]) -> Flags:
+    model = given(values, NOISE_OPTIONS)
+    if values["seed"] is not None:
+        model["random_state"] = values["seed"]
+    return Flags(
+        config=values["config"],
+        descriptor=given(values, DESCRIPTOR_OPTIONS),
+        kernel=given(values, KERNEL_OPTIONS),
+        term=given(values, SPARSE_OPTIONS),
+        model=model,
+        keys=_keys(values),
+        e0=parse_e0(values["e0"] or []),
+    )
+
+
+def _keys(values: Mapping[str, Any]) -> dict[str, str]:
+    return {name.removesuffix("_key"): value for name, value in given(values, KEY_OPTIONS).items()}
 
 
 def parse_e0(entries: Sequence[str]) -> dict[str, float]:
@@ -117,16 +204,39 @@ def parse_e0(entries: Sequence[str]) -> dict[str, float]:
     return values
 
 
-def settings_of(config: Path | None, flags: Flags) -> ModelSettings:
+def parse_learned(entries: Sequence[str]) -> list[str]:
+    """["noise,delta"] -> ["noise", "delta"]; "all" is each of them, "none" no one.
+
+    Raises
+    ------
+    InputError
+        For an unknown name.
+    """
+    from gapkit.optimisation import OPTIONS, parse_optimize
+
+    names = [name.strip() for entry in entries for name in entry.split(",") if name.strip()]
+    if names in (["all"], ["none"]):
+        return list(OPTIONS) if names == ["all"] else []
+    for name in names:
+        if name not in OPTIONS:
+            raise InputError(f"--optimize {name!r} is unknown: use {', '.join(OPTIONS)}, several with commas, or all.")
+    parse_optimize(names)
+    return names
+
+
+def settings_of(flags: Flags, optimize: Sequence[str] | None = None) -> ModelSettings:
     """The configuration with the command line on top, checked before any work."""
     from gapkit.configuration import read_yaml, settings_from_dict
+    from gapkit.optimisation import parse_optimize
 
-    settings = settings_from_dict(read_yaml(config) if config else {}, str(config))
+    settings = settings_from_dict(read_yaml(flags.config) if flags.config else {}, str(flags.config))
+    parse_optimize(settings.optimize)
     of_a_term = flags.descriptor | flags.kernel | flags.term
     if of_a_term and len(settings.terms) > 1:
         named = ", ".join(f"--{name.replace('_', '-')}" for name in of_a_term)
         raise InputError(
-            f"{named} could belong to any of the {len(settings.terms)} terms of '{config}': change it in that file."
+            f"{named} could belong to any of the {len(settings.terms)} terms of '{flags.config}': "
+            "change it in that file."
         )
     terms = settings.terms
     if of_a_term:
@@ -137,6 +247,7 @@ def settings_of(config: Path | None, flags: Flags) -> ModelSettings:
         }
         terms = [{**terms[0], **parts, **flags.term}]
     e0 = {**(settings.e0 or {}), **flags.e0} or None
-    settings = replace(settings, terms=terms, e0=e0, keys={**settings.keys, **flags.keys}, **flags.model)
+    model = flags.model if optimize is None else {**flags.model, "optimize": parse_learned(optimize)}
+    settings = replace(settings, terms=terms, e0=e0, keys={**settings.keys, **flags.keys}, **model)
     settings.validate()
     return settings

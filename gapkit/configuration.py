@@ -174,6 +174,8 @@ class ModelSettings:
         As in `term_from_dict`, but species may be left to the data; ``type`` is Term if not given.
     energy_noise, forces_noise, virial_noise, e0, jitter, random_state
         As in `GAP`, in its units; None takes its default.
+    optimize : bool, str or list of str
+        What a fit learns, as in `GAP.fit`.
     keys : dict
         Names of labels by the fields of `LabelKeys`; what is absent or None is found, "" leaves a label out.
     """
@@ -185,6 +187,7 @@ class ModelSettings:
     e0: dict[str, float] | None = None
     jitter: float | None = None
     random_state: int | None = None
+    optimize: bool | str | list[str] = False
     keys: dict[str, str | None] = field(default_factory=dict)
 
     def parameters(self) -> dict[str, Any]:

@@ -192,7 +192,7 @@ def _fit(train: list[Atoms], n_sparse: int, echo: Echo) -> GAP:
 
     echo(f"Silicon, density-functional data (PBE)\n{describe_structures(train)}\n")
     gap = make_potential(n_sparse)
-    echo(f"Fitting {gap.terms[0].descriptor} with {n_sparse} sparse points ...")  # type: ignore[index, union-attr]
+    echo(f"Fitting {gap.terms[0].descriptor} with {n_sparse} sparse points ...")  # type: ignore[index]
     start = time.perf_counter()
     gap.fit(train)
     found = gap.posterior_.conditioning

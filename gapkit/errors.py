@@ -1,13 +1,36 @@
-"""The one exception that bad input raises, and the "did you mean" that goes with it."""
+"""The exception that bad input raises with its "did you mean", and the one that ends a run beyond the data."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from gapkit.md_guard import Excess
 
 
 class InputError(ValueError):
     """Something the user gave cannot be used: one sentence with the condition, the values and the cure."""
+
+
+class UncertaintyError(RuntimeError):
+    """A simulation has come to a structure that the potential is too uncertain about: nothing is wrong with the input.
+
+    Attributes
+    ----------
+    atoms : Atoms
+        A copy of that structure, with its standard deviations, to be labelled.
+    excess : Excess
+        Atom, step, standard deviation and threshold.
+    """
+
+    def __init__(self, message: str, atoms: Atoms | None = None, excess: Excess | None = None) -> None:
+        super().__init__(message)
+        self.atoms = atoms
+        self.excess = excess
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

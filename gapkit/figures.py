@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from gapkit.learning_curve import LearningCurve
+
 # Okabe and Ito (2008), Color Universal Design; yellow is left out (unreadable on white), grey is for the rest
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 REST = "#8A8A8A"
@@ -149,6 +151,27 @@ def trajectory(md: Mapping[str, Any]) -> bytes:
     if temperature is not None:
         axes[1].plot(time, np.asarray(temperature, dtype=float), color=PALETTE[1], lw=1.0)
         _label(axes[1], "time (ps)", "temperature\n(K)")
+    return _png(figure)
+
+
+def learning_curve(curve: LearningCurve) -> bytes:
+    """Held-out errors of every kind, and the log evidence per label, against the number of sparse points."""
+    figure, (top, bottom) = _figure(5.2, rows=2, height_ratios=(1.6, 1.0), sharex=True)
+    sizes = [point.n_sparse for point in curve.points]
+    for rows, colour, marker in zip(zip(*(point.errors for point in curve.points)), PALETTE, "osD^"):
+        spread = [row.rmse_se or 0.0 for row in rows]
+        style: dict[str, Any] = {"color": colour, "marker": marker, "ms": 4.5, "lw": 1.5, "capsize": 2.5}
+        top.errorbar(sizes, [row.rmse for row in rows], spread, label=f"{rows[0].kind} ({rows[0].unit})", **style)
+    evidence = [point.log_evidence / curve.n_labels for point in curve.points]
+    bottom.plot(sizes, evidence, color=INK, marker="o", ms=4.5, lw=1.5)
+    top.set(xscale="log", yscale="log")
+    if curve.enough < sizes[-1]:
+        top.axvline(curve.enough, color=FAINT, lw=0.8, ls=(0, (4, 3)))
+    _plain_log(top.yaxis)
+    _plain_log(bottom.xaxis)
+    _label(top, "", "root mean square error")
+    _label(bottom, "sparse points of each species and term", "log evidence\nper label")
+    _legend(top, "best")
     return _png(figure)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -10,23 +11,32 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from ase import Atoms
 
+from gapkit.checkpoint import pack_counts, pack_factors, unpack_counts, unpack_factors
 from gapkit.conditioning import Conditioning
 from gapkit.configuration import term_from_dict, term_to_dict
+from gapkit.observations import KINDS
 from gapkit.posterior import SparsePosterior
+from gapkit.recalibration import Recalibration
 from gapkit.terms import SparseBlock, fold_weights
+from gapkit.training import Factors, Noises
 
 if TYPE_CHECKING:
     from gapkit.gap import GAP
 
 
-def to_file(gap: GAP) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Header and arrays of a fitted model."""
+def to_file(gap: GAP, factors: Factors | None = None) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Header and arrays of a fitted model, with row `factors` if it shall be continued later."""
     posterior = gap.posterior_
     arrays = {f"X_{k}": block.X for k, block in enumerate(gap.blocks_)}
     arrays |= {"alpha": posterior.alpha, "L": posterior.L, "R": posterior.R}
     for k, (atoms, _, forces) in enumerate(gap.references_):
         arrays |= {f"reference_{k}_positions": atoms.positions, f"reference_{k}_forces": forces}
-    return _header(gap), arrays
+    arrays["frames"] = pack_counts(gap.frames_)
+    header = _header(gap)
+    if factors is not None:
+        header["factors"], packed = pack_factors(factors)
+        arrays |= packed
+    return header, arrays
 
 
 def _header(gap: GAP) -> dict[str, Any]:
@@ -44,6 +54,10 @@ def _header(gap: GAP) -> dict[str, Any]:
         "species": list(gap.species_),
         "blocks": [[b.term, b.number, b.columns.start, b.columns.stop] for b in gap.blocks_],
         "log_marginal_likelihood": posterior.log_marginal_likelihood,
+        "noises": _plain(gap.noise_),
+        "selection": gap.selection_,
+        "hyperparameters": gap.hyperparameters_,
+        "recalibration": None if gap.recalibration_ is None else gap.recalibration_.to_dict(),
         "conditioning": posterior.conditioning._asdict(),
         "n_rows": posterior.n_rows,
         "training": gap.training_,
@@ -68,6 +82,13 @@ def from_file(gap: GAP, header: dict[str, Any], arrays: dict[str, np.ndarray]) -
     gap.posterior_ = SparsePosterior(
         arrays["alpha"], arrays["L"], arrays["R"], header["log_marginal_likelihood"], condition, header["n_rows"]
     )
+    gap.noise_ = _noises(gap, header)
+    gap.selection_, gap.hyperparameters_ = header.get("selection", {}), header.get("hyperparameters", [])
+    gap.memory_ = gap.optimum_ = None
+    stored = header.get("recalibration")  # not in earlier files
+    gap.recalibration_ = None if stored is None else Recalibration.from_dict(stored)
+    gap.frames_ = unpack_counts(arrays["frames"]) if "frames" in arrays else Counter()
+    gap.factors_ = unpack_factors(header["factors"], arrays) if "factors" in header else None
     gap.alpha_ = gap.posterior_.alpha
     gap.folds_ = fold_weights(gap.terms_, gap.blocks_, gap.alpha_)
     gap.training_ = header["training"]
@@ -80,3 +101,17 @@ def from_file(gap: GAP, header: dict[str, Any], arrays: dict[str, np.ndarray]) -
         for k, r in enumerate(header["references"])
     ]
     return gap
+
+
+def _plain(noises: Noises) -> dict[str, Any]:
+    """Noises as JSON data."""
+    kinds = {kind: dict(v) if isinstance(v := getattr(noises, kind), Mapping) else v for kind in KINDS}
+    outliers = {name: dict(own) for name, own in noises.outliers.items()}
+    return {**kinds, "by_config_type": noises.by_config_type, "outliers": outliers}
+
+
+def _noises(gap: GAP, header: dict[str, Any]) -> Noises:
+    """The noises of the fit; files of version 1 have those given only."""
+    if "noises" in header:
+        return Noises(**header["noises"])
+    return Noises(*(getattr(gap, f"{kind}_noise") for kind in KINDS))

@@ -45,6 +45,10 @@ class Frame(NamedTuple):
             digest.update(np.asarray(0.0 if array is None else array, dtype=float).tobytes())
         return digest.hexdigest()
 
+    def identity(self) -> int:
+        """The first 8 bytes of `digest`: a small number that names the frame and its labels."""
+        return int(self.digest()[:16], 16)
+
     def bare(self) -> Atoms:
         """The structure without labels, names or calculator."""
         a = self.atoms
@@ -96,9 +100,8 @@ class FramesOnDisk:
         names = {} if self._keys is None else self._keys.as_arguments()
         if not isinstance(self._source, FilePaths):
             yield from normalised_structures(self._source, **names)
-            return
-        for path in self._source:
-            yield from iter_structures(path, **names)
+        else:
+            yield from iter_structures(self._source, **names)
 
 
 class FilePaths(list[Any]):
@@ -118,10 +121,11 @@ class SpooledFrames:
         return self._spool() if self._file is None else self._read(self._file)
 
     def _spool(self) -> Iterator[Frame]:
-        self._file = tempfile.TemporaryFile(prefix="gapkit-")
+        self._file = tempfile.TemporaryFile(prefix="gapkit-")  # noqa: SIM115 - it lives as long as these frames
         n_frames = 0
-        for n_frames, frame in enumerate(self._first, 1):
+        for frame in self._first:
             _write(self._file, frame)
+            n_frames += 1
             yield frame
         self.n_frames = n_frames
 

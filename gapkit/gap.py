@@ -3,64 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
-from ase.stress import voigt_6_to_full_3x3_stress
-from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from gapkit import covariance
-from gapkit.derivative_variance import derivative_variances
-from gapkit.errors import InputError, did_you_mean
+from gapkit.checkpoint import Checkpoint
+from gapkit.configuration import term_to_dict
+from gapkit.errors import InputError
 from gapkit.fitted_model import from_file, to_file
+from gapkit.fitted_potential import FittedPotential
+from gapkit.frames import Frames, Structures, labelled_frames
+from gapkit.learning import Learned, Options, Walks, learn
+from gapkit.memory import MemoryUse, in_bytes
 from gapkit.model_file import read_model, write_model
-from gapkit.neighbourhoods import Neighbourhoods, NeighbourList
-from gapkit.observations import KINDS, Noise, check_noise, noise_group, noise_std
-from gapkit.parameters import nested_parameters, with_parameter
-from gapkit.posterior import fit_posterior
-from gapkit.structures import LabelKeys, Labels, check_structures, find_e0, find_label_keys, read_labels
-from gapkit.terms import AnyTerm, evaluate, find_all_neighbourhoods, fold_weights
-from gapkit.threads import one_blas_thread, ordered_map
-from gapkit.training import check_terms, choose_sparse_points, progress, stream_rows, summarise
+from gapkit.observations import KINDS, Noise, check_noise, noise_std
+from gapkit.optimisation import as_rows, learn_hyperparameters, parse_optimize
+from gapkit.parameters import NestedParameters
+from gapkit.posterior import SparsePosterior
+from gapkit.progress import progress
+from gapkit.structures import LabelKeys
+from gapkit.terms import AnyTerm, fold_weights, known_numbers
+from gapkit.threads import one_blas_thread
+from gapkit.training import Factors, Noises, Recipe
+from gapkit.updates import Fitted, solve, updated, with_more_sparse_points
 
-N_REFERENCE = 3  # training structures whose predictions travel with the model file and are checked on load
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """What `GAP.predict` returns; one entry per structure.
-
-    Attributes
-    ----------
-    energy : ndarray, shape (n_structures,), eV
-    forces : list of ndarray, shape (n_atoms, 3), eV/Å
-    stress : list of ndarray, shape (3, 3), eV/Å³, or None without a three-dimensional cell
-        ``(1/V) dE/dε``; positive is tension.
-    local_energies : list of ndarray, shape (n_atoms,), eV
-    energy_std : ndarray, shape (n_structures,), eV, or None
-        Posterior standard deviation of the total energy ("dtc"), correlations between atoms included, noise not.
-    local_energies_std : list of ndarray, shape (n_atoms,), eV, or None
-    forces_std : list of ndarray, shape (n_atoms, 3), eV/Å, or None
-    stress_std : list of ndarray, shape (3, 3), eV/Å³, or None
-        None, too, for a structure without stress.
-    """
-
-    energy: np.ndarray
-    forces: list[np.ndarray]
-    stress: list[np.ndarray | None]
-    local_energies: list[np.ndarray]
-    energy_std: np.ndarray | None = None
-    local_energies_std: list[np.ndarray] | None = None
-    forces_std: list[np.ndarray] | None = None
-    stress_std: list[np.ndarray | None] | None = None
+if TYPE_CHECKING:
+    from distributed import Client
 
 
-class GAP(BaseEstimator):
+class GAP(FittedPotential, NestedParameters):
     """Gaussian approximation potential: E = Σ_i e0[Z_i] + Σ_t Σ_i f_t(x_i), fitted to energies, forces and virials.
 
     Parameters
@@ -92,8 +67,24 @@ class GAP(BaseEstimator):
         Sparse points per term and species.
     folds_ : dict
         Sums over sparse points that fold exactly (ζ = 1, 2), folded.
+    noise_ : Noises
+        The noises that were used: those given, or what `fit` has learned.
+    factors_ : dict of group to RowFactor
+        Row factors of the noise groups, from which the model can be continued; 8 n_sparse² bytes each.
     training_ : dict
         Counts and fingerprint of the training data.
+    frames_ : Counter
+        The training frames by their identity.
+    selection_ : dict
+        How the sparse points were chosen, per term and species.
+    memory_ : MemoryUse
+        Estimate and peak of the last `fit`.
+    optimum_ : Optimum or None
+        What `fit` has learned about noises and amplitudes; not kept in model files.
+    hyperparameters_ : list of dict
+        The same as rows of a table, which are kept.
+    recalibration_ : Recalibration or None
+        Factors on the standard deviations and where they come from; made by `recalibrate`, dropped by `fit`.
     """
 
     def __init__(
@@ -116,45 +107,45 @@ class GAP(BaseEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
-    # -- parameters, scikit-learn's way ---------------------------------------------------------------------------
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Parameters by name; nested ones as ``terms__0__descriptor__cutoff``."""
-        params = super().get_params(deep=False)
-        if deep:
-            for k, term in enumerate(self.terms or []):
-                params |= {f"terms__{k}__{name}": value for name, value in nested_parameters(term).items()}
-        return params
-
-    def set_params(self, **params: Any) -> GAP:
-        """Set parameters by the names that `get_params` gives; terms are replaced, never changed in place."""
-        known = self.get_params()
-        for name, value in params.items():
-            if name not in known:
-                raise InputError(f"GAP has no parameter {name!r}{did_you_mean(name, known)}.")
-            head, *path = name.split("__")
-            if not path:
-                setattr(self, head, value)
-                continue
-            new = list(self.terms or [])
-            new[int(path[0])] = with_parameter(new[int(path[0])], path[1:], value)
-            self.terms = new
-        return self
-
     # -- fitting --------------------------------------------------------------------------------------------------
 
     @one_blas_thread()
-    def fit(self, structures: Sequence[Atoms], y: None = None, keys: LabelKeys | None = None) -> GAP:
-        """Fit to labelled structures.
+    def fit(
+        self,
+        structures: Structures,
+        y: None = None,
+        keys: LabelKeys | None = None,
+        *,
+        optimize: bool | str | Sequence[str] = False,
+        max_memory: str | float | None = None,
+        checkpoint: str | Path | None = None,
+        resume: bool = False,
+        client: Client | None = None,
+    ) -> GAP:
+        """Fit to labelled structures, in two walks over them; memory does not grow with their number.
 
         Parameters
         ----------
-        structures : sequence of Atoms
-            With energies, forces, stresses or virials; each label may be missing in any frame.
+        structures : sequence of Atoms, path or paths, or iterable of Atoms
+            With energies, forces, stresses or virials; each label may be missing in any frame. Files are read twice,
+            an iterator is copied to a temporary file; neither is held in memory.
         y : None
             Ignored; labels belong to the structures.
         keys : LabelKeys, optional
             Where the labels are; found if not given.
+        optimize : bool or list of {"noise", "delta", "config_type", "outliers"}
+            Learn noises and amplitudes δ from the training data by their evidence, without another walk: "noise" those
+            of the groups as given, "config_type" one for every kind and config type, "delta" the amplitudes,
+            "outliers" an own noise for frames that the others contradict (two more walks). True: "noise" and "delta".
+            Results are in ``noise_``, ``terms_`` and ``optimum_``.
+        max_memory : str or float, optional
+            Such as "4GB", of the whole process: less is held at one time, or the fit is refused before the rows.
+        checkpoint : path, optional
+            File for the state of the second walk, replaced about once a minute and removed at the end.
+        resume : bool
+            Go on from that file, if it is there: the model is the same to the last bit.
+        client : distributed.Client, optional
+            Do both walks on the workers of a Dask cluster.
 
         Returns
         -------
@@ -165,185 +156,184 @@ class GAP(BaseEstimator):
         InputError
             For parameters or data that cannot be used.
         """
-        structures = list(structures)
-        self._validate(structures)
-        keys = keys or find_label_keys(structures)
-        labels = [read_labels(atoms, keys) for atoms in structures]
-        if all(x.energy is None and x.forces is None and x.virial is None for x in labels):
-            raise InputError(
-                f"none of the {len(structures)} frames has an energy, forces or a stress: "
-                "name their keys with read_structures(…, energy_key=…)."
-            )
-        noises = {kind: getattr(self, f"{kind}_noise") for kind in KINDS}
-        for config_type in sorted({label.config_type for label in labels}):
-            for kind in KINDS:
-                noise_group(kind, noises[kind], config_type)
-        self.terms_ = tuple(self.terms or ())
-        self.e0_ = self._find_e0(structures, labels)
-        self.species_ = tuple(chemical_symbols[z] for z in sorted({int(z) for a in structures for z in a.numbers}))
-        follow = progress(self.verbose)
-        self.blocks_ = choose_sparse_points(self.terms_, structures, self.random_state, follow)
-        offsets = [float(self._e0_of(atoms.numbers).sum()) for atoms in structures]
-        factors = stream_rows(self.terms_, self.blocks_, structures, labels, offsets, noises, follow)
-        noise = {group: self._group_noise(group) for group in factors}
-        self.posterior_ = fit_posterior(covariance.K_mm(self.terms_, self.blocks_), factors, noise, self.jitter)
-        self.alpha_ = self.posterior_.alpha
-        self.folds_ = fold_weights(self.terms_, self.blocks_, self.alpha_)
-        self.training_ = summarise(structures, labels)
-        self._remember(structures)
+        self._validate()
+        wanted = parse_optimize(optimize)
+        noises = self._given_noises()._replace(by_config_type="config_type" in wanted)
+        frames = labelled_frames(structures, keys)
+        options = Options(
+            in_bytes(max_memory),
+            None if checkpoint is None else Checkpoint(checkpoint, self._job(noises), resume),
+            _walks(client, tuple(self.terms or ())),
+            progress(self.verbose),
+            bool(wanted),
+        )
+        learned = learn(self.terms or (), noises, self._given_e0(), self.random_state, frames, options)
+        self._adopt(learned, wanted, frames)
+        if options.checkpoint is not None:
+            options.checkpoint.remove()
         return self
 
-    def _validate(self, structures: list[Atoms]) -> None:
-        """Refuse impossible parameters and structures before any work is done."""
+    def _validate(self) -> None:
+        """Refuse impossible parameters before any work is done."""
         terms = self.terms
         if not isinstance(terms, Sequence) or not terms or not all(isinstance(t, AnyTerm) for t in terms):
             raise InputError("terms must be a non-empty list of Term, for example GAP([Term(SOAP(species=['Si']))]).")
         for kind in KINDS:
             check_noise(kind, getattr(self, f"{kind}_noise"))
-        check_structures(structures)
-        check_terms(terms, structures)
+        for term in terms:
+            term.validate()
 
-    def _find_e0(self, structures: list[Atoms], labels: list[Labels]) -> dict[str, float]:
-        if self.e0 is None:
-            return find_e0(structures, labels)
-        missing = sorted({s for a in structures for s in a.symbols} - set(self.e0))
-        if missing:
-            raise InputError(
-                f"e0 has no value for {', '.join(missing)}: give one per species, or leave e0 out to have it found."
-            )
-        return {symbol: float(value) for symbol, value in self.e0.items()}
+    def _given_noises(self) -> Noises:
+        return Noises(self.energy_noise, self.forces_noise, self.virial_noise)
 
-    def _e0_of(self, numbers: np.ndarray) -> np.ndarray:
-        """E0 of each atom, eV."""
-        distinct, inverse = np.unique(numbers, return_inverse=True)
-        return np.array([self.e0_[chemical_symbols[z]] for z in distinct])[inverse]
+    def _given_e0(self) -> dict[str, float] | None:
+        return None if self.e0 is None else {symbol: float(value) for symbol, value in self.e0.items()}
 
-    def _group_noise(self, group: tuple[str, str]) -> float:
-        return noise_std(group[0], getattr(self, f"{group[0]}_noise"), group[1])
+    def _job(self, noises: Noises) -> dict[str, Any]:
+        """Everything but the data that the walks depend on."""
+        groups = [sorted(noise) if isinstance(noise, Mapping) else None for noise in noises[:3]]
+        terms = [term_to_dict(term) for term in self.terms or ()]
+        return {"terms": terms, "groups": groups, "split": noises[3], "e0": self.e0, "seed": self.random_state}
+
+    def _adopt(self, learned: Learned, wanted: frozenset[str], frames: Frames) -> None:
+        """Take over what both walks have found, learn what is to be learned, and solve."""
+        recipe, factors, self.optimum_ = learn_hyperparameters(
+            learned.start.recipe, learned.factors, self.jitter, wanted, frames, self.random_state
+        )
+        self.hyperparameters_ = as_rows(self.optimum_)
+        self.selection_, self.frames_ = learned.start.selection, learned.start.frames
+        self._take(recipe, factors, solve(recipe, factors, self.jitter), learned.start.training)
+        self.memory_: MemoryUse | None = learned.memory
+        self.recalibration_ = None
+        self._remember(learned.start.references)
+
+    def _take(self, recipe: Recipe, factors: Factors, posterior: SparsePosterior, training: dict[str, Any]) -> None:
+        """Become this fitted model."""
+        self.terms_, self.blocks_, self.e0_, self.noise_ = recipe
+        self.species_ = tuple(chemical_symbols[z] for z in known_numbers(self.terms_, self.blocks_, self.e0_))
+        self.factors_: Factors | None = factors
+        self.posterior_, self.training_ = posterior, training
+        self.alpha_ = posterior.alpha
+        self.folds_ = fold_weights(self.terms_, self.blocks_, self.alpha_)
+
+    def _remember(self, structures: Sequence[Atoms]) -> None:
+        """Keep a few small training structures with their predictions, for the model file's self-test."""
+        p = self.predict(structures)
+        self.references_ = [(a, float(e), f) for a, e, f in zip(structures, p.energy, p.forces)]
+
+    @property
+    def recipe_(self) -> Recipe:
+        """Everything but the data that rows depend on."""
+        check_is_fitted(self, "posterior_")
+        return Recipe(self.terms_, self.blocks_, self.e0_, self.noise_)
 
     def noise_std(self, kind: str, config_type: str = "default") -> float:
         """Noise of a kind ("energy" eV/atom, "forces" eV/Å, "virial" eV/atom) for frames of `config_type`.
 
-        A config type that has no entry of its own and no "default" takes the largest of the given noises.
+        That of the fit, learned or given. A config type without an entry and without "default" takes the largest.
         """
-        noise = getattr(self, f"{kind}_noise")
+        noises = getattr(self, "noise_", None) or self._given_noises()
+        noise: Noise = getattr(noises, kind)
         if isinstance(noise, Mapping) and config_type not in noise and "default" not in noise:
             return float(max(noise.values()))
         return noise_std(kind, noise, config_type)
 
-    def _remember(self, structures: list[Atoms]) -> None:
-        """Keep a few small training structures with their predictions, for the model file's self-test."""
-        chosen = sorted(structures, key=len)[:: max(1, len(structures) // N_REFERENCE)][:N_REFERENCE]
-        bare = [Atoms(a.numbers, a.positions, cell=a.cell, pbc=a.pbc) for a in chosen]
-        p = self.predict(bare)
-        self.references_ = [(a, float(e), f) for a, e, f in zip(bare, p.energy, p.forces)]
-
-    # -- prediction -----------------------------------------------------------------------------------------------
+    # -- exact updates --------------------------------------------------------------------------------------------
 
     @one_blas_thread()
-    def predict(
-        self,
-        structures: Atoms | Sequence[Atoms],
-        return_std: bool | str = False,
-        neighbour_lists: Mapping[float, NeighbourList] | None = None,
-    ) -> Predictions:
-        """Energies, forces, stresses and local energies, with standard deviations of the energies on request.
+    def partial_fit(self, structures: Structures, y: None = None, keys: LabelKeys | None = None) -> GAP:
+        """Add labelled frames to the fitted model; without one, `fit`.
 
-        Parameters
-        ----------
-        structures : Atoms or sequence of Atoms
-        return_std : bool, "local" or "all"
-            True: standard deviations of total and local energies. "local": of the local energies alone, which costs
-            little more than the forces and grows with the number of atoms, not with its square. "all": of forces and
-            stress, too, about thirty times the price of the forces themselves.
-        neighbour_lists : mapping of cutoff to NeighbourList, optional
-            For one structure in motion, checked by the caller, to be searched again instead of anew.
+        The result is that of a fit to all frames with the same sparse points, e0, noises and amplitudes, to round-off.
+        Cost: the rows of the new frames, and O(groups n_sparse³) whatever was there before.
 
         Raises
         ------
         InputError
-            For an unknown species, an empty structure or atoms on top of each other.
+            As `fit`; for a species that has no sparse points; if the model was loaded without its row factors.
+        """
+        if not hasattr(self, "posterior_"):
+            return self.fit(structures, keys=keys)
+        return self._update(structures, keys, remove=False)
+
+    @one_blas_thread()
+    def remove(self, structures: Structures, keys: LabelKeys | None = None) -> GAP:
+        """Take frames out of the fitted model, exactly; cost as `partial_fit`.
+
+        The sparse points stay, also those that came from these frames.
+
+        Raises
+        ------
+        InputError
+            If they are not among the training frames with these very labels.
         """
         check_is_fitted(self, "posterior_")
-        if return_std not in (False, True, "local", "all"):
-            raise InputError(f"return_std = {return_std!r} is unknown: use True, False, 'local' or 'all'.")
-        structures = [structures] if isinstance(structures, Atoms) else list(structures)
-        if neighbour_lists is None:
-            check_structures(structures)
-        elif len(structures) != 1:
-            raise InputError(f"neighbour_lists belong to one structure, not to {len(structures)}: pass one at a time.")
-        results = map if len(structures) == 1 else ordered_map  # one structure shares its own atoms among the threads
-        singles = results(lambda atoms: self._predict_one(atoms, return_std, neighbour_lists), structures)
-        follow = progress(self.verbose and len(structures) > 1)
-        found = list(follow(singles, "predictions", len(structures)))
-        columns: dict[str, Any] = {name: [single[name] for single in found] for name in found[0]}
-        columns |= {name: np.array(columns[name]) for name in ("energy", "energy_std") if name in columns}
-        return Predictions(**columns)
+        return self._update(structures, keys, remove=True)
 
-    def _predict_one(
-        self, atoms: Atoms, return_std: bool | str, lists: Mapping[float, NeighbourList] | None = None
-    ) -> dict[str, Any]:
-        """One structure's entries of `Predictions`."""
-        self._check_known(atoms)
-        neighbourhoods = find_all_neighbourhoods(self.terms_, atoms, lists)
-        variance = self.posterior_.local_variance if return_std else None
-        result = evaluate(self.terms_, self.blocks_, self.alpha_, neighbourhoods, atoms.numbers, variance, self.folds_)
-        local_energies = result.local_energies + self._e0_of(atoms.numbers)
-        volume = abs(np.linalg.det(atoms.cell.array)) if atoms.pbc.any() and atoms.cell.rank == 3 else 0.0
-        found = {
-            "energy": float(local_energies.sum()),
-            "forces": result.forces,
-            "stress": result.strain_derivative / volume if volume > 0 else None,
-            "local_energies": local_energies,
-        }
-        if result.local_variance is not None:
-            found["local_energies_std"] = np.sqrt(result.local_variance)
-        if return_std in (True, "all"):
-            found["energy_std"] = self._energy_std(atoms, neighbourhoods)
-        if return_std == "all":
-            found |= self._derivative_std(atoms, neighbourhoods, volume)
-        return found
+    def _update(self, structures: Structures, keys: LabelKeys | None, remove: bool) -> GAP:
+        frames = labelled_frames(structures, keys)
+        present = Fitted(self._own_factors(), self.training_, self.frames_)
+        new = updated(self.recipe_, present, frames, remove)
+        self._take(self.recipe_, new.factors, solve(self.recipe_, new.factors, self.jitter), new.training)
+        self.frames_ = new.frames
+        self._remember([atoms for atoms, _, _ in self.references_])
+        self._warn_of_older_factors()
+        return self
 
-    def _check_known(self, atoms: Atoms) -> None:
-        unknown = sorted({chemical_symbols[z] for z in np.unique(atoms.numbers)} - set(self.species_))
-        if unknown:
+    def _own_factors(self) -> Factors:
+        if self.factors_ is None:
             raise InputError(
-                f"the structure holds {', '.join(unknown)}, but the model was trained on {', '.join(self.species_)} "
-                "only: add frames with it to the training data."
+                "the model was saved without its row factors and cannot be continued: "
+                "fit again, or save with save(path, updatable=True)."
             )
+        return self.factors_
 
-    def _energy_std(self, atoms: Atoms, neighbourhoods: list[Neighbourhoods]) -> float:
-        """Standard deviation of the total energy, eV."""
-        arguments = (self.terms_, self.blocks_, neighbourhoods, atoms.numbers)
-        row = covariance.local_rows(*arguments).sum(axis=0)
-        prior = covariance.prior_energy_variance(*arguments)
-        return float(np.sqrt(self.posterior_.variance(row[None], np.array([prior]))[0]))
+    @one_blas_thread()
+    def add_sparse_points(
+        self, structures: Structures, n_sparse: int, candidates: Structures | None = None, keys: LabelKeys | None = None
+    ) -> GAP:
+        """Add sparse points: of each term and species up to `n_sparse` environments that are farthest from the present.
 
-    def _derivative_std(self, atoms: Atoms, neighbourhoods: list[Neighbourhoods], volume: float) -> dict[str, Any]:
-        """Standard deviations of the forces, eV/Å, and the stress, eV/Å³."""
-        found = derivative_variances(self.terms_, self.blocks_, self.posterior_, neighbourhoods, atoms.numbers)
-        stress = voigt_6_to_full_3x3_stress(np.sqrt(found.strain)) / volume if volume > 0 else None
-        return {"forces_std": np.sqrt(found.forces), "stress_std": stress}
+        The result is that of a fit with all these sparse points, to round-off. The new columns of K_nm need every
+        training frame once more: cost, one walk over them, as the second one of `fit`.
 
-    def score(self, structures: Sequence[Atoms], y: None = None) -> float:
-        """Minus the root-mean-square error of the forces (eV/Å) or, without forces, of the energies (eV/atom)."""
-        keys = find_label_keys(list(structures))
-        labels = [read_labels(atoms, keys) for atoms in structures]
-        p = self.predict(structures)
-        errors = [(f - x.forces).ravel() for f, x in zip(p.forces, labels) if x.forces is not None]
-        if not errors:
-            pairs = zip(p.energy, labels, structures)
-            errors = [np.array([(e - x.energy) / len(a)]) for e, x, a in pairs if x.energy is not None]
-        if not errors:
-            raise InputError("score needs frames with forces or energies.")
-        return -float(np.sqrt(np.mean(np.concatenate(errors) ** 2)))
+        Parameters
+        ----------
+        structures : as in `fit`
+            All training frames, the same and in the same order as before.
+        n_sparse : int
+            How many more, for each term and species.
+        candidates : as in `fit`, optional
+            Frames to choose from, labelled or not; by default the training frames.
+
+        Raises
+        ------
+        InputError
+            If these are not the training frames.
+        """
+        check_is_fitted(self, "posterior_")
+        frames = labelled_frames(structures, keys)
+        pool = frames if candidates is None else labelled_frames(candidates)
+        recipe, factors = with_more_sparse_points(self.recipe_, frames, self.training_, pool, n_sparse)
+        self._take(recipe, factors, solve(recipe, factors, self.jitter), self.training_)
+        self._remember([atoms for atoms, _, _ in self.references_])
+        self._warn_of_older_factors()
+        return self
 
     # -- model files ----------------------------------------------------------------------------------------------
 
-    def save(self, path: str | Path) -> None:
-        """Write the fitted model, with everything that predictions and their variances need, to one file."""
+    def save(self, path: str | Path, updatable: bool = False) -> None:
+        """Write the fitted model, with everything that predictions and their variances need, to one file.
+
+        Parameters
+        ----------
+        path : path
+        updatable : bool
+            Row factors, too, so that the model can be continued (`partial_fit`, `remove`) after `load`:
+            4 n_sparse² bytes more for each noise group.
+        """
         check_is_fitted(self, "posterior_")
-        write_model(path, *to_file(self))
+        write_model(path, *to_file(self, self._own_factors() if updatable else None))
 
     @classmethod
     def load(cls, path: str | Path, self_test: bool = True) -> GAP:
@@ -373,3 +363,11 @@ class GAP(BaseEstimator):
                     "this gapkit computes another potential than the one that saved it."
                 )
         return gap
+
+
+def _walks(client: Client | None, terms: tuple[AnyTerm, ...]) -> Walks | None:
+    if client is None:
+        return None
+    from gapkit.distributed import DaskWalks
+
+    return DaskWalks(client, terms)

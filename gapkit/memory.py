@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from typing import NamedTuple
 
 import psutil
@@ -50,17 +51,38 @@ def in_words(n_bytes: float) -> str:
 
 
 class PeakMemory:
-    """Largest memory of this process (resident set), as seen at each `look`."""
+    """Largest memory of this process (resident set) since the object was made.
+
+    The operating system keeps the largest of the process's life: if it has grown since, that is it. Otherwise, and
+    where there is none (Windows), it is the largest seen at any `look`.
+    """
 
     def __init__(self) -> None:
         self._process = psutil.Process()
-        self.start = self.peak = self._process.memory_info().rss
+        self._seen = int(self._process.memory_info().rss)
+        self._before = _largest_ever()
 
     def look(self) -> int:
         """Memory now, bytes."""
         now = int(self._process.memory_info().rss)
-        self.peak = max(self.peak, now)
+        self._seen = max(self._seen, now)
         return now
+
+    def largest(self) -> int:
+        """The peak so far, bytes."""
+        self.look()
+        ever = _largest_ever()
+        return max(self._seen, ever if ever > self._before else 0)
+
+
+def _largest_ever() -> int:
+    """Peak of the process's life, bytes; 0 where it is not known."""
+    try:
+        import resource
+    except ModuleNotFoundError:
+        return 0
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 class RowSizes(NamedTuple):
@@ -91,24 +113,25 @@ class RowSizes(NamedTuple):
         columns = self.n_sparse + 1
         return sum(8 * columns * (columns + min(ROWS_TOGETHER, n)) for n in self.rows)
 
-    def in_flight(self, n_threads: int) -> int:
+    def in_flight(self, n_threads: int, ahead: int) -> int:
         """Rows of the structures that are being made or wait to be folded in, and tangents, bytes."""
         one = 8 * (3 * self.largest_frame + 7) * self.n_sparse
         working = 8 * self.n_moved * (self.n_features + self.n_sparse)
-        return (held_frames(n_threads) * one) + n_threads * working
+        return (1 if n_threads == 1 else ahead + 2) * one + n_threads * working
 
     def solution(self) -> int:
         """K_mm, L, R, the stacked factor and what LAPACK copies meanwhile, bytes."""
         return 8 * 7 * (self.n_sparse + 1) ** 2
 
-    def total(self, n_threads: int) -> int:
-        """Peak of the pass and of the solution after it, bytes."""
-        return self.factors() + max(self.in_flight(n_threads), self.solution())
+    def evidence(self) -> int:
+        """Whitened factors of all groups, and what an evaluation of the evidence and its check need, bytes."""
+        square = 8 * (self.n_sparse + 1) ** 2
+        return int(sum(square * min(1.0, 2.0 * n / self.n_sparse) for n in self.rows)) + 10 * square
 
-
-def held_frames(n_threads: int) -> int:
-    """Structures whose rows exist at one time in `gapkit.threads.ordered_map`."""
-    return 1 if n_threads == 1 else 2 * n_threads + 2
+    def total(self, n_threads: int, ahead: int, optimize: bool) -> int:
+        """Peak of the walk and of the solution after it, bytes; `ahead` as in `gapkit.threads.ordered_map`."""
+        after = self.solution() + (self.evidence() if optimize else 0)
+        return self.factors() + max(self.in_flight(n_threads, ahead), after)
 
 
 def check_budget(needed: int, budget: int | None, sizes: RowSizes) -> None:

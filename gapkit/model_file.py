@@ -21,15 +21,17 @@ from gapkit.errors import InputError
 from gapkit.output_files import complete_file
 
 FORMAT = "gapkit model"
-VERSION = 1
+VERSION = 2  # 1: before learned noises and row factors
 # what reading a damaged archive, or a header with something else where names and numbers should be, can raise
 _DAMAGE = (
     zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, AttributeError, KeyError, TypeError, ValueError
 )  # fmt: skip
 
 
-def write_model(path: str | Path, header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-    """Write a model file; an existing file is replaced only once the new one is complete.
+def write_model(
+    path: str | Path, header: Mapping[str, Any], arrays: Mapping[str, np.ndarray], kind: str = FORMAT
+) -> None:
+    """Write a model file (or one of another `kind`); an existing file is replaced only once the new one is complete.
 
     Parameters
     ----------
@@ -45,19 +47,20 @@ def write_model(path: str | Path, header: Mapping[str, Any], arrays: Mapping[str
     """
     payloads = {name: _npy(array) for name, array in arrays.items()}
     hashes = {name: hashlib.sha256(payload).hexdigest() for name, payload in payloads.items()}
-    full = {"format": FORMAT, "version": VERSION, **header, "sha256": hashes}
+    full = {"format": kind, "version": VERSION, **header, "sha256": hashes}
+    compression = zipfile.ZIP_DEFLATED if kind == FORMAT else zipfile.ZIP_STORED
     text = json.dumps(full, indent=1, default=lambda value: value.tolist())  # NumPy scalars and arrays
     with (
         complete_file(path, "wb") as file,
-        zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+        zipfile.ZipFile(file, "w", compression, compresslevel=1) as archive,
     ):
         archive.writestr("header.json", text)
         for name, payload in payloads.items():
             archive.writestr(f"{name}.npy", payload)
 
 
-def read_model(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Header and arrays of a model file, hashes checked.
+def read_model(path: str | Path, kind: str = FORMAT) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Header and arrays of a model file (or one of another `kind`), hashes checked.
 
     Raises
     ------
@@ -67,25 +70,25 @@ def read_model(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]
     try:
         with zipfile.ZipFile(path) as archive:
             header = json.loads(archive.read("header.json"))
-            _check_header(path, header)
+            _check_header(path, header, kind)
             arrays = {
                 name: _array(path, archive.read(f"{name}.npy"), digest) for name, digest in header["sha256"].items()
             }
     except InputError:
         raise
     except FileNotFoundError:
-        raise InputError(f"there is no model file {str(path)!r}.") from None
+        raise InputError(f"there is no {kind.removeprefix('gapkit ')} file {str(path)!r}.") from None
     except _DAMAGE as error:
         raise InputError(
-            f"{str(path)!r} is not a complete gapkit model file ({type(error).__name__}): "
+            f"{str(path)!r} is not a complete {kind} file ({type(error).__name__}): "
             "it may be truncated or damaged; copy or save it again."
         ) from None
     return header, arrays
 
 
-def _check_header(path: str | Path, header: Any) -> None:
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise InputError(f"{str(path)!r} is not a gapkit model file.")
+def _check_header(path: str | Path, header: Any, kind: str) -> None:
+    if not isinstance(header, dict) or header.get("format") != kind:
+        raise InputError(f"{str(path)!r} is not a {kind} file.")
     if int(header["version"]) > VERSION:
         raise InputError(
             f"{str(path)!r} has format version {header['version']}, newer than this gapkit's {VERSION}: upgrade gapkit."

@@ -4,7 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass, replace
-from typing import Any
+from typing import Any, Self
+
+from sklearn.base import BaseEstimator
+
+from gapkit.errors import InputError, did_you_mean
+
+
+class NestedParameters(BaseEstimator):
+    """A scikit-learn estimator whose parameter `terms` is a list of frozen dataclasses."""
+
+    terms: Sequence[Any] | None
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Parameters by name; nested ones as ``terms__0__descriptor__cutoff``."""
+        params = super().get_params(deep=False)
+        if deep:
+            for k, term in enumerate(self.terms or []):
+                params |= {f"terms__{k}__{name}": value for name, value in nested_parameters(term).items()}
+        return params
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters by the names that `get_params` gives; terms are replaced, never changed in place.
+
+        Raises
+        ------
+        InputError
+            For a name that is not among them.
+        """
+        known = self.get_params()
+        for name, value in params.items():
+            if name not in known:
+                raise InputError(f"{type(self).__name__} has no parameter {name!r}{did_you_mean(name, known)}.")
+            head, *path = name.split("__")
+            if not path:
+                setattr(self, head, value)
+                continue
+            new = list(self.terms or [])
+            new[int(path[0])] = with_parameter(new[int(path[0])], path[1:], value)
+            self.terms = new
+        return self
 
 
 def nested_parameters(item: Any) -> dict[str, Any]:

@@ -143,6 +143,7 @@ def fit_posterior(
         full = fold(full, factor.factor / noise[group], triangular=True, overwrite=True)
     removed = [factor.removed / noise[group] for group, factor in factors.items() if factor.removed is not None]
     if removed:
+        full[M, M] = full[M, M] or 1.0  # targets that are met exactly leave nothing to remove from
         full = without_rows(full, np.concatenate(removed))
     R, z, rho = full[:M, :M], full[:M, M], full[M, M]
     n_rows = sum(f.n_rows for f in factors.values())

@@ -252,11 +252,7 @@ def fit_recalibration(
             f"comparisons must map kinds to comparisons, got {type(comparisons).__name__}: "
             "pass evaluate(gap, frames, 'all').comparisons."
         )
-    if how not in ORIGINS:
-        raise InputError(
-            f"labels to recalibrate on must be 'held-out' or 'leave-one-out', got {how!r}: "
-            "errors on training labels are too small to tell."
-        )
+    check_origin(how)
     parts = dict(_parts(comparisons))
     if not parts:
         raise InputError(
@@ -276,6 +272,15 @@ def fit_recalibration(
         seen={kind: tuple(names[:_N_REMEMBERED]) for kind, names in digests.items()},
     )
     return Recalibration({key: scale for key, (scale, _) in found.items()}, provenance)
+
+
+def check_origin(how: str) -> None:
+    """Raise `InputError` unless labels were kept from the fit in one of the ways that are known."""
+    if how not in ORIGINS:
+        raise InputError(
+            f"labels to recalibrate on must be 'held-out' or 'leave-one-out', got {how!r}: "
+            "errors on training labels are too small to tell."
+        )
 
 
 def _check_kind(kind: str) -> None:

@@ -109,6 +109,14 @@ class RowFactor:
         self.n_rows += other.n_rows
         self.log_scale += other.log_scale
 
+    def copy(self) -> RowFactor:
+        """An independent copy."""
+        new = RowFactor(self.n_sparse)
+        new._factor = np.array(self.factor, order="F")
+        new._removed = None if self._removed is None else self._removed.copy()
+        new.n_rows, new.log_scale = self.n_rows, self.log_scale
+        return new
+
     def rescale(self, columns: np.ndarray) -> None:
         """Multiply each column of K, (n_sparse,), by a positive number: another amplitude of its term."""
         self.factor[:, :-1] *= columns

@@ -174,7 +174,8 @@ class SparsePool:
         if zero.any():
             self.n_zero += int(zero.sum())
             X = X[~zero]
-        keys = loops.fingerprints(X.view(np.uint64), np.uint64(self.random_state))
+        with np.errstate(over="ignore"):  # on purpose; only seen without the compiler
+            keys = loops.fingerprints(X.view(np.uint64), np.uint64(self.random_state))
         self._append(X, keys, np.zeros(len(X)))
 
     def merge(self, other: SparsePool) -> None:

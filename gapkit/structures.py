@@ -6,7 +6,6 @@ Units: eV, Å. ``stress = (1/V) dE/dε`` (eV/Å³, tension positive), ``virial =
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from copy import deepcopy
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from gapkit.errors import InputError
 from gapkit.frame_files import check_path, frame_slice, iter_frames
 from gapkit.label_keys import QUANTITIES, KeyFinder, find_label, is_label_key
 from gapkit.reference_energies import find_e0
+from gapkit.structure_table import StructureTable
 
 __all__ = [
     "LabelKeys",
@@ -32,6 +32,7 @@ __all__ = [
     "find_e0",
     "find_label_keys",
     "iter_structures",
+    "normalised_frames",
     "normalised_structures",
     "read_labels",
     "read_structures",
@@ -39,8 +40,6 @@ __all__ = [
 
 _Path: TypeAlias = str | PathLike[str]
 _Frames: TypeAlias = Iterable[tuple[str, Atoms]]
-
-_HEADINGS = ("config_type", "frames", "atoms", "E", "F", "S", "eV/atom from", "to", "max |F| eV/Å")
 
 
 class LabelKeys(NamedTuple):
@@ -80,7 +79,7 @@ class Labels:
 
 
 def iter_structures(
-    path: _Path,
+    path: _Path | Sequence[_Path],
     *,
     energy_key: str | None = None,
     forces_key: str | None = None,
@@ -88,7 +87,7 @@ def iter_structures(
     virial_key: str | None = None,
     config_type_key: str = "config_type",
 ) -> Iterator[Atoms]:
-    """Stream the frames of one file, each as `read_structures` would return it (parameters are described there).
+    """Stream the frames of a file or files, each as `read_structures` would return it (parameters are described there).
 
     Keys are judged by the frames seen so far, so an ambiguity is refused at the frame that brings it, and a named key
     that no frame has at the end of the file.
@@ -99,7 +98,8 @@ def iter_structures(
         As `read_structures`; a missing or empty file at once, the rest while iterating.
     """
     finder = KeyFinder([energy_key, forces_key, stress_key, virial_key], config_type_key)
-    return _normalised(iter_frames(check_path(path)), finder)
+    paths = [path] if isinstance(path, str | PathLike) else path
+    return normalised_frames(_all_frames([check_path(each) for each in paths], ":"), finder)
 
 
 def normalised_structures(
@@ -113,7 +113,7 @@ def normalised_structures(
 ) -> Iterator[Atoms]:
     """`iter_structures` of frames that come from anywhere else."""
     finder = KeyFinder([energy_key, forces_key, stress_key, virial_key], config_type_key)
-    return _normalised(((f"frame {k}", atoms) for k, atoms in enumerate(structures)), finder)
+    return normalised_frames(((f"frame {k}", atoms) for k, atoms in enumerate(structures)), finder)
 
 
 def read_structures(
@@ -153,7 +153,7 @@ def read_structures(
         contradictory, not finite or of the wrong shape; a stress or virial without a cell volume; bad geometry.
     """
     finder = KeyFinder([energy_key, forces_key, stress_key, virial_key], config_type_key)
-    return list(_normalised(_all_frames(path_or_list, index), finder))
+    return list(normalised_frames(_all_frames(path_or_list, index), finder))
 
 
 def find_label_keys(
@@ -257,27 +257,11 @@ def describe_structures(structures: Sequence[Atoms], keys: LabelKeys | None = No
     """
     check_structures(structures)
     keys = keys or find_label_keys(structures)
-    groups: dict[str, list[tuple[Atoms, Labels]]] = {}
+    table = StructureTable()
     for k, atoms in enumerate(structures):
-        labels = _labels(atoms, keys, f"frame {k}")
-        groups.setdefault(labels.config_type, []).append((atoms, labels))
-    everything = [pair for group in groups.values() for pair in group]
-    rows = [_HEADINGS, *(_row(name, groups[name]) for name in sorted(groups)), _row("total", everything)]
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    lines = [f"{row[0]:<{widths[0]}}  " + "  ".join(f"{c:>{w}}" for c, w in zip(row[1:], widths[1:])) for row in rows]
-    counts = Counter(symbol for atoms in structures for symbol in atoms.symbols)
-    species = ", ".join(f"{symbol} {counts[symbol]}" for symbol in sorted(counts))
+        table.add(atoms, _labels(atoms, keys, f"frame {k}"))
     taken = ", ".join(f"{name} from '{key}'" for name, key in zip(QUANTITIES, keys) if key) or "none"
-    return "\n".join([*lines, f"species: {species}", f"labels: {taken}"])
-
-
-def _row(name: str, group: Sequence[tuple[Atoms, Labels]]) -> tuple[str, ...]:
-    per_atom = [labels.energy / len(atoms) for atoms, labels in group if labels.energy is not None]
-    forces = [np.linalg.norm(labels.forces, axis=1).max() for _, labels in group if labels.forces is not None]
-    n_virials = sum(labels.virial is not None for _, labels in group)
-    counts = [len(group), sum(len(atoms) for atoms, _ in group), len(per_atom), len(forces), n_virials]
-    energies = (f"{min(per_atom):.4f}", f"{max(per_atom):.4f}") if per_atom else ("-", "-")
-    return (name, *map(str, counts), *energies, f"{max(forces):.3f}" if forces else "-")
+    return f"{table}\nlabels: {taken}"
 
 
 def _all_frames(source: _Path | Iterable[_Path] | Iterable[Atoms], index: int | str | slice) -> _Frames:
@@ -301,7 +285,8 @@ def _all_frames(source: _Path | Iterable[_Path] | Iterable[Atoms], index: int | 
     return numbered
 
 
-def _normalised(frames: _Frames, finder: KeyFinder) -> Iterator[Atoms]:
+def normalised_frames(frames: Iterable[tuple[str, Atoms]], finder: KeyFinder) -> Iterator[Atoms]:
+    """`iter_structures` of ("frame 3 of name", atoms) from anywhere; `finder` knows the keys afterwards."""
     for where, atoms in frames:
         _check_frame(atoms, where)
         finder.add(atoms, where)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -17,12 +18,14 @@ Say = Callable[[str], None]
 class _Echo(logging.Handler):
     """Passes log records on in the words of the command line."""
 
-    def __init__(self, say: Say) -> None:
+    def __init__(self, say: Say, leave_out: str) -> None:
         super().__init__()
-        self.say = say
+        self.say, self.leave_out = say, leave_out
 
     def emit(self, record: logging.LogRecord) -> None:
         """Information to `say`, warnings to standard error."""
+        if record.module == self.leave_out:
+            return
         sentence = _for_the_shell(record.getMessage())
         if record.levelno < logging.WARNING:
             self.say(sentence)
@@ -47,9 +50,9 @@ def print_json(data: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def log_to(say: Say) -> Iterator[None]:
-    """Pass on what gapkit logs; its warnings go to standard error."""
-    handler = _Echo(say)
+def log_to(say: Say, leave_out: str = "") -> Iterator[None]:
+    """Pass on what gapkit logs, but not from the module `leave_out`; its warnings go to standard error."""
+    handler = _Echo(say, leave_out)
     logger = logging.getLogger("gapkit")
     level = logger.level
     logger.addHandler(handler)
@@ -63,11 +66,32 @@ def log_to(say: Say) -> Iterator[None]:
 
 def _for_the_shell(sentence: str) -> str:
     """energy_key=… -> --energy-key …: advice in the words of the command line."""
-    return re.sub(r"\b(energy|forces|stress|virial|config_type)_key=", _as_flag, " ".join(sentence.split()))
+    sentence = " ".join(sentence.split())
+    for words, instead in (("(resume=True)", "(--resume)"), ("max_memory = ", "--max-memory ")):
+        sentence = sentence.replace(words, instead)
+    return re.sub(r"\b(energy|forces|stress|virial|config_type)_key=", _as_flag, sentence)
 
 
 def _as_flag(match: re.Match[str]) -> str:
     return f"--{match[1].replace('_', '-')}-key="
+
+
+@contextmanager
+def warnings_kept() -> Iterator[list[str]]:
+    """The sentences of all warnings meanwhile, which are shown as ever."""
+    kept: list[str] = []
+    shown = warnings.showwarning
+
+    def keep(message: Warning | str, category: type[Warning], *rest: Any) -> None:
+        if issubclass(category, UserWarning):
+            kept.append(_for_the_shell(str(message)))
+        shown(message, category, *rest)
+
+    warnings.showwarning = keep  # type: ignore[assignment]
+    try:
+        yield kept
+    finally:
+        warnings.showwarning = shown
 
 
 def warn(message: Warning | str, category: type[Warning], *_: Any) -> None:

@@ -9,13 +9,14 @@ central atom, because atoms compare only with sparse points of their own species
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Real
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from ase import Atoms
+from ase.data import atomic_numbers
 
 from gapkit._numba import kernels as loops
 from gapkit.descriptors.protocol import Descriptor
@@ -157,6 +158,21 @@ def kernel_term(terms: Sequence[AnyTerm], block: SparseBlock) -> Term:
     term = terms[block.term]
     assert isinstance(term, Term)
     return term
+
+
+def known_numbers(terms: Sequence[AnyTerm], blocks: Sequence[SparseBlock], e0: Iterable[str]) -> list[int]:
+    """Atomic numbers that the blocks were made for; if none belongs to a species, those of `e0` that all terms know."""
+    numbers = {block.number for block in blocks} - {ALL_SPECIES}
+    return sorted(numbers or {z for z in (atomic_numbers[s] for s in e0) if _is_known(terms, z)})
+
+
+def _is_known(terms: Sequence[AnyTerm], number: int) -> bool:
+    try:
+        for term in terms:
+            term.check_species(np.array([number]))
+    except InputError:
+        return False
+    return True
 
 
 def feature_blocks(

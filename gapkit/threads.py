@@ -90,18 +90,25 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_pool.cache_clear)  # a forked process has none of its parent's threads
 
 
-def ordered_map(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """``map`` on all threads, BLAS on one each; results in order, a few items ahead of their consumer at most."""
+def ordered_map(
+    function: Callable[[Item], Result], items: Iterable[Item], ahead: int | None = None
+) -> Iterator[Result]:
+    """``map`` on all threads, BLAS on one each; results in order.
+
+    At most `ahead` items (two per thread if not given) wait for the one that the consumer needs next. On a thread of a
+    pool, gapkit's or Dask's, everything is done right there.
+    """
     n_threads = get_num_threads()
+    ahead = 2 * n_threads if ahead is None else ahead
     with one_blas_thread():
-        if n_threads == 1 or threading.current_thread().name.startswith("gapkit"):
+        if n_threads == 1 or threading.current_thread().name.startswith(("gapkit", "Dask")):
             yield from map(function, items)
             return
         waiting: deque[Future[Result]] = deque()
         try:
             for item in items:
                 waiting.append(_pool(n_threads).submit(function, item))
-                if len(waiting) > 2 * n_threads:
+                if len(waiting) > ahead:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()

@@ -55,3 +55,22 @@ def assert_same_labels(read: Atoms, atoms: Atoms, tolerance: float = 1e-8) -> No
     assert read.calc.results["energy"] == pytest.approx(atoms.get_potential_energy(), abs=tolerance)
     np.testing.assert_allclose(read.calc.results["forces"], atoms.get_forces(), atol=tolerance)
     np.testing.assert_allclose(read.calc.results["stress"], atoms.get_stress(), atol=tolerance)
+
+
+def copper_frames(n: int) -> list[Atoms]:
+    """Frames of different shapes and sizes with all labels, of the config types "bulk", "cluster" and "default"."""
+    frames = []
+    for k in range(n):
+        rng = np.random.default_rng(k)
+        atoms = bulk("Cu", cubic=True) if k % 3 else bulk("Cu", cubic=True)[:3]
+        atoms.set_cell(atoms.cell.array @ (np.eye(3) + 0.03 * rng.normal(size=(3, 3))), scale_atoms=True)
+        atoms.rattle(0.12, seed=k)
+        if k % 3 == 0:
+            atoms.set_pbc(False)
+        atoms.calc = EMT()
+        results = {"energy": atoms.get_potential_energy(), "forces": atoms.get_forces()}
+        results |= {"stress": atoms.get_stress()} if k % 3 else {}
+        atoms.calc = SinglePointCalculator(atoms, **results)
+        atoms.info["config_type"] = ("cluster", "bulk", "default")[k % 3]
+        frames.append(atoms)
+    return frames

@@ -134,7 +134,7 @@ def test_from_a_model_file(gap, tmp_path):
 
 
 def test_unknown_species_and_bad_geometry_are_refused(gap):
-    with pytest.raises(InputError, match="the structure holds H, O"):
+    with pytest.raises(InputError, match="the structure H2O holds H, O"):
         on(molecule("H2O"), gap).get_potential_energy()
     atoms = on(alloy(0), gap)
     atoms.get_forces()

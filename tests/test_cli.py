@@ -15,6 +15,7 @@ from conftest import alloy
 from run_gapkit import NOISE, SMALL, Run, assert_refused, fill_folder, gapkit, predictions, small_gap
 
 from gapkit import GAP, SOAP, DotProduct, Term, read_structures
+from gapkit.conditioning import explain
 from gapkit.evaluation import evaluate
 from gapkit.model_file import read_model
 
@@ -40,7 +41,9 @@ def test_fit_says_what_it_took_and_what_came_out(folder):
         "energy: 'energy' of a calculator",
         "isolated_atom",
         "cutoff=4.0",
-        f"rank {condition.rank} of {condition.n_sparse}",
+        explain(condition, {})[0],
+        "sparse points of Cu: 8 sparse points of",
+        "memory: estimated",
         f"log evidence: {gap.posterior_.log_marginal_likelihood:.2f}",
         f"Cu {gap.e0_['Cu']:.6f} eV",
         "errors on the training structures",
@@ -202,7 +205,7 @@ def test_predictions_fail_as_a_whole(folder, tmp_path):
 
 def test_info(folder):
     run = gapkit("info", folder / "model.gap")
-    for words in ("format 1", "cutoff=4.0", "DotProduct(zeta=2", "Training frames", "Au", "gapkit"):
+    for words in ("format 2", "cutoff=4.0", "DotProduct(zeta=2", "Training frames", "Au", "gapkit"):
         assert words in run.out
     header, _ = read_model(folder / "model.gap")
     found = json.loads(gapkit("info", folder / "model.gap", "--json").out)

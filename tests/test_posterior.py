@@ -205,3 +205,12 @@ def test_a_stored_factor_goes_on_as_if_nothing_had_happened(n_rows):
     np.testing.assert_array_equal(stored.factor, factor.factor)
     np.testing.assert_array_equal(stored.removed, factor.removed)
     assert (stored.n_rows, stored.log_scale) == (factor.n_rows, factor.log_scale)
+
+
+def test_rows_can_be_removed_when_every_target_is_zero(problem):
+    K_mm, K, _, _ = problem
+    factor = RowFactor(M)
+    factor.add(K["a"], np.zeros(40))
+    factor.remove(K["a"][:5], np.zeros(5))
+    posterior = fit_posterior(K_mm, {"a": factor}, {"a": 0.1}, jitter=0.0)
+    np.testing.assert_allclose(posterior.alpha, 0.0, atol=1e-14)

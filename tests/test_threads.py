@@ -110,7 +110,7 @@ def test_fits_and_predictions_keep_blas_on_one_thread(frames, soap, monkeypatch)
 
         return call
 
-    monkeypatch.setattr("gapkit.gap.fit_posterior", watched(fit_posterior))
+    monkeypatch.setattr("gapkit.updates.fit_posterior", watched(fit_posterior))
     monkeypatch.setattr("gapkit.covariance.prior_energy_variance", watched(prior_energy_variance))
     with threadpool_limits(limits=2, user_api="blas"):
         gap = GAP([Term(soap, n_sparse=4)], verbose=False).fit(frames)

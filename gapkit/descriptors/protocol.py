@@ -20,6 +20,11 @@ class Descriptor(Protocol):
         ...
 
     @property
+    def numbers(self) -> np.ndarray:
+        """Atomic numbers that it knows, increasing."""
+        ...
+
+    @property
     def n_features(self) -> int:
         """Length of a row of features."""
         ...

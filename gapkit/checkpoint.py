@@ -1,0 +1,129 @@
+"""A fit that was killed goes on where it stood: the state of its second walk, written now and then, atomically."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections import Counter
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+from gapkit.errors import InputError
+from gapkit.model_file import read_model, write_model
+from gapkit.output_files import check_output
+from gapkit.row_factor import RowFactor
+
+KIND = "gapkit checkpoint"
+EVERY = 60.0  # s between two checkpoints
+
+
+class Checkpoint:
+    """File with the state of a fit.
+
+    Parameters
+    ----------
+    path : path
+    job : mapping
+        Everything but the data that the result depends on, JSON-serialisable.
+    resume : bool
+        Go on from an existing file, which is refused otherwise.
+    every : float
+        Seconds between two checkpoints.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be written, or exists and is not to be resumed.
+    """
+
+    def __init__(self, path: str | Path, job: Mapping[str, Any], resume: bool, every: float = EVERY) -> None:
+        self._path, self._every = Path(path), every
+        text = json.dumps({"gapkit": version("gapkit"), **job}, sort_keys=True, default=str)
+        self._job = hashlib.sha256(text.encode()).hexdigest()
+        self._last = time.monotonic()
+        check_output(path)
+        if self._path.exists() and not resume:
+            raise InputError(
+                f"there is a checkpoint '{path}' already: resume it (resume=True), or remove it to start anew."
+            )
+
+    def read(self) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
+        """Header and arrays last written; None if there is no file yet.
+
+        Raises
+        ------
+        InputError
+            If the file is damaged or belongs to a fit with other parameters.
+        """
+        if not self._path.exists():
+            return None
+        header, arrays = read_model(self._path, KIND)
+        if header["job"] != self._job:
+            raise InputError(
+                f"the checkpoint '{self._path}' belongs to a fit with other parameters or another gapkit: "
+                "use the same ones, or remove it to start anew."
+            )
+        return header, arrays
+
+    def due(self) -> bool:
+        """Whether it is time to write."""
+        return time.monotonic() - self._last >= self._every
+
+    def write(self, header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+        """Replace the file."""
+        write_model(self._path, {"job": self._job, **header}, arrays, KIND)
+        self._last = time.monotonic()
+
+    def remove(self) -> None:
+        """The fit is done."""
+        self._path.unlink(missing_ok=True)
+
+
+def pack_factors(factors: Mapping[tuple[str, str], RowFactor]) -> tuple[list[Any], dict[str, np.ndarray]]:
+    """Row factors as JSON data and arrays, half of a square matrix each."""
+    numbers: list[Any] = []
+    arrays: dict[str, np.ndarray] = {}
+    for k, (group, factor) in enumerate(factors.items()):
+        own, parts = factor.state()
+        numbers.append([*group, own])
+        arrays |= {f"factor_{k}_{name}": array for name, array in parts.items()}
+    return numbers, arrays
+
+
+def unpack_factors(numbers: list[Any], arrays: Mapping[str, np.ndarray]) -> dict[tuple[str, str], RowFactor]:
+    """The inverse of `pack_factors`."""
+    factors = {}
+    for k, (kind, name, own) in enumerate(numbers):
+        prefix = f"factor_{k}_"
+        parts = {key.removeprefix(prefix): array for key, array in arrays.items() if key.startswith(prefix)}
+        factors[kind, name] = RowFactor.from_state(own, parts)
+    return factors
+
+
+def pack_atoms(structures: list[Atoms]) -> tuple[list[Any], dict[str, np.ndarray]]:
+    """Bare structures as JSON data and arrays."""
+    headers = [{"numbers": a.numbers.tolist(), "pbc": a.pbc.tolist()} for a in structures]
+    arrays = {f"atoms_{k}": np.vstack([a.cell.array, a.positions]) for k, a in enumerate(structures)}
+    return headers, arrays
+
+
+def unpack_atoms(headers: list[Any], arrays: Mapping[str, np.ndarray]) -> list[Atoms]:
+    """The inverse of `pack_atoms`."""
+    vectors = [arrays[f"atoms_{k}"] for k in range(len(headers))]
+    return [Atoms(h["numbers"], v[3:], cell=v[:3], pbc=h["pbc"]) for h, v in zip(headers, vectors)]
+
+
+def pack_counts(counts: Counter[int]) -> np.ndarray:
+    """Counts of unsigned numbers of 8 bytes as an array (n, 2)."""
+    return np.array(sorted(counts.items()), dtype=np.uint64).reshape(-1, 2)
+
+
+def unpack_counts(array: np.ndarray) -> Counter[int]:
+    """The inverse of `pack_counts`."""
+    return Counter(dict(array.tolist()))

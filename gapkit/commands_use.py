@@ -1,0 +1,142 @@
+"""`gapkit evaluate`, `predict`, `info` and `demo`: what can be done with a potential once it is there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gapkit.cli_options import Json, Model, Quiet, labelled_file, option, with_key_options
+from gapkit.command_inputs import load_model, read_labelled
+from gapkit.errors import InputError
+from gapkit.output_files import check_output, complete_file
+from gapkit.terminal import print_json, speaker
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from gapkit.gap import GAP
+
+
+@with_key_options
+def evaluate(
+    model: Model,
+    test: Annotated[Path, labelled_file()],
+    keys: dict[str, str],
+    report: Annotated[Path | None, option("Write a self-contained HTML report too.", show_default=False)] = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Compare a potential with labels: energies in meV/atom, forces in eV/Å, stresses in GPa."""
+    from gapkit.evaluation import evaluate as compare
+
+    if report is not None:
+        from gapkit.figures import require_matplotlib
+
+        check_output(report, inputs=(model, test))
+        require_matplotlib()
+    say = speaker(quiet, to_stderr=as_json)
+    gap = load_model(model, verbose=not quiet)
+    structures = read_labelled([test], keys, say).in_memory()
+    result = compare(gap, structures, return_std=report is not None or not as_json)
+    say(result.table())
+    if result.energy is not None and result.energy.std is not None:
+        from gapkit.uncertainty import calibration_in_words
+
+        say(calibration_in_words(result.energy))
+    if report is not None:
+        from gapkit.report import write_report
+
+        write_report(report, gap, result, title=f"{model.name} on {test.name}")
+        say(f"wrote {report}")
+    if as_json:
+        print_json(result.summary())
+
+
+def predict(
+    model: Model,
+    structures: Annotated[Path, labelled_file("Structures: any file that ASE reads.")],
+    output: Annotated[Path, option("Extended XYZ file to write.", "--output", "-o")] = Path("predicted.xyz"),
+    std: Annotated[
+        bool,
+        option("Also standard deviations, eV: energy_std of each structure, local_energies_std of each atom.", "--std"),
+    ] = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Write energies (eV), forces (eV/Å) and, in three-dimensional cells, stresses (eV/Å³) of structures.
+
+    Labels of the input under other names are kept; those named energy, forces, stress or virial give way to what is
+    predicted.
+    """
+    check_output(output, inputs=(model, structures))
+    if output.suffix not in (".xyz", ".extxyz"):
+        raise InputError(f"'{output}' is to hold extended XYZ: let its name end in .xyz or .extxyz.")
+    gap = load_model(model, verbose=False)
+    n_frames = _predict(gap, structures, output, std, not quiet)
+    speaker(quiet, to_stderr=as_json)(f"wrote {output}: {n_frames} structures")
+    if as_json:
+        print_json({"output": str(output), "n_structures": n_frames})
+
+
+def info(model: Model, as_json: Json = False) -> None:
+    """Tell what a model file holds: species, descriptor, noise, training data, conditioning."""
+    from gapkit.model_card import describe_model
+    from gapkit.model_file import read_model
+
+    header, _ = read_model(model)
+    hidden = ("sha256", "references", "blocks", "factors")
+    if as_json:
+        print_json({name: value for name, value in header.items() if name not in hidden})
+        return
+    rows = {"File": f"{model}, format {header['version']}", "Saved": f"{header['saved']} by gapkit {header['gapkit']}"}
+    rows |= describe_model(load_model(model, verbose=False), None)
+    width = max(map(len, rows))
+    typer.echo("\n".join(f"{name:<{width}}  {value}" for name, value in rows.items()))
+
+
+def demo(
+    output: Annotated[Path, option("Folder for the model and the report; made if need be.", "--output", "-o")] = Path(
+        "gapkit-demo"
+    ),
+    n_sparse: Annotated[int, option("Sparse points: more are more accurate and slower.", min=1)] = 1000,
+) -> None:
+    """Fit silicon from data that ship with gapkit, test it, run dynamics, write a report: less than a minute."""
+    from gapkit.demo import run_demo
+
+    if run_demo(output, n_sparse=n_sparse, echo=typer.echo).failures:
+        raise typer.Exit(1)
+
+
+def _predict(gap: GAP, source: Path, output: Path, std: bool, show: bool) -> int:
+    """Frame by frame; the output appears when it is complete."""
+    from ase.io import write
+
+    from gapkit.frame_files import iter_frames
+    from gapkit.progress import progress
+    from gapkit.structures import check_structures
+
+    frames = [atoms for _, atoms in iter_frames(source)]
+    check_structures(frames)
+    with complete_file(output) as file:
+        for atoms in progress(show)(frames, "predictions"):
+            write(file, _with_predictions(atoms, gap, std), format="extxyz")
+    return len(frames)
+
+
+def _with_predictions(atoms: Atoms, gap: GAP, std: bool) -> Atoms:
+    from ase.calculators.singlepoint import SinglePointCalculator
+    from ase.stress import full_3x3_to_voigt_6_stress
+
+    p = gap.predict(atoms, return_std=std)
+    out = atoms.copy()
+    for name in ("energy", "free_energy", "energies", "forces", "stress", "virial", "energy_std", "local_energies_std"):
+        out.info.pop(name, None)
+        out.arrays.pop(name, None)
+    stress = {} if p.stress[0] is None else {"stress": full_3x3_to_voigt_6_stress(p.stress[0])}
+    out.calc = SinglePointCalculator(out, energy=float(p.energy[0]), forces=p.forces[0], **stress)
+    if p.energy_std is not None and p.local_energies_std is not None:
+        out.info["energy_std"] = float(p.energy_std[0])
+        out.arrays["local_energies_std"] = p.local_energies_std[0]
+    return out

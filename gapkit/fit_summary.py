@@ -1,0 +1,75 @@
+"""What a fit has chosen and found: lines for a terminal, data for scripts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ase.data import chemical_symbols
+
+from gapkit.conditioning import determined, explain
+from gapkit.memory import in_words
+from gapkit.model_card import as_text
+from gapkit.observations import KINDS
+from gapkit.terms import ALL_SPECIES, describe_term
+
+if TYPE_CHECKING:
+    from gapkit.gap import GAP
+
+
+def describe_fit(gap: GAP, seconds: float, say: Callable[[str], None]) -> None:
+    """Everything that a fit has chosen and found, in lines."""
+    for term in gap.terms_:
+        say(f"term: {describe_term(term)}")
+    for name, chosen in gap.selection_.items():
+        say(f"sparse points of {_block_name(name, gap)}: {chosen['text']}")
+    say("e0: " + ", ".join(f"{symbol} {energy:.6f} eV" for symbol, energy in gap.e0_.items()))
+    say(f"noise: {noises_in_words(gap)}")
+    say(f"fit: {seconds:.1f} s for {gap.posterior_.n_rows} labels and {len(gap.alpha_)} sparse points")
+    if gap.memory_ is not None:
+        say(f"memory: estimated {in_words(gap.memory_.estimated)}, peak {in_words(gap.memory_.peak)}")
+    if gap.optimum_ is not None:
+        say(f"noises and amplitudes of largest evidence\n{gap.optimum_.table()}")
+    for sentence in conditioning_sentences(gap):
+        say(f"conditioning: {sentence}")
+    say(f"log evidence: {gap.posterior_.log_marginal_likelihood:.2f}")
+
+
+def noises_in_words(gap: GAP) -> str:
+    """The noises of the fit with their units; those of config types by name."""
+    units = {"energy": "eV/atom", "forces": "eV/Å", "virial": "eV/atom"}
+    parts = [f"{kind} {as_text(getattr(gap.noise_, kind))} {unit}" for kind, unit in units.items()]
+    n_outliers = len(gap.noise_.outliers)
+    return ", ".join(parts) + (f"; own ones for {n_outliers} outliers" if n_outliers else "")
+
+
+def conditioning_sentences(gap: GAP) -> list[str]:
+    """How well determined the sparse points are."""
+    columns = {_block_name(f"{b.term} {chemical_symbols[b.number]}", gap): b.columns for b in gap.blocks_}
+    posterior = gap.posterior_
+    return explain(posterior.conditioning, columns, determined(posterior.L, posterior.R))
+
+
+def _block_name(name: str, gap: GAP) -> str:
+    """ "0 Si" → "Si", or "term 1, Si" if there are several terms."""
+    term, _, symbol = name.partition(" ")
+    symbol = "all species" if symbol == chemical_symbols[ALL_SPECIES] else symbol
+    return f"term {int(term) + 1}, {symbol}" if len(gap.terms_) > 1 else symbol
+
+
+def fit_summary(gap: GAP) -> dict[str, Any]:
+    """The same as JSON data."""
+    noises, posterior = gap.noise_, gap.posterior_
+    return {
+        "species": list(gap.species_),
+        "e0": gap.e0_,
+        "training": gap.training_,
+        "n_rows": posterior.n_rows,
+        "noise": {kind: getattr(noises, kind) for kind in KINDS},
+        "outliers": {name: dict(own) for name, own in noises.outliers.items()},
+        "hyperparameters": gap.hyperparameters_,
+        "sparse_points": gap.selection_,
+        "memory": None if gap.memory_ is None else gap.memory_._asdict(),
+        "conditioning": posterior.conditioning._asdict() | {"sentences": conditioning_sentences(gap)},
+        "log_marginal_likelihood": posterior.log_marginal_likelihood,
+    }

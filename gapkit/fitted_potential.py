@@ -1,0 +1,199 @@
+"""What a fitted potential can be asked: predictions, honest standard deviations, samples."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+from ase import Atoms
+from sklearn.utils.validation import check_is_fitted
+
+from gapkit.errors import InputError
+from gapkit.frames import FramesInMemory
+from gapkit.neighbourhoods import NeighbourList
+from gapkit.posterior import SparsePosterior
+from gapkit.prediction import Potential, Predictions, gathered
+from gapkit.progress import progress
+from gapkit.recalibration import Recalibration, check_origin, fit_recalibration
+from gapkit.structures import LabelKeys, check_structures, find_label_keys, read_labels
+from gapkit.terms import AnyTerm, SparseBlock
+from gapkit.threads import one_blas_thread, ordered_map
+
+if TYPE_CHECKING:
+    from gapkit.ensemble import Ensemble
+    from gapkit.evaluation import Comparison
+
+
+class FittedPotential:
+    """The part of `gapkit.GAP` that needs nothing but the fitted model; its attributes are described there."""
+
+    terms_: tuple[AnyTerm, ...]
+    blocks_: tuple[SparseBlock, ...]
+    alpha_: np.ndarray
+    folds_: dict[tuple[int, int], np.ndarray]
+    posterior_: SparsePosterior
+    e0_: dict[str, float]
+    species_: tuple[str, ...]
+    frames_: Counter[int]
+    recalibration_: Recalibration | None = None
+    verbose: bool
+
+    @one_blas_thread()
+    def predict(
+        self,
+        structures: Atoms | Sequence[Atoms],
+        return_std: bool | str = False,
+        neighbour_lists: Mapping[float, NeighbourList] | None = None,
+    ) -> Predictions:
+        """Energies, forces, stresses and local energies, with standard deviations of the energies on request.
+
+        Parameters
+        ----------
+        structures : Atoms or sequence of Atoms
+        return_std : bool, "local" or "all"
+            True: standard deviations of total and local energies. "local": of the local energies alone, which costs
+            little more than the forces and grows with the number of atoms, not with its square. "all": of forces and
+            stress, too, about thirty times the price of the forces themselves. After `recalibrate` they are multiplied
+            by its factors.
+        neighbour_lists : mapping of cutoff to NeighbourList, optional
+            For one structure in motion, checked by the caller, to be searched again instead of anew.
+
+        Raises
+        ------
+        InputError
+            For an unknown species, an empty structure or atoms on top of each other.
+        """
+        check_is_fitted(self, "posterior_")
+        if return_std not in (False, True, "local", "all"):
+            raise InputError(f"return_std = {return_std!r} is unknown: use True, False, 'local' or 'all'.")
+        structures = [structures] if isinstance(structures, Atoms) else list(structures)
+        if neighbour_lists is None:
+            check_structures(structures)
+        elif len(structures) != 1:
+            raise InputError(f"neighbour_lists belong to one structure, not to {len(structures)}: pass one at a time.")
+        potential = self.potential_
+        results = map if len(structures) == 1 else ordered_map  # one structure shares its own atoms among the threads
+        singles = results(lambda atoms: potential.predict(atoms, return_std, neighbour_lists), structures)
+        follow = progress(self.verbose and len(structures) > 1)
+        return gathered(list(follow(singles, "predictions", len(structures))))
+
+    @property
+    def potential_(self) -> Potential:
+        """The fitted model as far as predictions need it."""
+        own = (self.terms_, self.blocks_, self.alpha_, self.folds_, self.posterior_, self.e0_, self.species_)
+        return Potential(*own, self.recalibration_)
+
+    def score(self, structures: Sequence[Atoms], y: None = None) -> float:
+        """Minus the root-mean-square error of the forces (eV/Å) or, without forces, of the energies (eV/atom)."""
+        keys = find_label_keys(list(structures))
+        labels = [read_labels(atoms, keys) for atoms in structures]
+        p = self.predict(structures)
+        errors = [(f - x.forces).ravel() for f, x in zip(p.forces, labels) if x.forces is not None]
+        if not errors:
+            pairs = zip(p.energy, labels, structures)
+            errors = [np.array([(e - x.energy) / len(a)]) for e, x, a in pairs if x.energy is not None]
+        if not errors:
+            raise InputError("score needs frames with forces or energies.")
+        return -float(np.sqrt(np.mean(np.concatenate(errors) ** 2)))
+
+    def recalibrate(
+        self,
+        data: Sequence[Atoms] | Mapping[str, Comparison],
+        how: str = "held-out",
+        source: str = "",
+        keys: LabelKeys | None = None,
+    ) -> Self:
+        """Make the standard deviations honest: from now on all are multiplied by factors that labelled data decide.
+
+        One factor for the energies (total and local), one for the stress, one per species for the forces, as
+        `gapkit.recalibration` describes; kept in ``recalibration_`` and in model files. `predict`, the calculator and
+        `gapkit.evaluate`, which multiplies the noise, too, use them; samples and `gapkit.functionals` do not. A new
+        `fit` drops them. `partial_fit`, `remove` and `add_sparse_points` keep them, with a warning: they belong to the
+        model before. ``gap.recalibration_ = None`` takes them back.
+
+        Parameters
+        ----------
+        data : sequence of Atoms, or mapping of kind to Comparison
+            Labelled frames that are not among the training frames, predicted here without earlier factors. Or
+            comparisons of this model without factors, for example of leave-one-out predictions.
+        how : {"held-out", "leave-one-out"}
+            How the labels were kept from the fit that predicted them.
+        source : str
+            The data in words, for example a file name; kept.
+        keys : LabelKeys, optional
+            Where the labels of the frames are; found if not given.
+
+        Raises
+        ------
+        InputError
+            If some frames are training frames; if comparisons come to a model that has factors already, which may be
+            in them; or as `gapkit.recalibration.fit_recalibration`.
+        """
+        check_is_fitted(self, "posterior_")
+        check_origin(how)
+        if isinstance(data, Mapping):
+            self._refuse_second_factors()
+        else:
+            data = self._held_out(list(data), how, keys)
+        self.recalibration_ = fit_recalibration(data, how, source)
+        return self
+
+    def _refuse_second_factors(self) -> None:
+        if self.recalibration_ is not None:
+            raise InputError(
+                "this model has been recalibrated and its factors may be in these comparisons: set "
+                "recalibration_ = None and compare again, or give labelled frames."
+            )
+
+    def _held_out(self, frames: list[Atoms], how: str, keys: LabelKeys | None) -> dict[str, Comparison]:
+        """Comparisons of all kinds, without factors."""
+        from gapkit.evaluation import evaluate
+
+        if how != "held-out":
+            raise InputError(f"frames are predicted with the model as it is: for {how!r} give the comparisons.")
+        known = sum(frame.identity() in self.frames_ for frame in FramesInMemory(frames, keys))
+        if known:
+            raise InputError(
+                f"{known} of the {len(frames)} frames to recalibrate on are training frames, whose errors are too "
+                "small to tell: leave them out."
+            )
+        raw = copy.copy(self)
+        raw.recalibration_ = None
+        return evaluate(raw, frames, "all", keys).comparisons  # type: ignore[arg-type]
+
+    def _warn_of_older_factors(self) -> None:
+        """After a change of the model: its recalibration is another model's."""
+        if self.recalibration_ is not None:
+            warnings.warn(
+                "the factors on the standard deviations were fitted to the model before this change "
+                f"(on {self.recalibration_.provenance.date}) and are kept: recalibrate again.",
+                stacklevel=4,
+            )
+
+    def sample(self, n: int, rng: np.random.Generator | int = 0) -> Ensemble:
+        """`n` potentials drawn from the posterior: `gapkit.ensemble.sample`.
+
+        Parameters
+        ----------
+        n : int
+            20 give standard deviations to 16 %, 200 to 5 %.
+        rng : Generator or int
+            Source of randomness, or its seed.
+
+        Returns
+        -------
+        Ensemble
+            Its spread is that of the "sor" covariance, without the prior residual and without recalibration.
+
+        Raises
+        ------
+        InputError
+            Unless `n` is a positive whole number.
+        """
+        from gapkit.ensemble import sample
+
+        return sample(self, n, rng)  # type: ignore[arg-type]

@@ -1,0 +1,121 @@
+"""Files of labelled frames, looked through once before the work: which labels, what there is, a sample to test on."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+
+from gapkit.errors import InputError
+from gapkit.frame_files import check_path, iter_frames
+from gapkit.frames import STANDARD
+from gapkit.label_keys import QUANTITIES, KeyFinder
+from gapkit.progress import progress
+from gapkit.structure_table import StructureTable
+from gapkit.structures import LabelKeys, iter_structures, normalised_frames, read_labels
+
+SAMPLE_FRAMES = 1000
+SAMPLE_ATOMS = 100_000
+
+
+class LabelledFiles:
+    """Frames of files, walked through once; what is kept does not grow with their number.
+
+    Parameters
+    ----------
+    paths : sequence of path
+    keys : mapping
+        Names of labels by the fields of `LabelKeys`; what is absent or None is found, "" leaves a label out.
+    show : bool
+        Show how far the walk is.
+
+    Attributes
+    ----------
+    paths : list of Path
+    keys : LabelKeys
+        Where the labels are, in all files.
+    table : StructureTable
+    sample : list of Atoms
+        All frames, in order, or of many a random part: with labels as `read_structures` puts them.
+
+    Raises
+    ------
+    InputError
+        As `gapkit.structures.read_structures`; if there is no label at all.
+    """
+
+    def __init__(self, paths: Sequence[Path], keys: Mapping[str, str | None], show: bool = False) -> None:
+        self.paths = [check_path(path) for path in paths]
+        if len({path.resolve() for path in self.paths}) < len(self.paths):
+            raise InputError("a structure file is named twice: its frames would count twice; name each once.")
+        finder = KeyFinder([keys.get(name) for name in QUANTITIES], keys.get("config_type") or "config_type")
+        self.table, sample = StructureTable(), _Sample(SAMPLE_FRAMES, SAMPLE_ATOMS)
+        frames = (frame for path in self.paths for frame in iter_frames(path))
+        for atoms in progress(show)(normalised_frames(frames, finder), "reading", None):
+            self.table.add(atoms, read_labels(atoms, STANDARD))
+            sample.add(atoms)
+        if not self.table.n_labelled:
+            raise InputError(_no_labels(self.paths, finder))
+        self.keys = LabelKeys(*finder.keys(), finder.config_type_key)
+        self.sample = sample.frames()
+
+    @property
+    def n_frames(self) -> int:
+        """Of all files."""
+        return self.table.n_frames
+
+    @property
+    def complete(self) -> bool:
+        """All frames are in the sample."""
+        return len(self.sample) == self.n_frames
+
+    @property
+    def species(self) -> list[str]:
+        """Chemical symbols of all frames, sorted."""
+        return sorted(self.table.species)
+
+    def in_memory(self) -> list[Atoms]:
+        """All frames, read once more if they are not all in the sample."""
+        return self.sample if self.complete else list(iter_structures(self.paths, **self.keys.as_arguments()))
+
+
+class _Sample:
+    """Frames below a threshold that falls as they become too many: each is as likely to stay as any other."""
+
+    def __init__(self, most_frames: int, most_atoms: int) -> None:
+        self._most_frames, self._most_atoms = most_frames, most_atoms
+        self._rng = np.random.default_rng(0)
+        self._kept: list[tuple[float, int, Atoms]] = []  # a heap, the frame that is to go first on top
+        self._threshold, self._n_seen, self._n_atoms = 1.0, 0, 0
+
+    def add(self, atoms: Atoms) -> None:
+        self._n_seen += 1
+        draw = float(self._rng.random())
+        if draw >= self._threshold:
+            return
+        heapq.heappush(self._kept, (-draw, self._n_seen, atoms))
+        self._n_atoms += len(atoms)
+        while len(self._kept) > 1 and self._too_many():
+            dropped, _, frame = heapq.heappop(self._kept)
+            self._threshold = -dropped
+            self._n_atoms -= len(frame)
+
+    def _too_many(self) -> bool:
+        return len(self._kept) > self._most_frames or self._n_atoms > self._most_atoms
+
+    def frames(self) -> list[Atoms]:
+        """In the order in which they came."""
+        return [atoms for _, _, atoms in sorted(self._kept, key=lambda entry: entry[1])]
+
+
+def _no_labels(paths: Sequence[Path], finder: KeyFinder) -> str:
+    named = ", ".join(f"'{path}'" for path in paths)
+    others = ", ".join(sorted(finder.known - {"numbers", "positions", "config_type"})) or "no others"
+    has, it = ("has", "it has") if len(paths) == 1 else ("have", "they have")
+    return (
+        f"{named} {has} no energies, forces or stresses under names that gapkit knows ({it} {others}): "
+        "name them with --energy-key, --forces-key, --stress-key or --virial-key."
+    )

@@ -1,0 +1,266 @@
+"""From frames to sparse points and row factors: both walks of a fit, within a memory budget, with checkpoints."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from ase import Atoms
+from ase.data import chemical_symbols
+
+from gapkit.checkpoint import (
+    Checkpoint,
+    pack_atoms,
+    pack_counts,
+    pack_factors,
+    unpack_atoms,
+    unpack_counts,
+    unpack_factors,
+)
+from gapkit.errors import InputError
+from gapkit.frames import Frame, Frames
+from gapkit.memory import MemoryUse, PeakMemory, check_budget, in_words
+from gapkit.progress import Track
+from gapkit.terms import AnyTerm, SparseBlock
+from gapkit.threads import get_num_threads
+from gapkit.training import Factors, Group, Noises, Recipe, SparsePools, Summary, row_sizes, stream_rows, survey
+
+logger = logging.getLogger("gapkit")
+
+
+class Walks(Protocol):
+    """The two walks, here or on workers (`gapkit.distributed`)."""
+
+    def survey(self, frames: Frames, noises: Noises, pools: SparsePools, follow: Track) -> Summary:
+        """`gapkit.training.survey`."""
+        ...
+
+    def rows(self, recipe: Recipe, frames: Iterable[Frame], factors: Factors, walk: Walk, ahead: int) -> Factors:
+        """`gapkit.training.stream_rows`."""
+        ...
+
+
+class Options(NamedTuple):
+    """How to go about a fit; none of it changes the result.
+
+    Attributes
+    ----------
+    max_memory : int or None
+        Bytes.
+    checkpoint : Checkpoint or None
+    walks : Walks or None
+        None: here.
+    follow : callable
+        From `gapkit.progress.progress`.
+    optimize : bool
+        Noises or amplitudes will be learned, which takes memory.
+    """
+
+    max_memory: int | None
+    checkpoint: Checkpoint | None
+    walks: Walks | None
+    follow: Track
+    optimize: bool = False
+
+
+class Start(NamedTuple):
+    """What the first walk has found: everything that the second one and the model need."""
+
+    recipe: Recipe
+    training: dict[str, Any]
+    frames: Counter[int]
+    references: list[Atoms]
+    rows: dict[Group, int]
+    largest_frame: int
+    n_neighbours: int
+    selection: dict[str, Any]
+
+
+class Learned(NamedTuple):
+    """Both walks done.
+
+    Attributes
+    ----------
+    start : Start
+    factors : dict of group to RowFactor
+    estimated : int
+        Memory that was foretold, bytes.
+    peak : PeakMemory
+    """
+
+    start: Start
+    factors: Factors
+    estimated: int
+    peak: PeakMemory
+
+    @property
+    def memory(self) -> MemoryUse:
+        """What was foretold, and the peak until now."""
+        return MemoryUse(self.estimated, self.peak.largest())
+
+
+class Walk:
+    """The second walk as it goes: counts and fingerprints frames, looks at the memory, writes checkpoints."""
+
+    def __init__(self, start: Start, checkpoint: Checkpoint | None, factors: Factors, peak: PeakMemory) -> None:
+        self.start, self.factors = start, factors
+        self.n_done, self.digest = 0, ""
+        self._checkpoint, self._peak = checkpoint, peak
+
+    def after(self, frame: Frame) -> None:
+        """Note that the rows of one more frame are in the factors."""
+        self.skip(frame)
+        if self.due():
+            self.write()
+
+    def due(self) -> bool:
+        """Whether it is time for a checkpoint; looks at the memory, too."""
+        self._peak.look()
+        return self._checkpoint is not None and self._checkpoint.due()
+
+    def skip(self, frame: Frame) -> None:
+        """Note a frame whose rows are in the factors already."""
+        self.n_done += 1
+        self.digest = frame.digest(self.digest)
+
+    def write(self) -> None:
+        """Write a checkpoint."""
+        if self._checkpoint is None:
+            return
+        headers, arrays = _pack_start(self.start)
+        numbers, parts = pack_factors(self.factors)
+        walk = {"n_done": self.n_done, "digest": self.digest, "factors": numbers}
+        self._checkpoint.write(headers | walk, arrays | parts)
+
+    def check_same(self, digest: str, what: str) -> None:
+        """Raise `InputError` unless the frames so far have this fingerprint."""
+        if self.digest != digest:
+            raise InputError(f"the frames are not the same as {what}: give the very same frames in the same order.")
+
+
+def learn(
+    terms: Sequence[AnyTerm],
+    noises: Noises,
+    e0: dict[str, float] | None,
+    random_state: int,
+    frames: Frames,
+    options: Options,
+) -> Learned:
+    """Walk through the frames twice, or on from a checkpoint."""
+    peak = PeakMemory()
+    stored = None if options.checkpoint is None else options.checkpoint.read()
+    if stored is None:
+        start = _survey(tuple(terms), noises, e0, random_state, frames, options)
+        walk = Walk(start, options.checkpoint, {}, peak)
+        walk.write()
+        remaining: Iterable[Frame] = iter(frames)
+    else:
+        start = _unpack_start(*stored, tuple(terms), noises)
+        walk = Walk(start, options.checkpoint, unpack_factors(stored[0]["factors"], stored[1]), peak)
+        remaining = _skip(frames, walk, stored[0]["n_done"], stored[0]["digest"])
+    estimated, ahead = _estimate(start, options, peak.look())
+    logger.info("memory: about %s", in_words(estimated))
+    total = start.training["n_structures"]
+    followed = options.follow(remaining, "covariances", total - walk.n_done)
+    if options.walks is None:
+        stream_rows(start.recipe, followed, walk.factors, walk.after, ahead)
+    else:
+        options.walks.rows(start.recipe, followed, walk.factors, walk, ahead)
+    walk.check_same(start.training["sha256"], "in the first walk")
+    return Learned(start, walk.factors, estimated, peak)
+
+
+def _survey(
+    terms: tuple[AnyTerm, ...],
+    noises: Noises,
+    e0: dict[str, float] | None,
+    random_state: int,
+    frames: Frames,
+    options: Options,
+) -> Start:
+    budget = None if options.max_memory is None else options.max_memory - PeakMemory().look()
+    pools = SparsePools(terms, random_state, budget)
+    if options.walks is None:
+        summary = survey(terms, frames, frames.n_frames, noises, pools, options.follow)
+    else:
+        summary = options.walks.survey(frames, noises, pools, options.follow)
+    known = _known_e0(e0, summary)
+    for message in summary.duplicates.messages():
+        warnings.warn(message, stacklevel=5)
+    blocks, selection = pools.choose()
+    recipe = Recipe(terms, blocks, known, noises)
+    sizes = (summary.rows, summary.largest_frame, pools.n_neighbours)
+    return Start(recipe, summary.as_dict(), summary.frames, summary.references(), *sizes, selection)
+
+
+def _known_e0(given: dict[str, float] | None, summary: Summary) -> dict[str, float]:
+    if given is None:
+        return summary.energies.e0()
+    missing = sorted({chemical_symbols[z] for z in summary.energies.numbers} - set(given))
+    if missing:
+        raise InputError(
+            f"e0 has no value for {', '.join(missing)}: give one per species, or leave e0 out to have it found."
+        )
+    return given
+
+
+def _estimate(start: Start, options: Options, present: int) -> tuple[int, int]:
+    """Bytes at the peak of the second walk, and how many frames to work on ahead, fewer if memory is tight."""
+    n_threads, budget = get_num_threads(), options.max_memory
+    sizes = row_sizes(start.recipe, start.rows, start.largest_frame, start.n_neighbours)
+    choices = [2 * n_threads, n_threads, 1, 0] if n_threads > 1 else [0]
+    for ahead in choices:
+        estimated = present + sizes.total(n_threads, ahead, options.optimize)
+        if budget is None or estimated <= budget:
+            return estimated, ahead
+    check_budget(estimated, budget, sizes)
+    return estimated, ahead
+
+
+def _skip(frames: Frames, walk: Walk, n_done: int, digest: str) -> Iterator[Frame]:
+    """The frames after those whose rows are in the checkpoint's factors."""
+    remaining = iter(frames)
+    for frame in islice(remaining, n_done):
+        walk.skip(frame)
+    walk.check_same(digest, "those of the checkpoint")
+    yield from remaining
+
+
+# ---- the first walk's findings as a file
+
+
+def _pack_start(start: Start) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    blocks = start.recipe.blocks
+    references, arrays = pack_atoms(start.references)
+    header = {
+        "blocks": [[b.term, b.number, b.columns.start, b.columns.stop] for b in blocks],
+        "e0": start.recipe.e0,
+        "training": start.training,
+        "references": references,
+        "rows": [[*group, n] for group, n in start.rows.items()],
+        "sizes": [start.largest_frame, start.n_neighbours],
+        "selection": start.selection,
+    }
+    arrays |= {f"X_{k}": block.X for k, block in enumerate(blocks)}
+    return header, arrays | {"frames": pack_counts(start.frames)}
+
+
+def _unpack_start(
+    header: dict[str, Any], arrays: dict[str, np.ndarray], terms: tuple[AnyTerm, ...], noises: Noises
+) -> Start:
+    blocks = tuple(SparseBlock(t, z, arrays[f"X_{k}"], slice(a, b)) for k, (t, z, a, b) in enumerate(header["blocks"]))
+    return Start(
+        recipe=Recipe(terms, blocks, header["e0"], noises),
+        training=header["training"],
+        frames=unpack_counts(arrays["frames"]),
+        references=unpack_atoms(header["references"], arrays),
+        rows={(kind, name): n for kind, name, n in header["rows"]},
+        largest_frame=header["sizes"][0],
+        n_neighbours=header["sizes"][1],
+        selection=header["selection"],
+    )

@@ -1,0 +1,157 @@
+"""What a fit learns besides its weights: noises, amplitudes, and frames that deserve a noise of their own."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from gapkit import covariance
+from gapkit.errors import InputError, did_you_mean
+from gapkit.evidence import Amplitude, maximise
+from gapkit.frames import Frame, Frames
+from gapkit.left_out import left_out
+from gapkit.observations import KINDS, Noise
+from gapkit.optimum import Optimum
+from gapkit.terms import Term, with_delta
+from gapkit.threads import ordered_map
+from gapkit.training import OUTLIER, Factors, Group, Noises, Recipe, stream_rows
+
+logger = logging.getLogger("gapkit")
+
+OPTIONS = ("noise", "delta", "config_type", "outliers")
+SUSPICIOUS = 3.0  # z of a left-out frame that may be an outlier
+MOST_OUTLIERS = 50
+
+
+def parse_optimize(optimize: bool | str | Sequence[str]) -> frozenset[str]:
+    """What `GAP.fit` is asked to learn, by names; those that imply "noise" bring it along.
+
+    Raises
+    ------
+    InputError
+        For an unknown name.
+    """
+    names = ["noise", "delta"] if optimize is True else [optimize] if isinstance(optimize, str) else optimize or []
+    for name in names:
+        if name not in OPTIONS:
+            raise InputError(
+                f"optimize names {name!r}{did_you_mean(str(name), OPTIONS)}: use {', '.join(OPTIONS)}, or True."
+            )
+    wanted = set(names)
+    return frozenset(wanted | {"noise"} if wanted & {"config_type", "outliers"} else wanted)
+
+
+def learn_hyperparameters(
+    recipe: Recipe, factors: Factors, jitter: float, wanted: frozenset[str], frames: Frames, random_state: int
+) -> tuple[Recipe, Factors, Optimum | None]:
+    """Recipe and factors with the noises and amplitudes of largest evidence; as they were if nothing is `wanted`."""
+    if not wanted:
+        return _by_group(recipe, factors), factors, None
+    recipe, factors, optimum = _optimised(recipe, factors, jitter, wanted, {}, random_state)
+    if "outliers" not in wanted:
+        return recipe, factors, optimum
+    suspects = _suspects(recipe, optimum, frames)
+    if not suspects:
+        logger.info("outliers: no frame misses its prediction by more than %g standard deviations", SUSPICIOUS)
+        return recipe, factors, optimum
+    recipe, factors, parents = _set_apart(recipe, factors, suspects)
+    return _optimised(recipe, factors, jitter, wanted, parents, random_state)
+
+
+def _optimised(
+    recipe: Recipe, factors: Factors, jitter: float, wanted: frozenset[str], parents: dict[Group, Group], seed: int
+) -> tuple[Recipe, Factors, Optimum]:
+    noise = {group: recipe.noises.std(group) for group in factors}
+    amplitudes = _amplitudes(recipe)
+    fixed: list[Group | str] = [] if "noise" in wanted else [*factors]
+    fixed += [] if "delta" in wanted else [amplitude.name for amplitude in amplitudes]
+    K_mm = covariance.K_mm(recipe.terms, recipe.blocks)
+    n_starts = 1 if parents else 3  # with outliers apart the search starts from the optimum without
+    options = {"jitter": jitter, "fixed": fixed, "parents": parents, "n_starts": n_starts, "random_state": seed}
+    optimum = maximise(K_mm, factors, noise, amplitudes, **options)  # type: ignore[arg-type]
+    for factor in factors.values():
+        factor.rescale(optimum.column_scale)
+    terms = tuple(
+        with_delta(term, optimum.amplitudes[amplitude.name]) for term, amplitude in zip(recipe.terms, amplitudes)
+    )
+    return recipe._replace(terms=terms, noises=_learned(recipe.noises, optimum.noise)), factors, optimum
+
+
+def as_rows(optimum: Optimum | None) -> list[dict[str, Any]]:
+    """The rows of the optimum's table as JSON data."""
+    names = ("name", "unit", "start", "value", "low", "high", "std_log", "n_labels", "effective")
+    found = [] if optimum is None else optimum.hyperparameters
+    return [{name: getattr(h, name) for name in names} | {"note": h.note()} for h in found]
+
+
+def _amplitudes(recipe: Recipe) -> list[Amplitude]:
+    found = []
+    for t, term in enumerate(recipe.terms):
+        columns = [np.arange(b.columns.start, b.columns.stop) for b in recipe.blocks if b.term == t]
+        of_term = "kernel__delta" if isinstance(term, Term) else "delta"
+        name = "delta" if len(recipe.terms) == 1 else f"terms__{t}__{of_term}"
+        found.append(Amplitude(name, term.delta, np.concatenate([*columns, np.empty(0, dtype=int)])))
+    return found
+
+
+def _learned(noises: Noises, by_group: Mapping[Group, float]) -> Noises:
+    """Noises by kind from those by group; config types that are not there get the largest as "default"."""
+    learned: dict[str, Noise] = {}
+    for kind in KINDS:
+        own = {name: x for (k, name), x in by_group.items() if k == kind and not name.startswith(OUTLIER)}
+        if not own:
+            learned[kind] = getattr(noises, kind)
+        elif "all" in own and not isinstance(getattr(noises, kind), Mapping) and not noises.by_config_type:
+            learned[kind] = own["all"]
+        else:
+            learned[kind] = {**own, "default": own.get("default", max(own.values()))}
+    outliers = {
+        group[1]: {kind: by_group[kind, group[1]] for kind in KINDS if (kind, group[1]) in by_group}
+        for group in by_group
+        if group[1].startswith(OUTLIER)
+    }
+    return Noises(learned["energy"], learned["forces"], learned["virial"], False, outliers)
+
+
+def _by_group(recipe: Recipe, factors: Factors) -> Recipe:
+    """The same noises, each config type's own one by name where it was a group."""
+    if not recipe.noises.by_config_type:
+        return recipe
+    return recipe._replace(noises=_learned(recipe.noises, {group: recipe.noises.std(group) for group in factors}))
+
+
+# ---- outliers
+
+
+def _suspects(recipe: Recipe, optimum: Optimum, frames: Frames) -> list[Frame]:
+    """The frames that the others contradict most, at most `MOST_OUTLIERS`."""
+    found = ordered_map(lambda frame: (frame, left_out(recipe, optimum.posterior, frame)), frames)
+    worst = ((max(_size(part.z) for part in out.labels), frame) for frame, out in found if out.labels)
+    suspects = sorted(((z, k, frame) for k, (z, frame) in enumerate(worst) if z > SUSPICIOUS), key=lambda s: -s[0])
+    return [frame for _, _, frame in islice(suspects, MOST_OUTLIERS)]
+
+
+def _size(z: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(z**2)))
+
+
+def _set_apart(
+    recipe: Recipe, factors: Factors, suspects: Sequence[Frame]
+) -> tuple[Recipe, Factors, dict[Group, Group]]:
+    """Each suspect's rows in groups of their own, and the groups that these come from."""
+    noises, outliers = recipe.noises, {}
+    parents: dict[Group, Group] = {}
+    for frame in suspects:
+        kinds = [kind for kind in KINDS if getattr(frame.labels, kind) is not None]
+        old = {kind: noises.group(kind, frame) for kind in kinds}
+        name = OUTLIER + frame.digest()
+        outliers[name] = {kind: noises.std(group) for kind, group in old.items()}
+        parents |= {(kind, name): group for kind, group in old.items()}
+    apart = recipe._replace(noises=noises._replace(outliers={**noises.outliers, **outliers}))
+    for group, change in stream_rows(recipe, suspects, {}, remove=True).items():
+        factors[group].merge(change)
+    return apart, stream_rows(apart, suspects, factors), parents

@@ -1,0 +1,152 @@
+"""Exact changes of a fitted model: frames that come and go, sparse points that are added, from row factors."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+from ase.data import chemical_symbols
+
+from gapkit import covariance
+from gapkit.errors import InputError
+from gapkit.frames import Frame, Frames
+from gapkit.observations import KINDS
+from gapkit.posterior import SparsePosterior, fit_posterior
+from gapkit.terms import ALL_SPECIES, SparseBlock, known_numbers
+from gapkit.threads import ordered_map
+from gapkit.training import Factors, Recipe, Summary, check_species, environments, stream_rows
+
+CANDIDATES = 20  # environments kept for each sparse point to be added
+
+
+def solve(recipe: Recipe, factors: Factors, jitter: float) -> SparsePosterior:
+    """The posterior that rows, noises and sparse points determine."""
+    noise = {group: recipe.noises.std(group) for group in factors}
+    return fit_posterior(covariance.K_mm(recipe.terms, recipe.blocks), factors, noise, jitter)
+
+
+# ---- frames
+
+
+class Fitted(NamedTuple):
+    """What a fitted model remembers of its training frames: row factors, counts and fingerprint, identities."""
+
+    factors: Factors
+    training: dict[str, Any]
+    frames: Counter[int]
+
+
+def updated(recipe: Recipe, present: Fitted, frames: Frames, remove: bool) -> Fitted:
+    """The same with some frames more or, to `remove` them, fewer; `present` stays as it is."""
+    summary = Summary()
+    summary.sha256 = present.training["sha256"]
+
+    def count(frame: Frame) -> None:
+        summary.add(frame, recipe.noises)
+        if remove and summary.frames[frame.identity()] > present.frames[frame.identity()]:
+            raise InputError(
+                f"frame {summary.n_structures - 1} of those to be removed ({frame.atoms.get_chemical_formula()}) is "
+                "not among the training frames, or was removed before: give frames with the very labels that were fitted."
+            )
+
+    changes = stream_rows(recipe, _known(recipe, frames), {}, count, remove=remove)
+    summary.check()
+    total = present.frames - summary.frames if remove else present.frames + summary.frames
+    if not total:
+        raise InputError("all training frames would be removed: leave at least one.")
+    factors = present.factors | changes
+    for group in present.factors.keys() & changes.keys():
+        factors[group] = present.factors[group].copy()
+        factors[group].merge(changes[group])
+    return Fitted(factors, _counted(present.training, summary, -1 if remove else 1), total)
+
+
+def _known(recipe: Recipe, frames: Iterable[Frame]) -> Iterable[Frame]:
+    known = set(known_numbers(recipe.terms, recipe.blocks, recipe.e0))
+    for frame in frames:
+        if new := sorted(set(frame.atoms.numbers.tolist()) - known):
+            raise InputError(
+                f"{', '.join(chemical_symbols[z] for z in new)} has no sparse points in this model: "
+                "fit again with all frames, a species cannot be added later."
+            )
+        yield frame
+
+
+def _counted(training: dict[str, Any], change: Summary, sign: int) -> dict[str, Any]:
+    counts = {name: dict(row) for name, row in training["config_types"].items()}
+    for name, row in change.config_types.items():
+        own = counts.setdefault(name, dict.fromkeys(("frames", "atoms", *KINDS), 0))
+        for key, n in row.items():
+            own[key] += sign * n
+    counts = {name: row for name, row in counts.items() if row["frames"] > 0}
+    n_structures = training["n_structures"] + sign * change.n_structures
+    return {"n_structures": n_structures, "config_types": counts, "sha256": change.sha256}
+
+
+# ---- sparse points
+
+
+def with_more_sparse_points(
+    recipe: Recipe, frames: Frames, training: dict[str, Any], candidates: Iterable[Frame], n_sparse: int
+) -> tuple[Recipe, Factors]:
+    """Recipe with up to `n_sparse` more points in each block, and the factors of all rows."""
+    if n_sparse < 1 or n_sparse % 1:
+        raise InputError(f"n_sparse = {n_sparse} more sparse points must be a positive whole number.")
+    blocks, start = [], 0
+    for block, new in zip(recipe.blocks, _farthest(recipe, candidates, int(n_sparse))):
+        X = np.concatenate([block.X, new])
+        blocks.append(SparseBlock(block.term, block.number, X, slice(start, start + len(X))))
+        start += len(X)
+    larger = recipe._replace(blocks=tuple(blocks))
+    summary = Summary()
+    factors: Factors = stream_rows(larger, frames, {}, lambda frame: summary.add(frame, recipe.noises))
+    if summary.sha256 != training["sha256"]:
+        raise InputError(
+            f"these {summary.n_structures} frames are not the {training['n_structures']} training frames in their "
+            "order: give exactly those that the model was fitted to."
+        )
+    return larger, factors
+
+
+def _farthest(recipe: Recipe, candidates: Iterable[Frame], n_sparse: int) -> list[np.ndarray]:
+    """For each block, up to `n_sparse` environments by farthest point sampling that starts from the present points."""
+    pools = [np.empty((0, block.X.shape[1])) for block in recipe.blocks]
+
+    def found(frame: Frame) -> list[tuple[tuple[int, int], Any]]:
+        check_species(recipe.terms, np.unique(frame.atoms.numbers))
+        return environments(recipe.terms, frame.atoms).features
+
+    kernels = [k for k, block in enumerate(recipe.blocks) if block.number != ALL_SPECIES]
+    place = {(recipe.blocks[k].term, recipe.blocks[k].number): k for k in kernels}
+    for features in ordered_map(found, candidates):
+        for key, Q in features:
+            if key in place:
+                k = place[key]
+                pools[k] = np.concatenate([pools[k], Q])
+                if len(pools[k]) > 2 * CANDIDATES * n_sparse:
+                    pools[k] = _least_alike(pools[k], recipe.blocks[k].X, CANDIDATES * n_sparse)
+    none = [pool[:0] for pool in pools]
+    return [
+        _farthest_points(pools[k], block.X, n_sparse) if k in kernels else none[k]
+        for k, block in enumerate(recipe.blocks)
+    ]
+
+
+def _least_alike(Q: np.ndarray, X: np.ndarray, n: int) -> np.ndarray:
+    """The `n` rows of Q whose nearest row of X is farthest."""
+    return Q[np.sort(np.argsort((Q @ X.T).max(axis=1), kind="stable")[:n])]
+
+
+def _farthest_points(Q: np.ndarray, X: np.ndarray, n: int) -> np.ndarray:
+    """Up to `n` rows of Q, each the farthest from X and those before it; none nearer than 1e-6."""
+    nearest = (Q @ X.T).max(axis=1, initial=-1.0)
+    chosen: list[int] = []
+    while len(chosen) < min(n, len(Q)):
+        k = int(np.argmin(nearest))
+        if 2.0 - 2.0 * nearest[k] < 1e-12:  # squared distance of unit rows
+            break
+        chosen.append(k)
+        nearest = np.maximum(nearest, Q @ Q[k])
+    return Q[chosen]
