@@ -28,7 +28,7 @@ from gapkit.frames import Structures, labelled_frames
 from gapkit.posterior import SparsePosterior
 from gapkit.progress import progress
 from gapkit.row_factor import RowFactor, fold
-from gapkit.terms import feature_blocks, find_all_neighbourhoods, kernel_term
+from gapkit.terms import feature_blocks, find_all_neighbourhoods, kernel_term, known_numbers
 from gapkit.text_table import aligned
 from gapkit.threads import one_blas_thread, ordered_map
 from gapkit.training import Recipe, check_species
@@ -388,7 +388,7 @@ def _check(recipe: Recipe, n: int, targets: Any, labels: Sequence[str], frames: 
     if isinstance(labels, str) or wrong or not labels:
         given = repr(wrong[0]) if wrong and not isinstance(labels, str) else repr(labels)
         raise InputError(f"labels must be some of {', '.join(LABELS)}, got {given}: give a list of them.")
-    known = {block.number for block in recipe.blocks}
+    known = set(known_numbers(recipe.terms, recipe.blocks, recipe.e0))
     for k, atoms in enumerate(frames):
         if not set(atoms.numbers.tolist()) <= known:
             raise InputError(
