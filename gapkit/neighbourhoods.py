@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 from ase import Atoms
@@ -36,6 +36,9 @@ class Neighbourhoods(NamedTuple):
         Number of atoms of the structure.
     atoms : Atoms or None
         The structure itself, for `whole_structure` only.
+    memo : dict or None
+        What functions of the whole structure have found, so that one structure's energies, rows and variances need
+        each of them once.
     """
 
     centres: np.ndarray
@@ -45,6 +48,7 @@ class Neighbourhoods(NamedTuple):
     D: np.ndarray
     n_atoms: int
     atoms: Atoms | None = None
+    memo: dict[int, Any] | None = None
 
     @property
     def i(self) -> np.ndarray:
@@ -79,7 +83,7 @@ def whole_structure(atoms: Atoms) -> Neighbourhoods:
     """No pairs, but the structure itself: for functions of all atoms and the cell."""
     n, none = len(atoms), np.zeros(0, dtype=np.int64)
     first = np.zeros(n + 1, dtype=np.int64)
-    return Neighbourhoods(np.arange(n), first, none, np.zeros((0, 3), dtype=np.int32), np.zeros((0, 3)), n, atoms)
+    return Neighbourhoods(np.arange(n), first, none, np.zeros((0, 3), dtype=np.int32), np.zeros((0, 3)), n, atoms, {})
 
 
 def find_neighbourhoods(atoms: Atoms, cutoff: float) -> Neighbourhoods:

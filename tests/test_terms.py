@@ -435,6 +435,21 @@ def test_functions_of_your_own(tmp_path):
         feature_function(type("Volume", (), {}))
 
 
+def test_a_function_is_called_once_for_all_error_bars():
+    calls = []
+
+    @dataclass(frozen=True)
+    class Counted(Volume):
+        def __call__(self, atoms):
+            calls.append(len(atoms))
+            return super().__call__(atoms)
+
+    gap = GAP([PAIR, Linear(Counted(), 0.1)], verbose=False).fit([labelled(alloy(k)) for k in range(3)])
+    calls.clear()
+    gap.predict([alloy(7), alloy(8)], return_std="all")
+    assert len(calls) == 2
+
+
 def test_wrong_functions_are_refused():
     @dataclass(frozen=True)
     class Wrong(Volume):

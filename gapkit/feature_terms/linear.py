@@ -246,14 +246,20 @@ class Linear(FeatureTerm):
         return FeatureRows(found.values, forces, -found.strain if derivatives else np.zeros((6, len(X))))
 
     def _features(self, neighbourhoods: Neighbourhoods, X: np.ndarray) -> Features:
+        memo = {} if neighbourhoods.memo is None else neighbourhoods.memo
+        if id(self.function) not in memo:
+            memo[id(self.function)] = self._checked(neighbourhoods)
+        return Features(*(x * X[:, 0] for x in memo[id(self.function)]))
+
+    def _checked(self, neighbourhoods: Neighbourhoods) -> Features:
         found = self.function(neighbourhoods.structure())
-        n, p = neighbourhoods.n_atoms, len(X)
+        n, p = neighbourhoods.n_atoms, self.function.n_features
         shapes, expected = tuple(x.shape for x in found), ((n, p), (n, 3, p), (6, p))
         if shapes != expected:
             raise InputError(f"{type(self.function).__name__} gave arrays of shapes {shapes} instead of {expected}.")
         if not all(np.all(np.isfinite(x)) for x in found):
             raise InputError(f"{type(self.function).__name__} gave features that are NaN or infinite.")
-        return Features(*(x * X[:, 0] for x in found))
+        return found
 
     def fold(self, X: np.ndarray, weights: np.ndarray) -> Any:
         """Scales and weights, shape (n_features, 2)."""
