@@ -58,7 +58,7 @@ def main() -> None:
             s = found.summary()
             cells = [f"{s['energy']['rmse']:.2f}", f"{s['energy']['mae']:.2f}"]
             cells += [f"{s['forces']['rmse']:.4f}", f"{s['forces']['mae']:.4f}"]
-            cells += [f"{s['stress']['rmse']:.3f}" if "stress" in s else "–"]
+            cells += [f"{s['stress']['rmse']:.3f}" if s.get("stress") else "–"]
             cells += [f"{gap.posterior_.log_marginal_likelihood:.0f}", f"{calibration(found.energy).std_z:.2f}"]
             print(f"| {element} | {name} | {' | '.join(cells)} | {seconds:.0f} |", flush=True)
             if given.all and gap.optimum_ is not None:

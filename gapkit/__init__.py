@@ -10,44 +10,67 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gapkit.calculator import GAPCalculator
+    from gapkit.conformal import fit_conformal
     from gapkit.descriptors.acsf import ACSF
     from gapkit.descriptors.acsf_selection import candidate_acsf, select_acsf
     from gapkit.descriptors.soap import SOAP
+    from gapkit.duplicates import DuplicateFinder
+    from gapkit.ensemble import propagate, sample
     from gapkit.errors import InputError
     from gapkit.evaluation import evaluate
     from gapkit.feature_terms.linear import Composition, Features, InversePowers, Linear, feature_function
     from gapkit.feature_terms.pair import Pair
     from gapkit.feature_terms.triplet import Triplet
+    from gapkit.functionals import energy_difference, joint_posterior, pressure, propagate_linear
     from gapkit.gap import GAP
     from gapkit.kernels import DotProduct, SquaredExponential
+    from gapkit.next_calculations import most_wanted
     from gapkit.prediction import Predictions
+    from gapkit.recalibration import fit_recalibration
     from gapkit.structures import describe_structures, read_structures
     from gapkit.terms import Term
     from gapkit.threads import get_num_threads, set_num_threads
+    from gapkit.tune import Between
+    from gapkit.uncertainty import calibration, calibration_by
+    from gapkit.which_data import which_data_matter
 
-_ROOMS = {
-    "ACSF": "descriptors.acsf",
-    "GAP": "gap",
+_ROOMS = {  # in the order in which data flow; no name may be that of a module, which would stand in its place
+    "read_structures": "structures",
+    "describe_structures": "structures",
+    "DuplicateFinder": "duplicates",
     "SOAP": "descriptors.soap",
-    "Composition": "feature_terms.linear",
+    "ACSF": "descriptors.acsf",
+    "candidate_acsf": "descriptors.acsf_selection",
+    "select_acsf": "descriptors.acsf_selection",
     "DotProduct": "kernels",
-    "Features": "feature_terms.linear",
-    "GAPCalculator": "calculator",
-    "InputError": "errors",
-    "InversePowers": "feature_terms.linear",
-    "Linear": "feature_terms.linear",
-    "Pair": "feature_terms.pair",
-    "Predictions": "prediction",
     "SquaredExponential": "kernels",
     "Term": "terms",
+    "Pair": "feature_terms.pair",
     "Triplet": "feature_terms.triplet",
-    "candidate_acsf": "descriptors.acsf_selection",
-    "describe_structures": "structures",
-    "evaluate": "evaluation",
+    "Linear": "feature_terms.linear",
+    "Composition": "feature_terms.linear",
+    "InversePowers": "feature_terms.linear",
+    "Features": "feature_terms.linear",
     "feature_function": "feature_terms.linear",
+    "GAP": "gap",
+    "Predictions": "prediction",
+    "Between": "tune",
+    "evaluate": "evaluation",
+    "calibration": "uncertainty",
+    "calibration_by": "uncertainty",
+    "which_data_matter": "which_data",
+    "most_wanted": "next_calculations",
+    "fit_recalibration": "recalibration",
+    "fit_conformal": "conformal",
+    "joint_posterior": "functionals",
+    "energy_difference": "functionals",
+    "pressure": "functionals",
+    "propagate_linear": "functionals",
+    "sample": "ensemble",
+    "propagate": "ensemble",
+    "GAPCalculator": "calculator",
+    "InputError": "errors",
     "get_num_threads": "threads",
-    "read_structures": "structures",
-    "select_acsf": "descriptors.acsf_selection",
     "set_num_threads": "threads",
 }
 
@@ -55,8 +78,10 @@ __all__ = [
     "ACSF",
     "GAP",
     "SOAP",
+    "Between",
     "Composition",
     "DotProduct",
+    "DuplicateFinder",
     "Features",
     "GAPCalculator",
     "InputError",
@@ -67,14 +92,26 @@ __all__ = [
     "SquaredExponential",
     "Term",
     "Triplet",
+    "calibration",
+    "calibration_by",
     "candidate_acsf",
     "describe_structures",
+    "energy_difference",
     "evaluate",
     "feature_function",
+    "fit_conformal",
+    "fit_recalibration",
     "get_num_threads",
+    "joint_posterior",
+    "most_wanted",
+    "pressure",
+    "propagate",
+    "propagate_linear",
     "read_structures",
+    "sample",
     "select_acsf",
     "set_num_threads",
+    "which_data_matter",
 ]
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import typer
 
-from gapkit import commands_fit, commands_use
+from gapkit import commands_fit, commands_study, commands_use
 from gapkit.errors import InputError
 from gapkit.terminal import refuse, warn
 
@@ -24,13 +24,16 @@ app = typer.Typer(
     epilog="Try first: gapkit demo. Each command has its own --help with an example. Units: eV, Å.",
 )
 
-COMMANDS = {
+COMMANDS: dict[Callable[..., None], str] = {
     commands_use.demo: "-o gapkit-demo",
     commands_fit.fit: "train.xyz -o si.gap --cutoff 5 --n-sparse 1000 --optimize noise,delta",
     commands_use.evaluate: "si.gap test.xyz --report report.html",
     commands_use.predict: "si.gap trajectory.xyz -o predicted.xyz --std",
     commands_use.info: "si.gap",
     commands_fit.update: "si.gap --add new.xyz -o si2.gap",
+    commands_study.tune: "train.xyz --vary cutoff=4,5,6 --vary zeta=2,4 -o best.yaml",
+    commands_study.learning_curve: "train.xyz --test test.xyz --n-sparse 100,200,400 -o curve.html",
+    commands_study.data: "si.gap train.xyz --candidates pool.xyz",
 }
 for _command, _example in COMMANDS.items():
     _name = _command.__name__.replace("_", "-")

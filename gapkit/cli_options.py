@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gapkit.configuration import ModelSettings
 
 Command = Callable[..., None]
+NOISE_PANEL = "Model: noise of the labels"
 
 
 def option(text: str, *names: str, panel: str = "Options", **settings: Any) -> Any:
@@ -30,7 +31,7 @@ def descriptor(text: str, default: str) -> Any:
 
 def noise(text: str, default: str) -> Any:
     """An option for a standard deviation of labels."""
-    return option(text, panel="Model: noise of the labels", show_default=default)
+    return option(text, panel=NOISE_PANEL, show_default=default)
 
 
 def key(what: str, panel: str = "Names of the labels in the file") -> Any:
@@ -54,7 +55,7 @@ Optimize = Annotated[
     option(
         "Learn from the data: noise (of each kind of label), delta (of each term), config_type (noises of each config "
         "type), outliers (own noises for frames that the others contradict); several with commas, all, or none.",
-        panel="Model: noise of the labels",
+        panel=NOISE_PANEL,
         show_default="none",
     ),
 ]
@@ -143,12 +144,12 @@ class Flags(NamedTuple):
 
 
 def given(values: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the named values that are not None."""
-    return {name: values[name] for name in names if values[name] is not None}
+    """Those of the named values that are there and not None."""
+    return {name: values[name] for name in names if values.get(name) is not None}
 
 
 def with_model_options(command: Command) -> Command:
-    """The command with all options of a potential, which it gets as one argument, `flags`."""
+    """The command with all options of a potential, which it gets as one argument, `flags`; its own take precedence."""
     return _with_options(command, "flags", MODEL_OPTIONS, _flags)
 
 
@@ -161,10 +162,14 @@ def _with_options(command: Command, argument: str, options: Mapping[str, Any], g
     """`command` for typer, with `options` instead of the one `argument` that `gather` makes of them."""
     signature = inspect.signature(command, eval_str=True)
     own = [p.replace(kind=p.KEYWORD_ONLY) for name, p in signature.parameters.items() if name != argument]
-    more = [inspect.Parameter(name, own[0].KEYWORD_ONLY, default=None, annotation=a) for name, a in options.items()]
+    more = [
+        inspect.Parameter(name, own[0].KEYWORD_ONLY, default=None, annotation=annotation)
+        for name, annotation in options.items()
+        if name not in signature.parameters
+    ]
 
     def run(**values: Any) -> None:
-        taken = {name: values.pop(name) for name in options}
+        taken = {p.name: values.pop(p.name) for p in more}
         command(**values, **{argument: gather(taken)})
 
     run.__name__, run.__doc__ = command.__name__, command.__doc__

@@ -10,8 +10,10 @@ from gapkit.terminal import Say, log_to
 
 if TYPE_CHECKING:
     from gapkit.configuration import ModelSettings
+    from gapkit.frames import Structures
     from gapkit.gap import GAP
     from gapkit.labelled_files import LabelledFiles
+    from gapkit.structures import LabelKeys
 
 
 def load_model(path: Path, verbose: bool) -> GAP:
@@ -38,3 +40,8 @@ def new_gap(settings: ModelSettings, data: LabelledFiles, verbose: bool) -> GAP:
     from gapkit.gap import GAP
 
     return GAP(settings.make_terms(data.species), **settings.parameters(), verbose=verbose)
+
+
+def frames_of(data: LabelledFiles) -> tuple[Structures, LabelKeys | None]:
+    """Frames to walk through many times, with their keys: from memory if they are few, else from their files."""
+    return (data.sample, None) if data.complete else (data.paths, data.keys)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from gapkit.labelled_files import LabelledFiles
 
 SCALE = "Large data"
-CONNECT = 30  # s to wait for a scheduler
+CONNECT = 10  # s to wait for a scheduler
 
 
 class Means(NamedTuple):
@@ -56,6 +57,8 @@ class Means(NamedTuple):
             raise InputError("--workers starts processes here, --scheduler uses those of a cluster: give one of them.")
         if self.workers is not None and self.workers < 1:
             raise InputError(f"--workers {self.workers} must be 1 or more: it is a number of processes.")
+        if (self.workers or self.scheduler) and find_spec("distributed") is None:
+            raise InputError("--workers and --scheduler need Dask: pip install 'gapkit[dask]'.")
         if self.resume and self.checkpoint is None:
             raise InputError("--resume goes on from a checkpoint: name its file with --checkpoint.")
         if self.checkpoint is not None:
@@ -72,10 +75,8 @@ class Means(NamedTuple):
         if self.scheduler is None:
             yield self.workers
             return
-        try:
-            from distributed import Client
-        except ModuleNotFoundError:
-            raise InputError("--scheduler needs Dask: pip install 'gapkit[dask]'.") from None
+        from distributed import Client
+
         try:
             client = Client(self.scheduler, timeout=CONNECT)
         except (OSError, ValueError) as error:

@@ -1,25 +1,33 @@
 """The same two walks on the workers of a Dask cluster: chunks of frames go out, row factors come back merged in a tree.
 
 Frames are read where the fit was started and sent in chunks, a few per worker at a time. Each chunk becomes one row
-factor per noise group; two factors of equal weight are merged on a worker as soon as both exist, in an order that
-depends on the chunks alone. The posterior is that of the serial fit up to round-off, whatever the number of workers. A
-worker that is lost costs the chunks that only it had: Dask computes them again.
+factor per noise group; two results of equal weight are merged on a worker as soon as both exist. What a whole batch of
+chunks has become comes back and is merged there; until then the cluster knows the batch's frames, so that a lost worker
+costs only the chunks that it alone had: Dask computes them again. Chunks and batches depend on the data alone, so that
+the result does not depend on the workers, to the last bit; it is that of the fit without them up to round-off.
 """
 
 from __future__ import annotations
 
+import logging
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import CancelledError
+from contextlib import contextmanager
 from copy import deepcopy
+from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from ase import Atoms
+from sklearn.utils.validation import check_is_fitted
 
 from gapkit.errors import InputError
 from gapkit.frames import Frame, Frames
 from gapkit.learning import Walk
 from gapkit.prediction import Potential, Predictions, gathered
-from gapkit.progress import Track
+from gapkit.progress import Track, progress
+from gapkit.structures import check_structures
 from gapkit.terms import AnyTerm
 from gapkit.threads import one_blas_thread
 from gapkit.training import Factors, Noises, Recipe, SparsePools, Summary, checked_environments, stream_rows
@@ -27,89 +35,131 @@ from gapkit.training import Factors, Noises, Recipe, SparsePools, Summary, check
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-CHUNK_ATOMS = 2000  # of the frames that go to a worker together: many enough to pay for a factor, few enough to spread
-AHEAD = 3  # chunks per worker that are sent before they are needed
-Result = TypeVar("Result")
+    from gapkit.gap import GAP
+
+CHUNK_ATOMS = 1000  # at least, of frames that go to a worker together: many enough to pay for a merge, few to spread
+CHUNK_STRUCTURES = 32  # that are predicted together
+BATCH = 64  # chunks whose results are merged before they come back, and whose frames the scheduler keeps so long
+AHEAD = 3  # chunks per thread of a worker that are sent before they are needed
+PATIENCE = 120  # s until a cluster without workers is given up
 
 
-class _Partial(NamedTuple):
-    """A result that stands for 2^level chunks."""
-
-    level: int
-    future: Future
+# ---- clusters
 
 
-class Tree:
-    """Merges what workers make of chunks, two of equal weight at a time, in the order of the chunks."""
+@contextmanager
+def connected(client: Client | int) -> Iterator[Client]:
+    """The client itself or, for a number, one of as many new processes of this machine, ended at the end.
 
-    def __init__(self, client: Client, merge: Callable[[Any, Any], Any]) -> None:
-        self._client, self._merge = client, merge
-        self._partials: list[_Partial] = []
-
-    def add(self, future: Future) -> None:
-        """Take in the next chunk's result, still to be computed."""
-        new = _Partial(0, future)
-        while self._partials and self._partials[-1].level == new.level:
-            new = _Partial(new.level + 1, self._merged(self._partials.pop().future, new.future))
-        self._partials.append(new)
-
-    def _merged(self, left: Future, right: Future) -> Future:
-        return self._client.submit(self._merge, left, right, pure=False)
-
-    def result(self) -> Any:
-        """Everything merged; None if there was nothing."""
-        if not self._partials:
-            return None
-        total = self._partials.pop().future
-        while self._partials:
-            total = self._merged(self._partials.pop().future, total)
-        return _here(total)
-
-
-def _here(future: Future) -> Any:
-    """The result of a future; what a worker raised is raised here."""
-    from distributed.scheduler import KilledWorker
-
+    Raises
+    ------
+    InputError
+        If Dask is missing, or there is no cluster with workers.
+    """
     try:
-        return future.result()
-    except KilledWorker as error:
+        from distributed import Client, SubprocessCluster
+    except ModuleNotFoundError:
+        raise InputError("distributed fits need Dask: pip install 'gapkit[dask]'.") from None
+    if not isinstance(client, int):
+        _check_client(client)
+        yield client
+        return
+    if client < 1 or client is True:
+        raise InputError(f"client = {client} must be a positive number of processes, or a distributed.Client.")
+    # not LocalCluster: its processes import the user's script once more and stop unless that is prepared for it
+    options: dict[str, Any] = {"threads_per_worker": 1, "dashboard_address": ":0", "silence_logs": logging.CRITICAL}
+    cluster = SubprocessCluster(n_workers=client, **options)
+    with cluster, Client(cluster, set_as_default=False) as own:
+        own.wait_for_workers(client, timeout=PATIENCE)
+        yield own
+
+
+def _check_client(client: Any) -> None:
+    from distributed import Client
+
+    if not isinstance(client, Client):
+        raise InputError(f"client is of type {type(client).__name__}: give a distributed.Client or a whole number.")
+    if client.status != "running" or client.asynchronous:
+        raise InputError("the client is closed or asynchronous: give one that is connected and waits for its results.")
+    try:
+        client.wait_for_workers(1, timeout=PATIENCE)
+    except TimeoutError:
         raise InputError(
-            f"workers died repeatedly while computing one chunk ({error.last_worker}): they probably ran out of "
-            "memory; give each more, or use fewer sparse points."
+            f"the cluster had no worker within {PATIENCE} s: start workers, and if they queue for long, "
+            "call client.wait_for_workers(1) before."
         ) from None
 
 
+# ---- chunks go out
+
+
+@dataclass(frozen=True)
+class _Sealed:
+    """Something that Dask passes on as it is, without looking inside for futures."""
+
+    content: Any
+
+
+def _open(sealed: _Sealed) -> Any:
+    return sealed.content
+
+
+def _call(function: Callable[[Any, Any], Any], constant: Any, chunk: _Sealed) -> Any:
+    with one_blas_thread():
+        return function(constant, chunk.content)
+
+
 def _spread(
-    client: Client, function: Callable[..., Result], constant: Any, chunks: Iterable[Any]
-) -> Iterator[tuple[Any, Future]]:
-    """(chunk, its future) in order, each as soon as it is done; a few per worker are under way at a time.
+    client: Client, function: Callable[[Any, Any], Any], constant: Any, chunks: Iterable[list[Any]]
+) -> Iterator[tuple[list[Any], Future]]:
+    """(chunk, the future of function(constant, chunk)) in order, each as soon as it is done; a few are under way.
 
-    `constant` is computed on a worker, not scattered, so that a lost worker does not take it along.
+    Both travel in the tasks themselves, `constant` in one of its own from which every worker fetches it once: whatever
+    a lost worker held can be made again. An error of a worker is raised here.
     """
-    shared = client.submit(_same, constant, pure=False)
-    waiting: list[tuple[Any, Future]] = []
-    limit = AHEAD * max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
-    for chunk in chunks:
-        waiting.append((chunk, client.submit(function, shared, chunk, pure=False)))
-        if len(waiting) > limit:
-            yield _done(*waiting.pop(0))
-    for entry in waiting:
-        yield _done(*entry)
+    import dask
+
+    with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1TB"}):
+        shared = client.submit(_open, _Sealed(constant), pure=False)
+    waiting: deque[tuple[list[Any], Future]] = deque()
+    try:
+        for chunk in chunks:
+            waiting.append((chunk, client.submit(_call, function, shared, _Sealed(chunk), pure=False)))
+            if len(waiting) > AHEAD * max(1, sum(client.nthreads().values())):  # workers come and go
+                yield _done(*waiting.popleft())
+        while waiting:
+            yield _done(*waiting.popleft())
+    finally:
+        for _, future in waiting:  # after an error or an interrupt nobody wants the rest
+            future.release()
 
 
-def _done(chunk: Any, future: Future) -> tuple[Any, Future]:
-    from distributed import wait
-
-    wait(future)
+def _done(chunk: list[Any], future: Future) -> tuple[list[Any], Future]:
+    if _told(future.exception) is not None:
+        _told(future.result)  # raises it
     return chunk, future
 
 
-def _same(item: Result) -> Result:
-    return item
+def _told(ask: Callable[[], Any]) -> Any:
+    """What a future answers; what a worker raised is raised here."""
+    from distributed.scheduler import KilledWorker
+
+    try:
+        return ask()
+    except KilledWorker as error:
+        raise InputError(
+            f"several workers died over one chunk, the last was {error.last_worker.address}: they probably ran out of "
+            "memory; give each more, or use fewer sparse points."
+        ) from None
+    except CancelledError:
+        raise InputError(
+            "the cluster was closed or started anew before the work was done: start it again; a fit with a checkpoint "
+            "goes on with resume=True."
+        ) from None
 
 
-def chunks_of(frames: Iterable[Frame], n_atoms: int = CHUNK_ATOMS) -> Iterator[list[Frame]]:
-    """Consecutive frames that have about `n_atoms` together."""
+def chunks_of(frames: Iterable[Frame], n_atoms: int) -> Iterator[list[Frame]]:
+    """Consecutive frames that have at least `n_atoms` together, each without anything but geometry and labels."""
     chunk: list[Frame] = []
     size = 0
     for frame in frames:
@@ -122,6 +172,45 @@ def chunks_of(frames: Iterable[Frame], n_atoms: int = CHUNK_ATOMS) -> Iterator[l
         yield chunk
 
 
+# ---- results come back
+
+
+class Tree:
+    """Merges what workers make of chunks, two of equal weight at a time, in the order of the chunks."""
+
+    def __init__(self, client: Client, merge: Callable[[Any, Any], Any]) -> None:
+        self._client, self._merge = client, merge
+        self._partials: list[tuple[int, Future]] = []  # level and future of what stands for 2^level chunks
+        self.n_chunks = 0
+
+    def add(self, future: Future) -> None:
+        """Take in the next chunk's result."""
+        level = 0
+        while self._partials and self._partials[-1][0] == level:
+            future = self._merged(self._partials.pop()[1], future)
+            level += 1
+        self._partials.append((level, future))
+        self.n_chunks += 1
+
+    def result(self, last: Callable[[Any], Any] | None = None) -> Any:
+        """Everything merged, and passed to `last` on a worker; the tree is empty again."""
+        _, total = self._partials.pop()
+        while self._partials:
+            total = self._merged(self._partials.pop()[1], total)
+        self.n_chunks = 0
+        return _told((self._client.submit(last, total, pure=False) if last else total).result)
+
+    def _merged(self, left: Future, right: Future) -> Future:
+        return self._client.submit(self._merge, left, right, pure=False)
+
+
+@contextmanager
+def dask_walks(client: Client | int, terms: Sequence[AnyTerm]) -> Iterator[DaskWalks]:
+    """Both walks of a fit on a cluster, `connected` to meanwhile."""
+    with connected(client) as own:
+        yield DaskWalks(own, tuple(terms))
+
+
 class DaskWalks:
     """`gapkit.learning.Walks` on the workers of a cluster.
 
@@ -132,43 +221,48 @@ class DaskWalks:
     """
 
     def __init__(self, client: Client, terms: tuple[AnyTerm, ...]) -> None:
-        check_client(client)
         self._client, self._terms = client, terms
 
     def survey(self, frames: Frames, noises: Noises, pools: SparsePools, follow: Track) -> Summary:
-        """The first walk; a worker thins out a chunk's environments only if they are more than a pool holds."""
+        """The first walk; environments are thinned out, here or on workers, only if they are more than a pool holds."""
         summary = Summary()
-        empty = (self._terms, pools.empty())
         tree = Tree(self._client, _merged_pools)
-        for chunk, future in follow(_spread(self._client, _pools_of, empty, chunks_of(frames)), "descriptors"):
+        chunks = chunks_of(follow(frames, "descriptors", frames.n_frames), CHUNK_ATOMS)
+        for chunk, future in _spread(self._client, _pools_of, (self._terms, pools.empty()), chunks):
+            tree.add(future)
             for frame in chunk:
                 summary.add(frame, noises)
-            tree.add(future)
+            if tree.n_chunks == BATCH:
+                pools.merge(tree.result(_thinned))
+        if tree.n_chunks:
+            pools.merge(tree.result(_thinned))
         summary.check()
-        pools.merge(tree.result())
         return summary
 
     def rows(self, recipe: Recipe, frames: Iterable[Frame], factors: Factors, walk: Walk, ahead: int) -> Factors:
-        """The second walk; a checkpoint merges what there is."""
+        """The second walk; checkpoints are written between batches."""
         del ahead  # workers take one chunk at a time
         tree = Tree(self._client, _merged_factors)
-        for chunk, future in _spread(self._client, _factors_of, recipe, chunks_of(frames)):
+        # rows of n atoms are folded in ∝ 6 n M² operations, factors merged in ⅔ M³: n = M makes that a ninth
+        chunks = chunks_of(frames, max(CHUNK_ATOMS, recipe.n_sparse))
+        for chunk, future in _spread(self._client, _factors_of, recipe, chunks):
             tree.add(future)
             for frame in chunk:
                 walk.skip(frame)
-            if walk.due():
-                factors.update(_merged_factors(factors, tree.result() or {}))
-                walk.write()
-        factors.update(_merged_factors(factors, tree.result() or {}))
+            if tree.n_chunks == BATCH:
+                _merge_into(factors, tree.result())
+                if walk.due():
+                    walk.write()
+        if tree.n_chunks:
+            _merge_into(factors, tree.result())
         return factors
 
 
 def _pools_of(constant: tuple[tuple[AnyTerm, ...], SparsePools], chunk: Sequence[Frame]) -> SparsePools:
     terms, pools = constant
     own = pools.empty()
-    with one_blas_thread():
-        for frame in chunk:
-            own.add(checked_environments(terms, frame))
+    for frame in chunk:
+        own.add(checked_environments(terms, frame))
     return own
 
 
@@ -178,45 +272,85 @@ def _merged_pools(left: SparsePools, right: SparsePools) -> SparsePools:
     return total
 
 
+def _thinned(pools: SparsePools) -> SparsePools:
+    total = deepcopy(pools)
+    total.thin()
+    return total
+
+
 def _factors_of(recipe: Recipe, chunk: Sequence[Frame]) -> Factors:
-    with one_blas_thread():
-        return stream_rows(recipe, chunk, {})
+    return stream_rows(recipe, chunk, {})
 
 
 def _merged_factors(left: Factors, right: Factors) -> Factors:
-    total = left | right
+    total = {group: factor.copy() for group, factor in left.items()}
     with one_blas_thread():
-        for group in left.keys() & right.keys():
-            total[group] = left[group].copy()
-            total[group].merge(right[group])
+        _merge_into(total, right)
     return total
+
+
+def _merge_into(total: Factors, new: Factors) -> None:
+    for group, factor in new.items():
+        if group in total:
+            total[group].merge(factor)
+        else:
+            total[group] = factor.copy()
 
 
 # ---- predictions
 
 
-def predict(gap: Any, structures: Iterable[Atoms], client: Client, return_std: bool | str = False) -> Predictions:
-    """`GAP.predict` of many structures on the workers of a cluster.
+def predict(gap: GAP, structures: Iterable[Atoms], client: Client | int, return_std: bool | str = False) -> Predictions:
+    """`GAP.predict` of many structures on the workers of a cluster, the same to the last bit.
 
     Parameters
     ----------
     gap : GAP
         Fitted.
     structures : iterable of Atoms
-    client : distributed.Client
+    client : distributed.Client or int
+        As in `GAP.fit`.
     return_std : bool or str
         As in `GAP.predict`.
 
     Raises
     ------
     InputError
-        As `GAP.predict`.
+        As `GAP.predict`; if there is no cluster with workers.
     """
-    check_client(client)
-    structures = iter(structures)
-    chunks = iter(lambda: [_bare(atoms) for atoms in islice(structures, 32)], [])
-    results = _spread(client, _predictions_of, (gap.potential_, return_std), chunks)
-    return gathered([single for _, future in results for single in _here(future)])
+    check_is_fitted(gap, "posterior_")
+    if return_std not in (False, True, "local", "all"):
+        raise InputError(f"return_std = {return_std!r} is unknown: use True, False, 'local' or 'all'.")
+    structures = [structures] if isinstance(structures, Atoms) else list(structures)
+    check_structures(structures)
+    bare = map(_bare, progress(gap.verbose)(structures, "predictions", len(structures)))
+    chunks = iter(lambda: list(islice(bare, CHUNK_STRUCTURES)), [])
+    with connected(client) as own:
+        results = _spread(own, _predictions_of, (gap.potential_, return_std), chunks)
+        return gathered([single for _, future in results for single in _told(future.result)])
+
+
+class OnWorkers:
+    """A fitted potential that predicts on a cluster: ``evaluate(OnWorkers(gap, client), test)``.
+
+    Parameters
+    ----------
+    gap : GAP
+        Fitted.
+    client : distributed.Client or int
+        As in `GAP.fit`.
+    """
+
+    def __init__(self, gap: GAP, client: Client | int) -> None:
+        self._gap, self._client = gap, client
+
+    def predict(self, structures: Iterable[Atoms], return_std: bool | str = False) -> Predictions:
+        """`gapkit.distributed.predict`."""
+        return predict(self._gap, structures, self._client, return_std)
+
+    def __getattr__(self, name: str) -> Any:
+        """What the potential has."""
+        return getattr(self._gap, name)
 
 
 def _bare(atoms: Atoms) -> Atoms:
@@ -225,17 +359,4 @@ def _bare(atoms: Atoms) -> Atoms:
 
 def _predictions_of(constant: tuple[Potential, bool | str], chunk: Sequence[Atoms]) -> list[dict[str, Any]]:
     potential, return_std = constant
-    with one_blas_thread():
-        return [potential.predict(atoms, return_std) for atoms in chunk]
-
-
-def check_client(client: Any) -> None:
-    """Raise `InputError` unless this is a client of a cluster with workers."""
-    try:
-        from distributed import Client
-    except ModuleNotFoundError:
-        raise InputError("distributed fits need Dask: pip install 'gapkit[dask]'.") from None
-    if not isinstance(client, Client):
-        raise InputError(f"client is of type {type(client).__name__}, give a distributed.Client.")
-    if not client.scheduler_info(n_workers=-1)["workers"]:
-        client.wait_for_workers(1, timeout=120)
+    return [potential.predict(atoms, return_std) for atoms in chunk]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from ase.data import chemical_symbols
@@ -11,7 +12,7 @@ from gapkit.conditioning import determined, explain
 from gapkit.memory import in_words
 from gapkit.model_card import as_text
 from gapkit.observations import KINDS
-from gapkit.terms import ALL_SPECIES, describe_term
+from gapkit.terms import ALL_SPECIES, Term
 
 if TYPE_CHECKING:
     from gapkit.gap import GAP
@@ -20,27 +21,36 @@ if TYPE_CHECKING:
 def describe_fit(gap: GAP, seconds: float, say: Callable[[str], None]) -> None:
     """Everything that a fit has chosen and found, in lines."""
     for term in gap.terms_:
-        say(f"term: {describe_term(term)}")
+        parts = (term.descriptor, term.kernel) if isinstance(term, Term) else (term,)
+        say(f"term: {', '.join(map(in_words_of, parts))}")
     for name, chosen in gap.selection_.items():
         say(f"sparse points of {_block_name(name, gap)}: {chosen['text']}")
-    say("e0: " + ", ".join(f"{symbol} {energy:.6f} eV" for symbol, energy in gap.e0_.items()))
-    say(f"noise: {noises_in_words(gap)}")
+    if gap.e0 is not None:  # otherwise the search has told
+        say("e0: " + ", ".join(f"{symbol} {energy:.6f} eV" for symbol, energy in gap.e0_.items()) + " as given")
+    if gap.optimum_ is None:
+        say(f"noise: {noises_in_words(gap)}")
     say(f"fit: {seconds:.1f} s for {gap.posterior_.n_rows} labels and {len(gap.alpha_)} sparse points")
     if gap.memory_ is not None:
         say(f"memory: estimated {in_words(gap.memory_.estimated)}, peak {in_words(gap.memory_.peak)}")
     if gap.optimum_ is not None:
-        say(f"noises and amplitudes of largest evidence\n{gap.optimum_.table()}")
+        say(f"learned from the data: noises and amplitudes of largest evidence\n{gap.optimum_.table()}")
     for sentence in conditioning_sentences(gap):
         say(f"conditioning: {sentence}")
     say(f"log evidence: {gap.posterior_.log_marginal_likelihood:.2f}")
+
+
+def in_words_of(part: Any) -> str:
+    """A descriptor or kernel with its parameters, numbers to six digits, those that are not used left out."""
+    values = {f.name: getattr(part, f.name) for f in fields(part) if f.name != "engine"}
+    named = (f"{n}={float(f'{v:.6g}') if isinstance(v, float) else v!r}" for n, v in values.items() if v is not None)
+    return f"{type(part).__name__}({', '.join(named)})"
 
 
 def noises_in_words(gap: GAP) -> str:
     """The noises of the fit with their units; those of config types by name."""
     units = {"energy": "eV/atom", "forces": "eV/Å", "virial": "eV/atom"}
     parts = [f"{kind} {as_text(getattr(gap.noise_, kind))} {unit}" for kind, unit in units.items()]
-    n_outliers = len(gap.noise_.outliers)
-    return ", ".join(parts) + (f"; own ones for {n_outliers} outliers" if n_outliers else "")
+    return ", ".join(parts)
 
 
 def conditioning_sentences(gap: GAP) -> list[str]:

@@ -13,7 +13,7 @@ from ase import Atoms
 from sklearn.utils.validation import check_is_fitted
 
 from gapkit.errors import InputError
-from gapkit.frames import FramesInMemory
+from gapkit.frames import FramesInMemory, Structures, labelled_frames
 from gapkit.neighbourhoods import NeighbourList
 from gapkit.posterior import SparsePosterior
 from gapkit.prediction import Potential, Predictions, gathered
@@ -102,7 +102,7 @@ class FittedPotential:
 
     def recalibrate(
         self,
-        data: Sequence[Atoms] | Mapping[str, Comparison],
+        data: Structures | Mapping[str, Comparison],
         how: str = "held-out",
         source: str = "",
         keys: LabelKeys | None = None,
@@ -117,11 +117,11 @@ class FittedPotential:
 
         Parameters
         ----------
-        data : sequence of Atoms, or mapping of kind to Comparison
-            Labelled frames that are not among the training frames, predicted here without earlier factors. Or
-            comparisons of this model without factors, for example of leave-one-out predictions.
+        data : sequence of Atoms, path or paths, or mapping of kind to Comparison
+            Labelled frames, predicted here without earlier factors. Or comparisons of this model without factors.
         how : {"held-out", "leave-one-out"}
-            How the labels were kept from the fit that predicted them.
+            "held-out": the frames are none of the training frames. "leave-one-out": they are, and each is predicted by
+            a fit without it (`gapkit.leave_one_out`). Of comparisons: how they were made.
         source : str
             The data in words, for example a file name; kept.
         keys : LabelKeys, optional
@@ -130,15 +130,15 @@ class FittedPotential:
         Raises
         ------
         InputError
-            If some frames are training frames; if comparisons come to a model that has factors already, which may be
-            in them; or as `gapkit.recalibration.fit_recalibration`.
+            If frames to be held out are training frames, or frames to be left out are not; if comparisons come to a
+            model that has factors already, which may be in them; or as `gapkit.recalibration.fit_recalibration`.
         """
         check_is_fitted(self, "posterior_")
         check_origin(how)
         if isinstance(data, Mapping):
             self._refuse_second_factors()
         else:
-            data = self._held_out(list(data), how, keys)
+            data = self._held_out(data, keys) if how == "held-out" else self._left_out(data, keys)
         self.recalibration_ = fit_recalibration(data, how, source)
         return self
 
@@ -149,13 +149,13 @@ class FittedPotential:
                 "recalibration_ = None and compare again, or give labelled frames."
             )
 
-    def _held_out(self, frames: list[Atoms], how: str, keys: LabelKeys | None) -> dict[str, Comparison]:
-        """Comparisons of all kinds, without factors."""
+    def _held_out(self, data: Structures, keys: LabelKeys | None) -> dict[str, Comparison]:
+        """Comparisons of all kinds, without factors, of frames that were not trained on."""
         from gapkit.evaluation import evaluate
 
-        if how != "held-out":
-            raise InputError(f"frames are predicted with the model as it is: for {how!r} give the comparisons.")
-        known = sum(frame.identity() in self.frames_ for frame in FramesInMemory(frames, keys))
+        walk = labelled_frames(data, keys)
+        frames = list(walk)
+        known = sum(frame.identity() in self.frames_ for frame in frames)
         if known:
             raise InputError(
                 f"{known} of the {len(frames)} frames to recalibrate on are training frames, whose errors are too "
@@ -163,15 +163,24 @@ class FittedPotential:
             )
         raw = copy.copy(self)
         raw.recalibration_ = None
-        return evaluate(raw, frames, "all", keys).comparisons  # type: ignore[arg-type]
+        own = (
+            keys if isinstance(walk, FramesInMemory) else None
+        )  # frames from files have their labels where they belong
+        return evaluate(raw, [frame.atoms for frame in frames], "all", own).comparisons  # type: ignore[arg-type]
 
-    def _warn_of_older_factors(self) -> None:
-        """After a change of the model: its recalibration is another model's."""
+    def _left_out(self, data: Structures, keys: LabelKeys | None) -> dict[str, Comparison]:
+        """Comparisons of training frames with fits without them."""
+        from gapkit.leave_one_out import leave_one_out
+
+        return leave_one_out(self, data, keys).comparisons  # type: ignore[arg-type]
+
+    def _warn_of_older_factors(self, stacklevel: int) -> None:
+        """After a change of the model: its recalibration is another model's. `stacklevel` as of the caller."""
         if self.recalibration_ is not None:
             warnings.warn(
                 "the factors on the standard deviations were fitted to the model before this change "
                 f"(on {self.recalibration_.provenance.date}) and are kept: recalibrate again.",
-                stacklevel=4,
+                stacklevel=stacklevel + 1,
             )
 
     def sample(self, n: int, rng: np.random.Generator | int = 0) -> Ensemble:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,7 +121,7 @@ class GAP(FittedPotential, NestedParameters):
         max_memory: str | float | None = None,
         checkpoint: str | Path | None = None,
         resume: bool = False,
-        client: Client | None = None,
+        client: Client | int | None = None,
     ) -> GAP:
         """Fit to labelled structures, in two walks over them; memory does not grow with their number.
 
@@ -144,8 +145,10 @@ class GAP(FittedPotential, NestedParameters):
             File for the state of the second walk, replaced about once a minute and removed at the end.
         resume : bool
             Go on from that file, if it is there: the model is the same to the last bit.
-        client : distributed.Client, optional
-            Do both walks on the workers of a Dask cluster.
+        client : distributed.Client or int, optional
+            Do both walks on the workers of a Dask cluster or, for a number, on so many processes of this machine that
+            are started for it. `max_memory` is that of this process; each worker needs about six times the memory of
+            the row factors. Checkpoints are written between batches of chunks of frames.
 
         Returns
         -------
@@ -160,17 +163,14 @@ class GAP(FittedPotential, NestedParameters):
         wanted = parse_optimize(optimize)
         noises = self._given_noises()._replace(by_config_type="config_type" in wanted)
         frames = labelled_frames(structures, keys)
-        options = Options(
-            in_bytes(max_memory),
-            None if checkpoint is None else Checkpoint(checkpoint, self._job(noises), resume),
-            _walks(client, tuple(self.terms or ())),
-            progress(self.verbose),
-            bool(wanted),
-        )
-        learned = learn(self.terms or (), noises, self._given_e0(), self.random_state, frames, options)
+        budget = in_bytes(max_memory)
+        state = None if checkpoint is None else Checkpoint(checkpoint, self._job(noises), resume)
+        with _walks(client, self.terms or ()) as walks:
+            options = Options(budget, state, walks, progress(self.verbose), bool(wanted))
+            learned = learn(self.terms or (), noises, self._given_e0(), self.random_state, frames, options)
         self._adopt(learned, wanted, frames)
-        if options.checkpoint is not None:
-            options.checkpoint.remove()
+        if state is not None:
+            state.remove()
         return self
 
     def _validate(self) -> None:
@@ -277,7 +277,7 @@ class GAP(FittedPotential, NestedParameters):
         self._take(self.recipe_, new.factors, solve(self.recipe_, new.factors, self.jitter), new.training)
         self.frames_ = new.frames
         self._remember([atoms for atoms, _, _ in self.references_])
-        self._warn_of_older_factors()
+        self._warn_of_older_factors(stacklevel=4)
         return self
 
     def _own_factors(self) -> Factors:
@@ -317,7 +317,7 @@ class GAP(FittedPotential, NestedParameters):
         recipe, factors = with_more_sparse_points(self.recipe_, frames, self.training_, pool, n_sparse)
         self._take(recipe, factors, solve(recipe, factors, self.jitter), self.training_)
         self._remember([atoms for atoms, _, _ in self.references_])
-        self._warn_of_older_factors()
+        self._warn_of_older_factors(stacklevel=3)
         return self
 
     # -- model files ----------------------------------------------------------------------------------------------
@@ -365,9 +365,9 @@ class GAP(FittedPotential, NestedParameters):
         return gap
 
 
-def _walks(client: Client | None, terms: tuple[AnyTerm, ...]) -> Walks | None:
+def _walks(client: Client | int | None, terms: Sequence[AnyTerm]) -> AbstractContextManager[Walks | None]:
     if client is None:
-        return None
-    from gapkit.distributed import DaskWalks
+        return nullcontext()
+    from gapkit.distributed import dask_walks
 
-    return DaskWalks(client, terms)
+    return dask_walks(client, terms)

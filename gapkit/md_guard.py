@@ -110,9 +110,14 @@ class UncertaintyGuard:
 
     Notes
     -----
-    It warns once each time the standard deviation rises above `warn`, not at every step that it stays there. With
-    "dtc" variances the standard deviation goes to the prior's far from the data: a threshold above that is never
-    reached.
+    It warns once each time the standard deviation rises to `warn`, not at every step that it stays there. Far from the
+    data the standard deviation goes to the prior's: a threshold above that is never reached.
+
+    A local energy is no observable, and how the total energy is shared among the atoms is never certain: its standard
+    deviation is large even where energies and forces are known well. Take its thresholds from `guard_thresholds`.
+
+    Part of each deviation is what the sparse points cannot express, which a label alone does not cure: after
+    `GAP.partial_fit` with the labelled structure call `GAP.add_sparse_points` with it as candidate.
     """
 
     def __init__(
@@ -235,7 +240,11 @@ def guard_thresholds(
     which = QUANTITIES[quantity].which
     largest = [deviations(calculator.uncertainty(atoms, which), quantity).max() for atoms in frames]
     warn, stop = factor * np.quantile(largest, [low, high])
-    _check_thresholds(warn, stop, quantity)
+    if not warn > 0.0:
+        raise InputError(
+            f"so many of these {len(frames)} frames have no uncertainty (isolated atoms, perfect crystals) that the "
+            f"threshold at the quantile {low} is zero: leave such frames out, or raise the quantile."
+        )
     return Thresholds(float(warn), float(stop))
 
 
@@ -254,7 +263,7 @@ def deviations(found: Uncertainty, quantity: str) -> np.ndarray:
 def _labelled_later(atoms: Atoms, found: Uncertainty, excess: Excess) -> Atoms:
     """A copy without results, whose `info` extended XYZ can hold."""
     frame = atoms.copy()
-    simple = {key: value for key, value in frame.info.items() if isinstance(value, str | int | float)}
+    simple = {key: value for key, value in frame.info.items() if isinstance(key, str) and _is_simple(value)}
     frame.info = simple | {"step": excess.step}
     if excess.atom is not None:
         frame.info["uncertain_atom"] = excess.atom
@@ -264,6 +273,10 @@ def _labelled_later(atoms: Atoms, found: Uncertainty, excess: Excess) -> Atoms:
     if found.forces_std is not None:
         frame.arrays["forces_std"] = found.forces_std
     return frame
+
+
+def _is_simple(value: Any) -> bool:
+    return isinstance(value, str | int | float)
 
 
 def _calculator(given: Any) -> GAPCalculator:

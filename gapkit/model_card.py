@@ -50,6 +50,7 @@ def describe_model(gap: GAP, train_evaluation: Evaluation | None) -> dict[str, s
         "Training frames by config type": _frames_by_config_type(training),
         "Training rows": getattr(posterior, "n_rows", None),
         "Training data SHA-256": training.get("sha256"),
+        **_recalibration(getattr(gap, "recalibration_", None)),
     }
     return {name: as_text(value) for name, value in card.items() if value is not None}
 
@@ -65,6 +66,18 @@ def _conditioning(found: Any) -> Any:
 def _frames_by_config_type(training: Mapping[str, Any]) -> dict[str, int] | None:
     counts = {name: row["frames"] for name, row in training.get("config_types", {}).items()}
     return counts or None
+
+
+def _recalibration(found: Any) -> dict[str, Any]:
+    """Factors on standard deviations, and where they come from."""
+    if found is None:
+        return {}
+    origin = found.provenance
+    source = f"{origin.data}, " if origin.data else ""
+    return {
+        "Factors on standard deviations": found.scales,
+        "Recalibrated on": f"{origin.how} labels, {source}{origin.date}, SHA-256 {origin.fingerprint}",
+    }
 
 
 def recipe(gap: GAP) -> str:

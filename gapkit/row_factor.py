@@ -102,20 +102,23 @@ class RowFactor:
 
     def merge(self, other: RowFactor) -> None:
         """Add all rows that `other` holds, and remove what it has removed."""
-        self._factor = fold(self.factor, other.factor, triangular=True)
+        n_rows = self.n_rows + other.n_rows
+        if other._all_wait:
+            self.add(other.rows[:, :-1], other.rows[:, -1])
+        else:
+            self._factor = fold(self.factor, other.factor, triangular=True)
         if other._removed is not None:
             self._removed = self._removed or RowFactor(self.n_sparse)
             self._removed.merge(other._removed)
-        self.n_rows += other.n_rows
-        self.log_scale += other.log_scale
+        self.n_rows, self.log_scale = n_rows, self.log_scale + other.log_scale
 
     def copy(self) -> RowFactor:
         """An independent copy."""
-        new = RowFactor(self.n_sparse)
-        new._factor = np.array(self.factor, order="F")
-        new._removed = None if self._removed is None else self._removed.copy()
-        new.n_rows, new.log_scale = self.n_rows, self.log_scale
-        return new
+        return RowFactor.from_state(*self.state())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Half of the triangle travels, and none of it before the first rows are folded in."""
+        return RowFactor.from_state, self.state()
 
     def rescale(self, columns: np.ndarray) -> None:
         """Multiply each column of K, (n_sparse,), by a positive number: another amplitude of its term."""
@@ -132,8 +135,12 @@ class RowFactor:
     @property
     def rows(self) -> np.ndarray:
         """The fewest rows at hand with rowsᵀ rows = Fᵀ F, (n, n_sparse + 1): as they came, scaled, or else `factor`."""
-        own_only = self._removed is None and self.n_rows == self._n_waiting
-        return self._waiting[: self._n_waiting] if own_only else self.factor
+        return self._waiting[: self._n_waiting] if self._all_wait else self.factor
+
+    @property
+    def _all_wait(self) -> bool:
+        """No rows have been folded in yet."""
+        return self._removed is None and self.n_rows == self._n_waiting
 
     @property
     def removed_rows(self) -> np.ndarray | None:
@@ -148,7 +155,8 @@ class RowFactor:
     def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Numbers and arrays from which `from_state` makes the same object, rows that wait included."""
         numbers: dict[str, Any] = {"n_rows": self.n_rows, "log_scale": self.log_scale}
-        arrays = {"factor": _packed(self._factor), "waiting": self._waiting[: self._n_waiting]}
+        factor = np.empty(0) if self._all_wait else _packed(self._factor)
+        arrays = {"factor": factor, "waiting": self._waiting[: self._n_waiting]}
         if self._removed is not None:
             numbers["removed"], removed = self._removed.state()
             arrays |= {f"removed_{name}": array for name, array in removed.items()}
@@ -159,7 +167,8 @@ class RowFactor:
         """The inverse of `state`."""
         waiting = arrays["waiting"]
         new = cls(waiting.shape[1] - 1)
-        new._factor = _unpacked(arrays["factor"], waiting.shape[1])
+        if len(arrays["factor"]):
+            new._factor = _unpacked(arrays["factor"], waiting.shape[1])
         new._waiting, new._n_waiting = np.array(waiting, order="F"), len(waiting)
         new.n_rows, new.log_scale = int(numbers["n_rows"]), float(numbers["log_scale"])
         if "removed" in numbers:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -202,6 +202,11 @@ class SparsePool:
         if other._rows.n_features:
             self._append(other._rows.X, other._rows.keys, other._rows.marks)
 
+    def thin(self) -> None:
+        """If rows had to be dropped before, drop more, as if the pool were full: fewer go to another worker."""
+        if self.n_reductions:
+            self._reduce((self.capacity or 0) // 2)
+
     @one_blas_thread()
     def choose(self) -> tuple[NDArray[np.float64], PoolReport]:
         """The sparse points (n_selected, n_features) in order of selection, and what was chosen from what.
@@ -313,6 +318,14 @@ class _Rows:
     def __init__(self) -> None:
         self.n = 0
         self._X, self._keys, self._marks = np.empty((0, 0)), np.empty(0, dtype=np.uint64), np.empty(0)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"n": self.n, "_X": self.X, "_keys": self.keys, "_marks": self.marks}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.n = state["n"]
+        # arrays that came through Dask own no memory: they can be neither resized nor written
+        self._X, self._keys, self._marks = (np.require(state[k], None, ["O", "W"]) for k in ("_X", "_keys", "_marks"))
 
     @property
     def n_features(self) -> int:

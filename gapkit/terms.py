@@ -87,11 +87,6 @@ def with_delta(term: AnyTerm, delta: float) -> AnyTerm:
     return replace(term, delta=delta)  # type: ignore[type-var]
 
 
-def describe_term(term: AnyTerm) -> str:
-    """One line for people."""
-    return f"{term.descriptor}, {term.kernel}, {term.sparsification}" if isinstance(term, Term) else str(term)
-
-
 class SparseBlock(NamedTuple):
     """Sparse points of one term for one species of central atom.
 

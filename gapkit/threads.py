@@ -90,6 +90,11 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_pool.cache_clear)  # a forked process has none of its parent's threads
 
 
+def _in_pool() -> bool:
+    name = threading.current_thread().name
+    return name.startswith("gapkit") or "Dask" in name
+
+
 def ordered_map(
     function: Callable[[Item], Result], items: Iterable[Item], ahead: int | None = None
 ) -> Iterator[Result]:
@@ -101,7 +106,7 @@ def ordered_map(
     n_threads = get_num_threads()
     ahead = 2 * n_threads if ahead is None else ahead
     with one_blas_thread():
-        if n_threads == 1 or threading.current_thread().name.startswith(("gapkit", "Dask")):
+        if n_threads == 1 or _in_pool():
             yield from map(function, items)
             return
         waiting: deque[Future[Result]] = deque()

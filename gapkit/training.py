@@ -154,6 +154,11 @@ class SparsePools:
                 self.pools[key] = pool
         self.n_neighbours = max(self.n_neighbours, other.n_neighbours)
 
+    def thin(self) -> None:
+        """Once candidates had to be dropped, hold fewer."""
+        for pool in self.pools.values():
+            pool.thin()
+
     def choose(self) -> tuple[tuple[SparseBlock, ...], dict[str, Any]]:
         """Sparse points by term and species, and how they were chosen; the pools are emptied on the way."""
         blocks, reports, start = [], {}, 0

@@ -1,20 +1,23 @@
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 from ase import Atoms, units
 from ase.build import molecule
 from ase.calculators.calculator import PropertyNotImplementedError
 from ase.filters import FrechetCellFilter
-from ase.io import read, write
+from ase.io import Trajectory, read, write
 from ase.md.nptberendsen import NPTBerendsen
 from ase.md.verlet import VelocityVerlet
 from ase.optimize import BFGS
 from ase.vibrations import Vibrations
-from conftest import alloy, structures
+from conftest import alloy, labelled, structures
 from laws import predictor
 
 from gapkit import GAP, GAPCalculator, InputError
+from gapkit.structures import find_label_keys, read_labels
 
 GEOMETRIES = structures()
 WITH_STRESS = ["alloy", "slab", "one_atom", "sheared_one_atom"]
@@ -115,13 +118,55 @@ def test_uncertainty(gap):
     calculator, atoms = GAPCalculator(gap), alloy(4)
     with pytest.raises(InputError, match="uncertainty needs a structure: calculate something first or pass atoms"):
         calculator.uncertainty()
-    p = gap.predict(atoms, return_std=True)
+    p = gap.predict(atoms, return_std="all")
     given = calculator.uncertainty(atoms)
     assert given.energy_std == p.energy_std[0] > 0
     np.testing.assert_array_equal(given.local_energies_std, p.local_energies_std[0])
+    np.testing.assert_array_equal(given.forces_std, p.forces_std[0])
+    np.testing.assert_allclose(given.stress_std, p.stress_std[0][VOIGT], rtol=1e-14)
     calculator.get_potential_energy(atoms)
-    assert calculator.uncertainty().energy_std == given.energy_std
+    assert calculator.uncertainty().energy_std == pytest.approx(given.energy_std, rel=1e-9)
     assert calculator.uncertainty(alloy(5)).energy_std != given.energy_std
+    assert calculator.uncertainty(GEOMETRIES["cluster"]).stress_std is None
+    with pytest.raises(InputError, match=r"standard deviations 'force' are unknown \(known: all, energy, local\)"):
+        calculator.uncertainty(atoms, "force")
+
+
+@pytest.mark.parametrize("name", GEOMETRIES)
+def test_less_uncertainty_is_the_same_for_less(gap, name):
+    atoms = GEOMETRIES[name]
+    everything = GAPCalculator(gap).uncertainty(atoms)
+    local, energy = (GAPCalculator(gap).uncertainty(atoms, which) for which in ("local", "energy"))
+    np.testing.assert_allclose(local.local_energies_std, everything.local_energies_std, rtol=1e-7)
+    np.testing.assert_array_equal(energy.local_energies_std, everything.local_energies_std)
+    assert energy.energy_std == everything.energy_std
+    assert local[0] is local[2] is local[3] is energy[2] is energy[3] is None
+
+
+def test_local_uncertainty_of_a_step_is_not_computed_again(gap, counted):
+    atoms = on(alloy(2), gap, per_atom_std=True)
+    atoms.get_forces()
+    found = atoms.calc.uncertainty(atoms, "local").local_energies_std
+    assert len(counted) == 1
+    np.testing.assert_array_equal(found, atoms.calc.local_energies_std)
+    found[:] = 7.0
+    assert not np.any(atoms.calc.local_energies_std == 7.0)
+    atoms.positions[0] += 0.1
+    moved = atoms.calc.uncertainty(atoms, "local").local_energies_std
+    assert len(counted) == 2
+    np.testing.assert_allclose(moved, gap.predict(atoms, "local").local_energies_std[0], rtol=1e-7)
+
+
+def test_uncertainty_of_a_refused_structure_is_none_of_an_older_one(gap):
+    atoms = on(alloy(0), gap, per_atom_std=True)
+    atoms.get_forces()
+    atoms.positions[1] = atoms.positions[0] + 0.01
+    for _ in range(2):
+        with pytest.raises(InputError, match="closer than"):
+            atoms.get_forces()
+        with pytest.raises(InputError, match="closer than"):
+            atoms.calc.uncertainty(atoms, "local")
+    assert atoms.calc.local_energies_std is None
 
 
 def test_from_a_model_file(gap, tmp_path):
@@ -206,6 +251,71 @@ def test_results_survive_files(gap, tmp_path, name, suffix, digits):
     assert ("stress" in back.calc.results) == (name in WITH_STRESS)
     if name in WITH_STRESS:
         np.testing.assert_allclose(back.get_stress(), atoms.get_stress(), rtol=0, atol=digits)
+
+
+@pytest.mark.parametrize("suffix", ["extxyz", "traj", "json", "db", "xyz", "cif", "vasp"])
+@pytest.mark.parametrize("into", ["arrays", "info"])
+def test_ase_writes_what_has_standard_deviations(gap, tmp_path, suffix, into):
+    atoms = on(alloy(1), gap, per_atom_std=True)
+    energy = atoms.get_potential_energy()
+    atoms.calc.write_std(atoms, "all", into)
+    assert atoms.get_potential_energy() == energy
+    write(tmp_path / f"a.{suffix}", atoms)
+    back = read(tmp_path / f"a.{suffix}")
+    np.testing.assert_allclose(back.cell.volume, atoms.cell.volume, rtol=1e-5)
+    if suffix not in ("cif", "vasp"):
+        np.testing.assert_allclose(back.get_forces(), atoms.get_forces(), atol=1e-7)
+
+
+@pytest.mark.parametrize(("suffix", "into", "digits"), [("extxyz", "arrays", 1e-7), ("traj", "info", 0.0)])
+def test_each_frame_of_a_trajectory_has_its_own_standard_deviations(gap, tmp_path, suffix, into, digits):
+    """Text files hold positions with eight digits; a list with a skin adds pairs in another order."""
+    rounded = predictor(gap).round_off
+    atoms = on(alloy(3), gap)
+    heat(atoms, 300)
+    dynamics = VelocityVerlet(atoms, 2 * units.fs)
+    dynamics.attach(atoms.calc.write_std, 2, atoms, "all", into)
+    with Trajectory(tmp_path / "a.traj", "w", atoms) as trajectory:
+        text = partial(write, tmp_path / "a.extxyz", atoms, append=True)
+        dynamics.attach(trajectory if suffix == "traj" else text, 2)
+        dynamics.run(4)
+    frames = read(tmp_path / f"a.{suffix}", ":")
+    assert len(frames) == 3
+    for frame in frames:
+        found, there = gap.predict(frame, "all"), getattr(frame, into)
+        np.testing.assert_allclose(there["local_energies_std"], found.local_energies_std[0], rtol=1e-5, atol=digits)
+        np.testing.assert_allclose(there["forces_std"], found.forces_std[0], rtol=1e-5, atol=digits)
+        np.testing.assert_allclose(frame.info["energy_std"], found.energy_std[0], rtol=1e-5)
+        np.testing.assert_allclose(frame.info["stress_std"], found.stress_std[0][VOIGT], rtol=1e-5)
+        np.testing.assert_allclose(frame.get_potential_energy(), found.energy[0], rtol=0, atol=digits + rounded)
+    assert frames[0].info["energy_std"] != frames[2].info["energy_std"]
+
+
+def test_standard_deviations_of_fewer_kinds_and_of_no_cell(gap):
+    atoms = on(alloy(3), gap)
+    atoms.calc.write_std(atoms)
+    assert "local_energies_std" in atoms.arrays
+    assert not {"energy_std", "stress_std", "local_energies_std"} & set(atoms.info)
+    atoms.calc.write_std(atoms, "all")
+    atoms.pbc = False
+    atoms.calc.write_std(atoms, "all")
+    assert "stress_std" not in atoms.info  # that of the crystal is gone
+    assert atoms.info["energy_std"] == gap.predict(atoms, True).energy_std[0]
+    with pytest.raises(InputError, match="cannot go into 'results'"):
+        atoms.calc.write_std(atoms, into="results")
+
+
+def test_standard_deviations_in_a_file_are_no_labels(gap, tmp_path):
+    """Frames with them, labelled later, are read without ambiguity."""
+    atoms = on(alloy(3), gap)
+    atoms.calc.write_std(atoms, "all")
+    atoms.calc = labelled(alloy(3)).calc
+    write(tmp_path / "a.extxyz", atoms)
+    labels = read_labels(back := read(tmp_path / "a.extxyz"), find_label_keys([back]))
+    np.testing.assert_allclose(labels.forces, atoms.get_forces(), atol=1e-7)
+    assert labels.energy == pytest.approx(atoms.get_potential_energy())
+    atoms.calc = None
+    assert find_label_keys([atoms]) == find_label_keys([alloy(3)])
 
 
 def test_a_trajectory_file_trains_the_next_potential(gap, frames, tmp_path):

@@ -156,6 +156,12 @@ def test_predict_writes_what_the_library_predicts(folder, tmp_path):
         assert atoms.positions == pytest.approx(given_frames[k].positions, abs=1e-7)
 
 
+def test_predict_as_json(folder, tmp_path):
+    out = tmp_path / "out.xyz"
+    run = gapkit("predict", folder / "model.gap", folder / "test.xyz", "-o", out, "--json")
+    assert json.loads(run.out) == {"output": str(out), "n_structures": 4}
+
+
 def test_predict_keeps_labels_with_other_names(folder, tmp_path):
     out = tmp_path / "out.xyz"
     assert gapkit("predict", folder / "model.gap", folder / "renamed.xyz", "-o", out).code == 0
@@ -216,7 +222,10 @@ def test_info(folder):
 # -- help -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", ["fit", "evaluate", "predict", "info", "demo"])
+COMMANDS = ("fit", "evaluate", "predict", "info", "demo", "update", "tune", "learning-curve", "data")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_has_an_example_that_parses(command, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     run = gapkit(command, "--help")
@@ -245,7 +254,7 @@ def test_defaults_in_the_help_are_those_of_the_library(monkeypatch):
 def test_alone_it_explains_itself():
     run = gapkit()
     assert run.code == 0
-    for command in ("fit", "evaluate", "predict", "info", "demo"):
+    for command in COMMANDS:
         assert command in run.out
 
 

@@ -66,6 +66,8 @@ def test_inputs_are_never_overwritten(folder):
         ("evaluate", model, test, "--report", test),
         ("evaluate", model, test, "--report", model),
         ("predict", model, test, "-o", test),
+        ("tune", train, "--vary", "zeta=1,2", "-o", train),
+        ("learning-curve", train, "--test", test, "-o", test),
     ):
         assert_refused(gapkit(*arguments), "is an input and would be overwritten")
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before

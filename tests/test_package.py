@@ -42,6 +42,12 @@ def test_every_public_name_is_there():
     assert set(gapkit.__all__) <= set(dir(gapkit))
 
 
+def test_no_public_name_is_that_of_a_module():
+    """Once imported, the module would stand where the public name is looked up."""
+    modules = {path.stem for path in Path(gapkit.__file__).parent.glob("*.py")}
+    assert not modules & set(gapkit.__all__)
+
+
 def test_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="module 'gapkit' has no attribute 'Gap'"):
         _ = gapkit.Gap

@@ -15,7 +15,7 @@ from test_streaming import model
 
 from gapkit import InputError
 from gapkit.covariance import local_rows
-from gapkit.most_wanted import cubed, most_wanted
+from gapkit.next_calculations import cubed, most_wanted
 from gapkit.terms import find_all_neighbourhoods
 
 
@@ -100,8 +100,11 @@ def test_each_choice_is_the_best_of_all_that_are_left(gap, candidates):
         taken.append(choice.number)
 
 
-def test_copies_are_not_chosen_twice(gap, candidates):
-    """Five near-copies of the best candidate: single scores take them all, the greedy choice one."""
+def test_copies_do_not_crowd_out_the_others(gap, candidates):
+    """Five near-copies of the best candidate: single scores take nothing else, the greedy choice does better.
+
+    It may take a second copy, whose labels halve the noise of the first, before another frame.
+    """
     best = most_wanted(gap, candidates, 1, one).choices[0].number
     copies = []
     for k in range(4):
@@ -110,7 +113,7 @@ def test_copies_are_not_chosen_twice(gap, candidates):
     pool = [*candidates, *copies]
     alike = {best, *range(len(candidates), len(pool))}
     found = most_wanted(gap, pool, 3, one, target_frames=candidates)
-    assert len(alike & {choice.number for choice in found.choices}) == 1
+    assert len(alike & {choice.number for choice in found.choices}) < 3
     singles = most_wanted(gap, pool, len(pool), one, target_frames=candidates).choices
     by_single = [c.number for c in sorted(singles, key=lambda c: -c.reduction_alone)[:3]]
     assert set(by_single) <= alike
@@ -159,7 +162,7 @@ def test_many_targets_are_folded_exactly(gap, candidates):
 
 def test_rows_made_again_give_the_same(gap, candidates, monkeypatch):
     once = most_wanted(gap, candidates, 4)
-    monkeypatch.setattr("gapkit.most_wanted.ROW_BYTES", 0)
+    monkeypatch.setattr("gapkit.next_calculations.ROW_BYTES", 0)
     assert most_wanted(gap, candidates, 4) == once
 
 
