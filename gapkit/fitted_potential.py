@@ -22,7 +22,7 @@ from gapkit.progress import progress
 from gapkit.recalibration import Recalibration, check_origin, fit_recalibration
 from gapkit.remainders import less_baseline
 from gapkit.structures import LabelKeys, check_structures, find_label_keys, read_labels
-from gapkit.terms import SparseBlock, Term
+from gapkit.terms import AnyTerm, SparseBlock
 from gapkit.threads import one_blas_thread, ordered_map
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 class FittedPotential:
     """The part of `gapkit.GAP` that needs nothing but the fitted model; its attributes are described there."""
 
-    terms_: tuple[Term, ...]
+    terms_: tuple[AnyTerm, ...]
     blocks_: tuple[SparseBlock, ...]
     alpha_: np.ndarray
     folds_: dict[tuple[int, int], np.ndarray]

@@ -29,7 +29,7 @@ from gapkit.posterior import SparsePosterior
 from gapkit.progress import progress
 from gapkit.remainders import less_baseline
 from gapkit.structures import LabelKeys
-from gapkit.terms import Term, fold_weights
+from gapkit.terms import AnyTerm, fold_weights, known_numbers
 from gapkit.threads import one_blas_thread
 from gapkit.training import Factors, Noises, Recipe
 from gapkit.updates import Fitted, solve, updated, with_more_sparse_points
@@ -43,7 +43,7 @@ class GAP(FittedPotential, NestedParameters):
 
     Parameters
     ----------
-    terms : list of Term
+    terms : list of Term, Pair, Triplet or Linear
         Descriptor, kernel and number of sparse points of each additive part.
     energy_noise, forces_noise, virial_noise : float or mapping of config_type to float
         Standard deviations of the labels: eV/atom, eV/Å, eV/atom. The error expected of energy and virial grows
@@ -95,7 +95,7 @@ class GAP(FittedPotential, NestedParameters):
 
     def __init__(
         self,
-        terms: Sequence[Term] | None = None,
+        terms: Sequence[AnyTerm] | None = None,
         energy_noise: Noise = 0.001,
         forces_noise: Noise = 0.05,
         virial_noise: Noise = 0.02,
@@ -183,11 +183,12 @@ class GAP(FittedPotential, NestedParameters):
 
     def _validate(self) -> None:
         """Refuse impossible parameters before any work is done."""
-        if not isinstance(self.terms, Sequence) or not self.terms or not all(isinstance(t, Term) for t in self.terms):
+        terms = self.terms
+        if not isinstance(terms, Sequence) or not terms or not all(isinstance(t, AnyTerm) for t in terms):
             raise InputError("terms must be a non-empty list of Term, for example GAP([Term(SOAP(species=['Si']))]).")
         for kind in KINDS:
             check_noise(kind, getattr(self, f"{kind}_noise"))
-        for term in self.terms:
+        for term in terms:
             term.validate()
         check_baselines(self.baseline, np.empty(0, dtype=int))
 
@@ -219,7 +220,7 @@ class GAP(FittedPotential, NestedParameters):
     def _take(self, recipe: Recipe, factors: Factors, posterior: SparsePosterior, training: dict[str, Any]) -> None:
         """Become this fitted model."""
         self.terms_, self.blocks_, self.e0_, self.noise_ = recipe
-        self.species_ = tuple(chemical_symbols[z] for z in sorted({block.number for block in self.blocks_}))
+        self.species_ = tuple(chemical_symbols[z] for z in known_numbers(self.terms_, self.blocks_, self.e0_))
         self.factors_: Factors | None = factors
         self.posterior_, self.training_ = posterior, training
         self.alpha_ = posterior.alpha
@@ -377,7 +378,7 @@ class GAP(FittedPotential, NestedParameters):
         return gap
 
 
-def _walks(client: Client | int | None, terms: Sequence[Term]) -> AbstractContextManager[Walks | None]:
+def _walks(client: Client | int | None, terms: Sequence[AnyTerm]) -> AbstractContextManager[Walks | None]:
     if client is None:
         return nullcontext()
     from gapkit.distributed import dask_walks

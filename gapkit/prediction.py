@@ -17,7 +17,7 @@ from gapkit.derivative_variance import derivative_variances
 from gapkit.errors import InputError
 from gapkit.neighbourhoods import Neighbourhoods, NeighbourList
 from gapkit.posterior import SparsePosterior
-from gapkit.terms import SparseBlock, Term, evaluate, find_all_neighbourhoods
+from gapkit.terms import AnyTerm, SparseBlock, evaluate, find_all_neighbourhoods
 
 if TYPE_CHECKING:
     from gapkit.recalibration import Recalibration
@@ -58,7 +58,7 @@ class Predictions:
 class Potential(NamedTuple):
     """A fitted model as far as predictions need it."""
 
-    terms: tuple[Term, ...]
+    terms: tuple[AnyTerm, ...]
     blocks: tuple[SparseBlock, ...]
     alpha: np.ndarray
     folds: dict[tuple[int, int], np.ndarray]

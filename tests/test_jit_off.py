@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from conftest import labelled, structures
 
-from gapkit import GAP, SOAP, DotProduct, SquaredExponential, Term
+from gapkit import ACSF, GAP, SOAP, DotProduct, Pair, SquaredExponential, Term, Triplet
 from gapkit.baselines import ZBL, Ewald
 from gapkit.covariance import structure_rows
 from gapkit.descriptors.soap import COMPRESSIONS
@@ -63,6 +63,9 @@ def plain(tmp_path_factory) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray
         [
             Term(SOAP(["Cu", "Au"], 3.0, 2, 2), DotProduct(3, 2.0), 2),
             Term(SOAP(["Cu", "Au"], 2.8, 2, 1, compression="mu1nu1"), SquaredExponential(0.5), 2),
+            Term(ACSF(["Cu", "Au"], 2.8, g2=[(0.1, 0.5)], g3=[1.0], g5=[(0.1, 2.0, 1.0)]), DotProduct(2, 1.0), 2),
+            Pair(["Cu", "Au"], 3.0),
+            Triplet(["Cu", "Au"], 2.8, n_sparse=2, table=0.5),
         ],
         e0={"Cu": 0.0, "Au": 0.0},
         verbose=False,
