@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gapkit import commands_fit, commands_study, commands_use
+from gapkit import commands_fit, commands_report, commands_study, commands_use
 from gapkit.errors import InputError
 from gapkit.terminal import refuse, warn
 
@@ -28,6 +28,7 @@ COMMANDS: dict[Callable[..., None], str] = {
     commands_use.demo: "-o gapkit-demo",
     commands_fit.fit: "train.xyz -o si.gap --cutoff 5 --n-sparse 1000 --optimize noise,delta",
     commands_use.evaluate: "si.gap test.xyz --report report.html",
+    commands_report.report: "si.gap test.xyz -o report.html --train train.xyz",
     commands_use.predict: "si.gap trajectory.xyz -o predicted.xyz --std",
     commands_use.info: "si.gap",
     commands_fit.update: "si.gap --add new.xyz -o si2.gap",

@@ -54,7 +54,8 @@ Optimize = Annotated[
     list[str] | None,
     option(
         "Learn from the data: noise (of each kind of label), delta (of each term), config_type (noises of each config "
-        "type), outliers (own noises for frames that the others contradict); several with commas, all, or none.",
+        "type), outliers (own noises for frames that the others contradict), leave_out (ratios between kinds from the "
+        "errors of left-out frames instead of the evidence); several with commas, all, or none.",
         panel=NOISE_PANEL,
         show_default="none",
     ),

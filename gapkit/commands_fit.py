@@ -24,7 +24,6 @@ from gapkit.cli_options import (
 )
 from gapkit.command_inputs import load_model, new_gap, read_labelled
 from gapkit.errors import InputError
-from gapkit.fit_summary import describe_fit, fit_summary
 from gapkit.output_files import check_output
 from gapkit.terminal import Say, log_to, print_json, speaker, warnings_kept
 
@@ -184,6 +183,8 @@ def _fit(
     data: LabelledFiles, output: Path, settings: ModelSettings, means: Means, updatable: bool, say: Say, verbose: bool
 ) -> dict[str, Any]:
     from gapkit.evaluation import evaluate as compare
+    from gapkit.fit_summary import describe_fit, fit_summary, outlier_frames
+    from gapkit.frames import labelled_frames
 
     gap = new_gap(settings, data, verbose)
     start = time.perf_counter()
@@ -198,7 +199,8 @@ def _fit(
             client=client,
         )
     seconds = time.perf_counter() - start
-    describe_fit(gap, seconds, say)
+    outliers = outlier_frames(gap, labelled_frames(data.paths, data.keys))
+    describe_fit(gap, seconds, say, outliers)
     errors = compare(gap, data.sample, return_std=False)  # before a model is written, should it predict nonsense
     gap.save(output, updatable=updatable)
     part = "the" if data.complete else f"{len(data.sample)} of the {data.n_frames}"
@@ -206,7 +208,7 @@ def _fit(
     say(f"errors on {part} training structures{drawn}\n{errors.table()}")
     say(f"wrote {output} ({output.stat().st_size / 1e6:.1f} MB)")
     summary = {"model": str(output), "seconds": seconds, "n_evaluated": len(data.sample), "errors": errors.summary()}
-    return summary | fit_summary(gap)
+    return summary | fit_summary(gap, outliers)
 
 
 # ---- update

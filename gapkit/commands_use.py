@@ -39,7 +39,7 @@ def evaluate(
     say = speaker(quiet, to_stderr=as_json)
     gap = load_model(model, verbose=not quiet)
     structures = read_labelled([test], keys, say).in_memory()
-    result = compare(gap, structures, return_std=report is not None or not as_json)
+    result = compare(gap, structures, return_std="all" if report is not None else not as_json)
     say(result.table())
     if result.energy is not None and result.energy.std is not None:
         from gapkit.uncertainty import calibration_in_words
@@ -48,7 +48,7 @@ def evaluate(
     if report is not None:
         from gapkit.report import write_report
 
-        write_report(report, gap, result, title=f"{model.name} on {test.name}")
+        write_report(report, gap, result, frames=structures, title=f"{model.name} on {test.name}")
         say(f"wrote {report}")
     if as_json:
         print_json(result.summary())

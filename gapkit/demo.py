@@ -146,12 +146,12 @@ def run_demo(
     gap = _fit(train, n_sparse, echo)
     gap.save(folder / "silicon.gap")
     train_evaluation = evaluate(gap, train, return_std=False)
-    evaluation = evaluate(gap, test)
+    evaluation = evaluate(gap, test, return_std="all")
     assert evaluation.energy is not None
     echo(f"\nErrors on {len(test)} test frames\n{evaluation.table()}\n\n{calibration_in_words(evaluation.energy)}")
     dynamics = _run_dynamics(gap, n_steps, echo)
     force_error = _force_error(gap, test, echo)
-    _write_report(folder / "report.html", gap, evaluation, train_evaluation, dynamics, force_error)
+    _write_report(folder / "report.html", gap, test, evaluation, train_evaluation, dynamics, force_error)
     failures = tuple(_failures(dynamics, force_error))
     result = DemoResult(
         gap=gap,
@@ -270,7 +270,13 @@ def _failures(dynamics: Dynamics, force_error: float) -> list[str]:
 
 
 def _write_report(
-    path: Path, gap: GAP, evaluation: Evaluation, train_evaluation: Evaluation, dynamics: Dynamics, force_error: float
+    path: Path,
+    gap: GAP,
+    test: list[Atoms],
+    evaluation: Evaluation,
+    train_evaluation: Evaluation,
+    dynamics: Dynamics,
+    force_error: float,
 ) -> None:
     from gapkit.report import write_report
 
@@ -285,7 +291,15 @@ def _write_report(
     }
     text = "Silicon that ships with gapkit: crystals under strain, hot and molten, β-tin, vacancies, surfaces; PBE."
     write_report(
-        path, gap, evaluation, train_evaluation=train_evaluation, title="Silicon", data_description=text, md=md
+        path,
+        gap,
+        evaluation,
+        frames=test,
+        train_evaluation=train_evaluation,
+        title="Silicon",
+        data_description=text,
+        md=md,
+        command="gapkit demo",
     )
 
 

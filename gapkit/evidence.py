@@ -104,7 +104,7 @@ def maximise(
     std = _standard_deviations(objective, space, best)
     used, n_evaluations = likelihood.jitter, objective.n_evaluations
     del likelihood, objective  # groups M² numbers
-    posterior = _posterior(K_mm, factors, space.noise(x), amplitudes, space.ratios(x), used)
+    posterior = posterior_at(K_mm, factors, space.noise(x), amplitudes, space.ratios(x), used)
     return Optimum(
         hyperparameters=tuple(space.described(x, std, best.evaluation)),
         log_evidence_before=before.evaluation.log_p,
@@ -223,7 +223,7 @@ class _Scaled:
         return None if removed is None else removed * self._columns
 
 
-def _posterior(
+def posterior_at(
     K_mm: np.ndarray,
     factors: Mapping[Any, RowFactor],
     noise: Mapping[Any, float],

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from gapkit.errors import InputError
 from gapkit.evaluation import Comparison, Evaluation
+from gapkit.ranking import Retention
 from gapkit.uncertainty import coverage, z_scores
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ REST = "#8A8A8A"
 INK, FAINT, GRID = "#1F2328", "#6E7781", "#E6E8EB"
 _WIDTH, _DPI = 4.2, 180  # inches; shown about 350 CSS pixels wide, so 10 pt text stays readable on a phone
 MANY = 20_000  # values from which a parity plot shows densities instead of points
+BARS = 6_000  # values up to which points have error bars
 
 
 class Group(NamedTuple):
@@ -58,7 +60,7 @@ def colour_groups(evaluation: Evaluation) -> list[Group]:
 
 
 def parity(comparison: Comparison, groups: Sequence[Group]) -> bytes:
-    """Predicted against reference values, and below them the errors in the unit they are quoted in."""
+    """Predicted against reference values, and below them the errors in their own unit; bars are ± 2 std."""
     figure, (top, bottom) = _figure(4.9, rows=2, height_ratios=(3.2, 1.0), sharex=True)
     shown = comparison.displayed()
     reference, predicted, error = comparison.reference, comparison.predicted, shown.error
@@ -71,6 +73,12 @@ def parity(comparison: Comparison, groups: Sequence[Group]) -> bytes:
             style: dict[str, Any] = {"s": 9, "color": group.colour, "alpha": _opacity(len(comparison)), "linewidths": 0}
             top.scatter(reference[rows], predicted[rows], **style)
             bottom.scatter(reference[rows], error[rows], **style)
+            if shown.std is not None and len(comparison) <= BARS:
+                bars: dict[str, Any] = {"color": group.colour, "alpha": 0.6 * _opacity(len(comparison)), "lw": 0.6}
+                x, half = reference[rows], 2.0 * np.asarray(comparison.std)[rows]
+                top.vlines(x, predicted[rows] - half, predicted[rows] + half, **bars)
+                half = 2.0 * shown.std[rows]
+                bottom.vlines(x, error[rows] - half, error[rows] + half, **bars)
     top.plot(limits, limits, color=INK, lw=0.8, ls=(0, (4, 3)))
     bottom.axhline(0.0, color=INK, lw=0.8, ls=(0, (4, 3)))
     top.set(xlim=limits, ylim=limits)
@@ -101,16 +109,24 @@ def error_histogram(comparison: Comparison, groups: Sequence[Group]) -> bytes:
 
 
 def uncertainty_against_error(comparison: Comparison, groups: Sequence[Group]) -> bytes:
-    """abs(error) against predicted standard deviation, with the lines abs(error) = 1 and 2 standard deviations."""
+    """abs(error) against predicted standard deviation, the diagonal and twice it, and the RMSE of equal parts."""
     figure, (axes,) = _figure(4.2)
     shown = comparison.displayed()
     std = np.asarray(shown.std)
     size = np.maximum(np.abs(shown.error), 1e-3 * std)  # a logarithmic axis has no zero
-    for group, rows in _rows_of(comparison, groups):
-        axes.scatter(std[rows], size[rows], s=13, color=group.colour, alpha=_opacity(len(std)), linewidths=0)
+    if len(std) > MANY:
+        style: dict[str, Any] = {"bins": "log", "cmap": "cividis_r", "mincnt": 1, "linewidths": 0.1}
+        axes.hexbin(std, size, gridsize=(56, 44), xscale="log", yscale="log", **style)
+    else:
+        for group, rows in _rows_of(comparison, groups):
+            axes.scatter(std[rows], size[rows], s=13, color=group.colour, alpha=_opacity(len(std)), linewidths=0)
     ends = np.array([std.min() / 1.3, std.max() * 1.3])
     for factor, dashes in ((1.0, "-"), (2.0, (0, (4, 3)))):
         axes.plot(ends, factor * ends, color=INK, lw=1.0, ls=dashes, label=f"{factor:g} σ")
+    parts = np.array_split(np.argsort(std), min(10, len(std) // 20)) if len(std) >= 60 else []
+    rms = [[float(np.sqrt(np.mean(x[rows] ** 2))) for rows in parts] for x in (std, shown.error)]
+    if parts and min(rms[1]) > 0.0:
+        axes.plot(*rms, "D", color="white", mec=INK, mew=1.2, ms=6, label=f"RMSE, in {len(parts)} parts")
     axes.set(xscale="log", yscale="log", xlim=ends)
     _plain_log(axes.xaxis)
     _plain_log(axes.yaxis)
@@ -135,6 +151,19 @@ def reliability(comparison: Comparison, scale: float) -> bytes:
     axes.set(xlim=(0, 1), ylim=(0, 1))
     _label(axes, "nominal probability of the interval", "fraction of values inside")
     _legend(axes, "upper left")
+    return _png(figure)
+
+
+def retention(found: Retention, unit: str) -> bytes:
+    """RMSE of what is left when values are removed: those of largest std, those of largest error, or any."""
+    figure, (axes,) = _figure(4.2)
+    share = 100.0 * np.array(found.removed)
+    axes.plot(share, found.random, color=FAINT, lw=1.2, ls=(0, (1, 2)), label="any order")
+    axes.plot(share, found.oracle, color=PALETTE[2], lw=1.5, ls=(0, (5, 2)), label="largest errors first")
+    axes.plot(share, found.rmse, color=PALETTE[0], lw=1.8, marker="o", ms=3.5, label="largest std first")
+    axes.set(xlim=(0, 100), ylim=(0, None))
+    _label(axes, "values removed (%)", f"RMSE of the others ({unit})")
+    _legend(axes, "best")
     return _png(figure)
 
 

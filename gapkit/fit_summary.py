@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ase.data import chemical_symbols
 
@@ -13,12 +13,34 @@ from gapkit.memory import in_words
 from gapkit.model_card import as_text
 from gapkit.observations import KINDS
 from gapkit.terms import ALL_SPECIES, Term
+from gapkit.training import OUTLIER
 
 if TYPE_CHECKING:
+    from gapkit.frames import Frame
     from gapkit.gap import GAP
+    from gapkit.optimum import Optimum
 
 
-def describe_fit(gap: GAP, seconds: float, say: Callable[[str], None]) -> None:
+class OutlierFrame(NamedTuple):
+    """A frame that has got noises of its own; `number` counts from 0 through all frames."""
+
+    number: int
+    config_type: str
+    formula: str
+
+
+def outlier_frames(gap: GAP, frames: Iterable[Frame]) -> dict[str, OutlierFrame]:
+    """The frames behind the names of ``gap.noise_.outliers``, which are fingerprints; one walk if there are any."""
+    if not (names := gap.noise_.outliers):
+        return {}
+    return {
+        name: OutlierFrame(k, frame.labels.config_type, frame.atoms.get_chemical_formula())
+        for k, frame in enumerate(frames)
+        if (name := OUTLIER + frame.digest()) in names
+    }
+
+
+def describe_fit(gap: GAP, seconds: float, say: Callable[[str], None], outliers: Mapping[str, OutlierFrame]) -> None:
     """Everything that a fit has chosen and found, in lines."""
     for term in gap.terms_:
         parts = (term.descriptor, term.kernel) if isinstance(term, Term) else (term,)
@@ -33,10 +55,22 @@ def describe_fit(gap: GAP, seconds: float, say: Callable[[str], None]) -> None:
     if gap.memory_ is not None:
         say(f"memory: estimated {in_words(gap.memory_.estimated)}, peak {in_words(gap.memory_.peak)}")
     if gap.optimum_ is not None:
-        say(f"learned from the data: noises and amplitudes of largest evidence\n{gap.optimum_.table()}")
+        table = _named(gap.optimum_, outliers).table()
+        say(f"learned from the data: noises and amplitudes of largest evidence\n{table}")
     for sentence in conditioning_sentences(gap):
         say(f"conditioning: {sentence}")
     say(f"log evidence: {gap.posterior_.log_marginal_likelihood:.2f}")
+
+
+def _named(optimum: Optimum, outliers: Mapping[str, OutlierFrame]) -> Optimum:
+    """With the numbers of outliers in place of their fingerprints."""
+
+    def renamed(name: str) -> str:
+        for fingerprint, (number, config_type, formula) in outliers.items():
+            name = name.replace(fingerprint, f"frame {number}, {config_type} {formula}")
+        return name
+
+    return replace(optimum, hyperparameters=tuple(replace(h, name=renamed(h.name)) for h in optimum.hyperparameters))
 
 
 def in_words_of(part: Any) -> str:
@@ -67,7 +101,7 @@ def _block_name(name: str, gap: GAP) -> str:
     return f"term {int(term) + 1}, {symbol}" if len(gap.terms_) > 1 else symbol
 
 
-def fit_summary(gap: GAP) -> dict[str, Any]:
+def fit_summary(gap: GAP, outliers: Mapping[str, OutlierFrame]) -> dict[str, Any]:
     """The same as JSON data."""
     noises, posterior = gap.noise_, gap.posterior_
     return {
@@ -76,7 +110,9 @@ def fit_summary(gap: GAP) -> dict[str, Any]:
         "training": gap.training_,
         "n_rows": posterior.n_rows,
         "noise": {kind: getattr(noises, kind) for kind in KINDS},
-        "outliers": {name: dict(own) for name, own in noises.outliers.items()},
+        "outliers": {
+            name: {"noise": dict(own), "frame": outliers[name]._asdict()} for name, own in noises.outliers.items()
+        },
         "hyperparameters": gap.hyperparameters_,
         "sparse_points": gap.selection_,
         "memory": None if gap.memory_ is None else gap.memory_._asdict(),

@@ -141,10 +141,13 @@ class GAP(FittedPotential, NestedParameters):
             Ignored; labels belong to the structures.
         keys : LabelKeys, optional
             Where the labels are; found if not given.
-        optimize : bool or list of {"noise", "delta", "config_type", "outliers"}
+        optimize : bool or list of {"noise", "delta", "config_type", "outliers", "leave_out"}
             Learn noises and amplitudes δ from the training data by their evidence, without another walk: "noise" those
             of the groups as given, "config_type" one for every kind and config type, "delta" the amplitudes,
             "outliers" an own noise for frames that the others contradict (two more walks). True: "noise" and "delta".
+            "leave_out" takes the ratios between kinds, and of δ to them, from the errors of left-out frames instead
+            (with a walk, and rows of at most 134 MB): no kind gets worse than with the noises as given, or as the
+            evidence has them by "config_type" or with "outliers"; the evidence sets the common factor of them all.
             Results are in ``noise_``, ``terms_`` and ``optimum_``.
         max_memory : str or float, optional
             Such as "4GB", of the whole process: less is held at one time, or the fit is refused before the rows.

@@ -24,6 +24,7 @@ from gapkit.checkpoint import (
 )
 from gapkit.errors import InputError
 from gapkit.frames import Frame, Frames
+from gapkit.leave_out_error import ROWS_BYTES
 from gapkit.memory import MemoryUse, PeakMemory, check_budget, in_words
 from gapkit.progress import Track
 from gapkit.terms import AnyTerm, SparseBlock
@@ -59,6 +60,8 @@ class Options(NamedTuple):
         From `gapkit.progress.progress`.
     optimize : bool
         Noises or amplitudes will be learned, which takes memory.
+    leave_out : bool
+        And rows of frames that are left out, which takes more.
     """
 
     max_memory: int | None
@@ -66,6 +69,7 @@ class Options(NamedTuple):
     walks: Walks | None
     follow: Track
     optimize: bool = False
+    leave_out: bool = False
 
 
 class Start(NamedTuple):
@@ -214,6 +218,7 @@ def _estimate(start: Start, options: Options, present: int) -> tuple[int, int]:
     n_threads, budget = get_num_threads(), options.max_memory
     sizes = row_sizes(start.recipe, start.rows, start.largest_frame, start.n_neighbours)
     choices = [2 * n_threads, n_threads, 1, 0] if n_threads > 1 else [0]
+    present += min(ROWS_BYTES, 8 * sizes.n_sparse * sum(sizes.rows)) if options.leave_out else 0
     for ahead in choices:
         estimated = present + sizes.total(n_threads, ahead, options.optimize)
         if budget is None or estimated <= budget:

@@ -114,7 +114,7 @@ def without(frame: Whitened) -> LeftOut:
     """Predictions of a frame without it; nothing is said of a frame without labels."""
     r, n = frame.r, len(frame.r)
     H = frame.W.T @ frame.W
-    C, alone = _factor(H)
+    C, alone = factor_without(H)
     residual = cho_solve((C, True), r, check_finite=False)
     covariance = cho_solve((C, True), np.eye(n), check_finite=False)
     labels, end = [], 0
@@ -132,7 +132,7 @@ def _labels(kind: str, noise: float, residual: np.ndarray, covariance: np.ndarra
     return LeftOutLabels(kind, noise * residual, noise * np.sqrt(np.diag(covariance)), z, noise)
 
 
-def _factor(H: np.ndarray) -> tuple[np.ndarray, bool]:
+def factor_without(H: np.ndarray) -> tuple[np.ndarray, bool]:
     """Lower Cholesky factor of I - H, and whether H had to be shrunk for it."""
     C = np.eye(len(H)) - H
     try:

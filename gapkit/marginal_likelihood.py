@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.linalg.blas import dsyrk, dtrmv, dtrsm
+from scipy.linalg.blas import dsyrk, dtrmm, dtrmv, dtrsm
 from scipy.linalg.lapack import dpotrf, dpotri, dpotrs
 
 from gapkit.conditioning import factorise
@@ -108,6 +108,8 @@ class MarginalLikelihood:
     groups : tuple
         Keys of `factors`, in the order of all arrays per group.
     n_rows : ndarray, shape (n_groups,)
+    columns : list of ndarray
+        Sparse points of each amplitude.
     jitter : float
         What K_mm took.
 
@@ -134,7 +136,7 @@ class MarginalLikelihood:
         L, self.jitter = factorise(K_mm, jitter)
         self.groups = tuple(factors)
         self.n_rows = np.array([f.n_rows for f in factors.values()], dtype=float)
-        self._columns = [np.asarray(c, dtype=int) for c in columns]
+        self.columns = [np.asarray(c, dtype=int) for c in columns]
         self._log_scale = sum(f.log_scale for f in factors.values())
         self._thick: list[_Thick] = []
         thin = [_Thin(np.empty(0, dtype=int), np.empty(0), np.empty((0, len(L))), np.empty(0))]
@@ -145,7 +147,7 @@ class MarginalLikelihood:
                 else:
                     self._thick.append(_packed(owner, sign, triangle(), L))
         owners, signs, K, z = (np.concatenate(parts) for parts in zip(*thin))
-        self._thin = _Thin(owners, signs, _whitened(K, L), z)
+        self._thin = _Thin(owners, signs, whitened(K, L), z)
 
     @property
     def n_sparse(self) -> int:
@@ -167,14 +169,31 @@ class MarginalLikelihood:
         InputError
             If the result is not finite.
         """
-        s = np.ones(self.n_sparse)
-        for columns, amplitude in zip(self._columns, amplitudes):
-            s[columns] = amplitude
         with np.errstate(all="ignore"):
-            found = self._evaluate(np.asarray(noise, dtype=float), s)
+            found = self._evaluate(np.asarray(noise, dtype=float), self._column_scale(amplitudes))
         if not (np.isfinite(found.log_p) and np.all(np.isfinite(found.d_noise))):
             raise InputError("the evidence is not finite: check noises, amplitudes and labels for absurd sizes.")
         return found
+
+    def solved(self, noise: np.ndarray, amplitudes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The diagonal of D, lower C with C Cᵀ = S (what is above it has no meaning), and β; arguments as in a call."""
+        s = self._column_scale(amplitudes)
+        C, beta, _ = self._factorised(1.0 / np.asarray(noise, dtype=float) ** 2, s)
+        return s, C, beta
+
+    def products(self, X: np.ndarray) -> Iterator[tuple[Any, np.ndarray, np.ndarray, np.ndarray]]:
+        """Owners, signs, G X and z of all rows but those without G, part by part; X has the shape (n_sparse, n)."""
+        thin = self._thin
+        yield thin.owner, thin.sign, thin.G @ X, thin.z
+        for part in self._thick:
+            product = dtrmm(1.0, part.packed, X)
+            yield np.full(len(part.z), part.owner), np.full(len(part.z), part.sign), product, part.z
+
+    def _column_scale(self, amplitudes: np.ndarray) -> np.ndarray:
+        s = np.ones(self.n_sparse)
+        for columns, amplitude in zip(self.columns, amplitudes):
+            s[columns] = amplitude
+        return s
 
     def _evaluate(self, noise: np.ndarray, s: np.ndarray) -> Evaluation:
         w = 1.0 / noise**2
@@ -186,8 +205,8 @@ class MarginalLikelihood:
         effective, open_ = self._effective(C, w, s, by_rows=accuracy > LEAST_ACCURACY)
         misfit = np.maximum(misfit, 0.0)
         log_noise = 2.0 * (self.n_rows @ np.log(noise) + self._log_scale) + self.n_rows.sum() * np.log(2.0 * np.pi)
-        weight = np.array([beta[c] @ beta[c] for c in self._columns])
-        closed = np.array([np.sum(1.0 - open_[c]) for c in self._columns])
+        weight = np.array([beta[c] @ beta[c] for c in self.columns])
+        closed = np.array([np.sum(1.0 - open_[c]) for c in self.columns])
         log_p = -0.5 * (misfit.sum() + beta @ beta + log_det + log_noise)
         slopes = (misfit - self.n_rows + effective, weight - closed)
         return Evaluation(float(log_p), *slopes, misfit, effective, weight, closed, float(accuracy))
@@ -317,14 +336,14 @@ def _not_zero(rows: np.ndarray) -> np.ndarray:
     return rows[~(norm <= np.finfo(float).eps * norm.max(initial=0.0))]
 
 
-def _whitened(K: np.ndarray, L: np.ndarray) -> np.ndarray:
+def whitened(K: np.ndarray, L: np.ndarray) -> np.ndarray:
     """K L⁻ᵀ, in Fortran order."""
     return np.asarray(dtrsm(1.0, L, np.array(K, order="F"), side=1, lower=1, trans_a=1, overwrite_b=1))
 
 
 def _packed(owner: int, sign: float, triangle: np.ndarray, L: np.ndarray) -> _Thick:
     M = len(L)
-    G = _whitened(triangle[:M, :M], L)
+    G = whitened(triangle[:M, :M], L)
     gram = dsyrk(1.0, G, trans=1, lower=1)
     for k in range(M - 1):
         G[k + 1 :, k] = gram[k + 1 :, k]

@@ -122,9 +122,9 @@ def recipe(gap: GAP) -> str:
         'test = read_structures("test.xyz")\n'
         f"gap = {model}\n"
         "gap.fit(train)\n"
-        "evaluation = evaluate(gap, test)\n"
+        'evaluation = evaluate(gap, test, return_std="all")\n'
         "print(evaluation.table())\n"
-        'write_report("report.html", gap, evaluation)'
+        'write_report("report.html", gap, evaluation, frames=test)'
     )
 
 

@@ -13,6 +13,7 @@ from gapkit import covariance
 from gapkit.errors import InputError, did_you_mean
 from gapkit.evidence import Amplitude, maximise
 from gapkit.frames import Frame, Frames
+from gapkit.leave_out_error import chosen_frames, least_errors, rows_of
 from gapkit.left_out import left_out
 from gapkit.observations import KINDS, Noise
 from gapkit.optimum import Optimum
@@ -22,7 +23,7 @@ from gapkit.training import OUTLIER, Factors, Group, Noises, Recipe, stream_rows
 
 logger = logging.getLogger("gapkit")
 
-OPTIONS = ("noise", "delta", "config_type", "outliers")
+OPTIONS = ("noise", "delta", "config_type", "outliers", "leave_out")
 SUSPICIOUS = 3.0  # z of a left-out frame that may be an outlier
 MOST_OUTLIERS = 50
 
@@ -41,25 +42,29 @@ def parse_optimize(optimize: bool | str | Sequence[str]) -> frozenset[str]:
             raise InputError(
                 f"optimize names {name!r}{did_you_mean(str(name), OPTIONS)}: use {', '.join(OPTIONS)}, or True."
             )
-    wanted = set(names)
-    return frozenset(wanted | {"noise"} if wanted & {"config_type", "outliers"} else wanted)
+    wanted = {*names, "delta"} if "leave_out" in names else set(names)
+    return frozenset(wanted | {"noise"} if wanted & {"config_type", "outliers", "leave_out"} else wanted)
 
 
 def learn_hyperparameters(
     recipe: Recipe, factors: Factors, jitter: float, wanted: frozenset[str], frames: Frames, random_state: int
 ) -> tuple[Recipe, Factors, Optimum | None]:
-    """Recipe and factors with the noises and amplitudes of largest evidence; as they were if nothing is `wanted`."""
+    """Recipe and factors with the noises and amplitudes that were `wanted`; as they were if there are none."""
     if not wanted:
         return _by_group(recipe, factors), factors, None
-    recipe, factors, optimum = _optimised(recipe, factors, jitter, wanted, {}, random_state)
-    if "outliers" not in wanted:
-        return recipe, factors, optimum
-    suspects = _suspects(recipe, optimum, frames)
-    if not suspects:
-        logger.info("outliers: no frame misses its prediction by more than %g standard deviations", SUSPICIOUS)
-        return recipe, factors, optimum
-    recipe, factors, parents = _set_apart(recipe, factors, suspects)
-    return _optimised(recipe, factors, jitter, wanted, parents, random_state)
+    optimum, by_evidence = None, wanted - {"leave_out"}
+    if wanted & {"config_type", "outliers"} or "leave_out" not in wanted:
+        recipe, factors, optimum = _optimised(recipe, factors, jitter, by_evidence, {}, random_state)
+    if optimum is not None and "outliers" in wanted:
+        suspects = _suspects(recipe, optimum, frames)
+        if suspects:
+            recipe, factors, parents = _set_apart(recipe, factors, suspects)
+            recipe, factors, optimum = _optimised(recipe, factors, jitter, by_evidence, parents, random_state)
+        else:
+            logger.info("outliers: no frame misses its prediction by more than %g standard deviations", SUSPICIOUS)
+    if "leave_out" in wanted:
+        return _with_least_errors(recipe, factors, jitter, frames, random_state)
+    return recipe, factors, optimum
 
 
 def _optimised(
@@ -72,11 +77,26 @@ def _optimised(
     K_mm = covariance.K_mm(recipe.terms, recipe.blocks)
     n_starts = 1 if parents else 3  # with outliers apart the search starts from the optimum without
     options = {"jitter": jitter, "fixed": fixed, "parents": parents, "n_starts": n_starts, "random_state": seed}
-    optimum = maximise(K_mm, factors, noise, amplitudes, **options)  # type: ignore[arg-type]
+    return _taken(recipe, factors, maximise(K_mm, factors, noise, amplitudes, **options))  # type: ignore[arg-type]
+
+
+def _with_least_errors(
+    recipe: Recipe, factors: Factors, jitter: float, frames: Frames, seed: int
+) -> tuple[Recipe, Factors, Optimum]:
+    noise = {group: recipe.noises.std(group) for group in factors}
+    K_mm = covariance.K_mm(recipe.terms, recipe.blocks)
+    rows = (rows_of(recipe, frame) for frame in chosen_frames(recipe, frames, seed))
+    optimum = least_errors(K_mm, factors, noise, _amplitudes(recipe), rows, jitter=jitter)
+    return _taken(recipe, factors, optimum)
+
+
+def _taken(recipe: Recipe, factors: Factors, optimum: Optimum) -> tuple[Recipe, Factors, Optimum]:
+    """Recipe and factors with what was found."""
     for factor in factors.values():
         factor.rescale(optimum.column_scale)
     terms = tuple(
-        with_delta(term, optimum.amplitudes[amplitude.name]) for term, amplitude in zip(recipe.terms, amplitudes)
+        with_delta(term, optimum.amplitudes[amplitude.name])
+        for term, amplitude in zip(recipe.terms, _amplitudes(recipe))
     )
     return recipe._replace(terms=terms, noises=_learned(recipe.noises, optimum.noise)), factors, optimum
 

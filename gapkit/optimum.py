@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -74,9 +74,25 @@ class Hyperparameter:
         return "" if self.determined else UNKNOWN
 
 
+class LeftOutError(NamedTuple):
+    """Root mean square error of the labels of one kind, predicted without their frame.
+
+    Attributes
+    ----------
+    kind, unit : str
+    before, after : float
+        At the start and at the optimum.
+    """
+
+    kind: str
+    unit: str
+    before: float
+    after: float
+
+
 @dataclass(frozen=True)
 class Optimum:
-    """Noises and amplitudes of largest posterior probability.
+    """Noises and amplitudes of largest posterior probability, or of the least errors of left-out frames.
 
     Attributes
     ----------
@@ -96,6 +112,10 @@ class Optimum:
         What the columns of the row factors are to be multiplied by (`RowFactor.rescale`) for the amplitudes found.
     posterior : SparsePosterior
         At the optimum.
+    left_out : tuple of LeftOutError
+        Errors that decided about all but the common factor of noises and amplitudes; none if the evidence decided.
+    n_left_out : int
+        Frames that were left out, one at a time.
     """
 
     hyperparameters: tuple[Hyperparameter, ...]
@@ -108,6 +128,8 @@ class Optimum:
     accuracy: float
     column_scale: np.ndarray = field(repr=False, compare=False)
     posterior: SparsePosterior = field(repr=False, compare=False)
+    left_out: tuple[LeftOutError, ...] = ()
+    n_left_out: int = 0
 
     @property
     def spread(self) -> float:
@@ -156,18 +178,23 @@ class Optimum:
         widths = [max(map(len, column)) for column in zip(*rows)]
         lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths)).rstrip() for row in rows]
         gain = self.log_evidence - self.log_evidence_before
-        lines.append(
-            f"log evidence {self.log_evidence_before:.2f} → {self.log_evidence:.2f} (+{gain:.2f}) in "
-            f"{self.n_evaluations} evaluations; {len(self.start_values)} starts agree within {self.spread:.1g}; "
-            f"checked to {abs(self.difference):.1g}"
-        )
+        evidence = f"log evidence {self.log_evidence_before:.2f} → {self.log_evidence:.2f} ({gain:+.2f})"
+        checked = f"checked to {abs(self.difference):.1g}"
+        if self.left_out:
+            lines.append(f"ratios by the errors of {self.n_left_out} left-out frames, common factor by the evidence:")
+            lines += [f"  {e.kind} {e.before:.4g} → {e.after:.4g} {e.unit}" for e in self.left_out]
+            lines.append(f"{evidence}; {self.n_evaluations} evaluations; {checked}")
+        else:
+            starts = f"{len(self.start_values)} starts agree within {self.spread:.1g}"
+            lines.append(f"{evidence} in {self.n_evaluations} evaluations; {starts}; {checked}")
         return "\n".join([*lines, *self.notes()])
 
 
 def _row(h: Hyperparameter) -> tuple[str, ...]:
     uncertain = "" if h.fixed or h.at_bound else _in_words(h.std_log)
     labels = str(h.n_labels) if h.what != "amplitude" else ""
-    return h.name, h.unit, f"{h.start:.3g}", f"{h.value:.3g}", uncertain, labels, f"{h.effective:.1f}", h.note()
+    unit = "ratio" if h.what == "ratio" else h.unit
+    return h.name, unit, f"{h.start:.3g}", f"{h.value:.3g}", uncertain, labels, f"{h.effective:.1f}", h.note()
 
 
 def _in_words(std_log: float) -> str:

@@ -131,6 +131,17 @@ def test_what_is_learned_may_stand_in_the_configuration(folder, tmp_path):
     assert [row["note"] == "fixed" for row in found["hyperparameters"]] == [False] * 4
 
 
+def test_outliers_are_told_by_their_number(folder, tmp_path):
+    frames = read_structures(folder / "train.xyz")
+    frames[4].calc.results["energy"] += 20.0
+    write(tmp_path / "wrong.xyz", frames)
+    arguments = ["--optimize", "outliers", "-o", tmp_path / "a.gap"]
+    found = gapkit("fit", tmp_path / "wrong.xyz", *arguments, *SMALL, *NOISE, "--json")
+    told = [entry["frame"] for entry in json.loads(found.out)["outliers"].values()]
+    assert {"number": 4, "config_type": "other", "formula": frames[4].get_chemical_formula()} in told
+    assert re.search(r"^energy_noise\[frame 4, other \w+\].* outlier$", found.err, re.MULTILINE)
+
+
 def test_all_is_everything_that_can_be_learned(folder, tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr("gapkit.gap.GAP.fit", lambda self, *_, optimize, **__: asked.append(optimize) or 1 / 0)
@@ -238,3 +249,15 @@ def test_species_of_several_terms_are_told_apart(folder, tmp_path):
     run = gapkit("fit", folder / "train.xyz", "-o", tmp_path / "a.gap", "--config", path)
     assert run.code == 0
     assert "sparse points of term 2, Au: 4 sparse points of" in run.out
+
+
+def test_info_tells_what_was_learned_and_whether_it_can_be_updated(folder, tmp_path):
+    fit(folder, tmp_path / "a.gap", "--optimize", "noise", "--updatable", "-q")
+    text, gap = gapkit("info", tmp_path / "a.gap").out, GAP.load(tmp_path / "a.gap")
+    assert re.search(rf"^Forces noise \(eV/Å\) +{gap.noise_.forces:.6g}$", text, re.MULTILINE)
+    assert re.search(r"^Learned from the data +energy_noise, forces_noise, virial_noise$", text, re.MULTILINE)
+    assert re.search(r"^Can be updated +yes", text, re.MULTILINE)
+    assert "Cu: 8 sparse points of" in text
+    text = gapkit("info", folder / "model.gap").out
+    assert re.search(r"^Can be updated +no", text, re.MULTILINE)
+    assert "Learned" not in text

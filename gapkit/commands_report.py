@@ -1,0 +1,89 @@
+"""`gapkit report`: everything about a potential in one file to send to a co-author."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from gapkit.cli_options import Json, Model, Quiet, labelled_file, option, with_key_options
+from gapkit.command_inputs import load_model, read_labelled
+from gapkit.errors import InputError
+from gapkit.output_files import check_output
+from gapkit.terminal import Say, print_json, speaker
+
+if TYPE_CHECKING:
+    from gapkit.gap import GAP
+
+
+@with_key_options
+def report(
+    model: Model,
+    test: Annotated[Path, labelled_file()],
+    keys: dict[str, str],
+    output: Annotated[
+        Path, option("File to write: .html with figures, .md or .json with the tables alone.", "--output", "-o")
+    ] = Path("report.html"),
+    train: Annotated[
+        Path | None,
+        option("Training structures: their errors, and which of them are redundant or wrong.", show_default=False),
+    ] = None,
+    candidates: Annotated[
+        Path | None, option("Structures to choose the next calculations from (needs --train).", show_default=False)
+    ] = None,
+    title: Annotated[str, option("Heading.", show_default="the names of the files")] = "",
+    description: Annotated[str, option("A sentence about the data.", show_default=False)] = "",
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Write a report: verdict on the error bars, errors, calibration, worst structures, how to reproduce.
+
+    The file needs no network. Units: meV/atom, eV/Å, GPa.
+    """
+    from gapkit.evaluation import evaluate
+    from gapkit.report import write_report
+
+    check_output(output, inputs=(model, test, train, candidates))
+    if output.suffix not in (".md", ".json"):
+        from gapkit.figures import require_matplotlib
+
+        require_matplotlib()
+    if candidates is not None and train is None:
+        raise InputError("--candidates are compared with the training structures: name these with --train.")
+    say = speaker(quiet, to_stderr=as_json)
+    gap = load_model(model, verbose=not quiet)
+    frames = read_labelled([test], keys, say).in_memory()
+    evaluation = evaluate(gap, frames, return_std="all")
+    say(evaluation.table())
+    extras = _training(gap, train, candidates, keys, say)
+    heading = title or f"{model.name} on {test.name}"
+    named = {"train": train, "candidates": candidates, "title": title or None, "description": description or None}
+    named |= {f"{name}-key".replace("_", "-"): key for name, key in keys.items()}
+    given = [str(word) for name, value in named.items() if value is not None for word in (f"--{name}", value)]
+    command = shlex.join(["gapkit", "report", str(model), str(test), "--output", str(output), *given])
+    write_report(
+        output, gap, evaluation, frames=frames, title=heading, data_description=description, command=command, **extras
+    )
+    say(f"wrote {output}")
+    if as_json:
+        print_json({"output": str(output), "errors": evaluation.summary()})
+
+
+def _training(
+    gap: GAP, train: Path | None, candidates: Path | None, keys: Mapping[str, str], say: Say
+) -> dict[str, Any]:
+    """What the training structures have to tell."""
+    if train is None:
+        return {}
+    from gapkit.evaluation import evaluate
+    from gapkit.leave_one_out import leave_one_out
+    from gapkit.which_data import which_data_matter
+
+    frames = read_labelled([train], keys, say).in_memory()
+    left_out = leave_one_out(gap, frames, method="sor")
+    return {
+        "train_evaluation": evaluate(gap, frames, return_std=False),
+        "leave_one_out": left_out,
+        "which_data": which_data_matter(gap, left_out, candidates),
+    }

@@ -1,0 +1,94 @@
+"""Tables of a report about the training frames: which are redundant or contradicted, and what to calculate next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from gapkit.report_tables import N_WORST, Cell, Number, Table, number, percent, score
+
+if TYPE_CHECKING:
+    from gapkit.leave_one_out import FrameWithout, LeaveOneOut
+    from gapkit.next_calculations import MostWanted
+    from gapkit.which_data import Outlier, Redundant, WhichData
+
+FRAME = ("frame", "config type", "formula", "atoms")
+KINDS = ("energy", "forces", "stress")
+
+
+def data_tables(left_out: LeaveOneOut | None, which: WhichData | None) -> list[Table]:
+    """Whatever there is to tell, in tables."""
+    found: list[Table] = []
+    if which is not None:
+        found += [_redundant(which.redundant)] if which.redundant else []
+        found += [_outliers(which.outliers)] if which.outliers else []
+        found += [_wanted(which.most_wanted)] if which.most_wanted is not None and which.most_wanted.choices else []
+    if left_out is not None and left_out.worst(1):
+        found.append(_left_out(left_out))
+    return found
+
+
+def data_notes(which: WhichData | None) -> list[str]:
+    """Sentences that stand above the tables."""
+    if which is None:
+        return []
+    nothing = [] if which.outliers else ["No training frame is contradicted by the others."]
+    wanted = which.most_wanted
+    foreign = [] if wanted is None or not wanted.foreign else [
+        f"No sparse point is like the surroundings in candidates {', '.join(str(k) for k, _ in wanted.foreign)}: "
+        "new sparse points come before new labels there."
+    ]  # fmt: skip
+    return [*nothing, *foreign, *which.messages]
+
+
+def _count(value: int) -> Number:
+    return Number(str(value), str(value))
+
+
+def _frame(frame: FrameWithout) -> tuple[Cell, ...]:
+    return _count(frame.number), frame.config_type, frame.formula, _count(frame.n_atoms)
+
+
+def _redundant(rows: Sequence[Redundant]) -> Table:
+    cells = [
+        (*_frame(row.frame), number(row.frame.information), number(row.per_label),
+         "several others" if row.like is None else f"frame {row.like}", score(row.overlap))
+        for row in rows[:N_WORST]
+    ]  # fmt: skip
+    note = "Frames that tell least beyond all others; take them out one at a time, the rest then tell more."
+    headings = (*FRAME, "nats", "nats per label", "says what … says", "overlap")
+    return Table("data-redundant", "Redundant", headings, tuple(cells), note)
+
+
+def _outliers(rows: Sequence[Outlier]) -> Table:
+    cells = [(*_frame(row.frame), *_z(row.frame), number(row.excess), row.reason) for row in rows[:N_WORST]]
+    note = "Frames that all others contradict; z-scores of each kind of label, about 1 if they agree."
+    headings = (*FRAME, *(f"z {kind}" for kind in KINDS), "× usual", "looks like")
+    return Table("data-outliers", "Outliers", headings, tuple(cells), note)
+
+
+def _z(frame: FrameWithout) -> tuple[Number, ...]:
+    return tuple(score(frame.z_by_kind.get(kind)) for kind in KINDS)
+
+
+def _wanted(found: MostWanted) -> Table:
+    total = found.n_targets * found.std_before**2
+    cells = [
+        (_count(k), _count(row.number), row.config_type, row.formula, _count(row.n_atoms), number(row.cost),
+         percent(row.reduction / total), number(1000.0 * row.std_after), percent(row.uncovered))
+        for k, row in enumerate(found.choices[:N_WORST], 1)
+    ]  # fmt: skip
+    note = (
+        f"Candidates to calculate next, by expected fall of the variance per cost; the error bar of {found.n_targets} "
+        f"{found.targets} is {1000.0 * found.std_before:.3g} meV now (root mean square). Uncovered: share of the "
+        "variance that no label removes, because no sparse point is like these surroundings."
+    )
+    headings = ("rank", "candidate", *FRAME[1:], "cost", "variance removed", "std after (meV)", "uncovered")
+    return Table("data-wanted", "Most wanted", headings, tuple(cells), note)
+
+
+def _left_out(found: LeaveOneOut) -> Table:
+    cells = [(*_frame(row), *_z(row), number(row.leverage), number(row.information)) for row in found.worst(N_WORST)]
+    note = "Training frames that the others predict worst, each left out of the fit; z is about 1 if they agree."
+    headings = (*FRAME, *(f"z {kind}" for kind in KINDS), "leverage", "nats")
+    return Table("data-left-out", "Most surprising when left out", headings, tuple(cells), note)
