@@ -12,8 +12,11 @@ All estimates have the same predictions, sparse points and noises; "raw" is as t
 kind and species from the calibration frames (`gapkit.recalibration`), "conformal" the coverage of split-conformal 90 %
 intervals from the same frames. "noise alone" is a constant error bar: what an estimate must beat. Indicators without
 units (distance, local variance) have their factor in "raw" already. Noises are hand-set, or learned by config type.
-With quippy in the environment GAP's own potential and variance are scored on the same frames (a fit of its own, kept
-in --work). Cost: processor time of energy and force errors, predictions included, per atom of the test frames.
+With `--quip M` and quippy in the environment GAP's own potential (M points by CUR, energies and forces) and variance are
+scored on the same frames. Columns: negative log likelihoods of energies (eV/atom) and force components (eV/Å), CRPS in
+meV/Å, coverage in per cent, rank correlation of error bar and error of the force vectors of all atoms and, as a mean
+weighted by atoms, within config types, retention gain of the same (`gapkit.ranking`), and processor time of energy,
+forces and their error bars per atom of the test frames. Each pair is raw / scaled.
 """
 
 from __future__ import annotations

@@ -27,11 +27,13 @@ right.
 
 *Without the prior residual.* "sor", samples, committees and label noise share their blindness: what no member can
 express scatters in none. With the hand-set noise of 1 meV/atom, 90 % intervals of mlearn silicon's energies hold 22 to
-41 % with them and 87 % with "dtc".
+38 % with them and 87 % with "dtc".
 
-*Misspecification.* The posterior knows the noise of the labels and what the sparse points leave open. Errors that the
-model makes because no potential of its form fits (cutoff, charges, too few features) are booked as noise, and its own
-part shrinks with more data while the errors stay (arXiv:2502.07104). Error bars are then nearly constant.
+*Misspecification.* The posterior knows the noise of the labels and what the sparse points leave open, not that no
+potential of its form fits (cutoff, charges, too few features): its part of the error bar shrinks with more data while
+the error stays (arXiv:2502.07104). Silicon seen through 18 features within 3 Å, fitted to 23, then 184 frames: errors
+of 168, then 142 meV/atom, posterior 1.2, then 0.4 meV/atom (tutorial 7). Learned noises book such errors as noise: of
+the right size on average, and nearly constant.
 
 *The order of atoms of one kind.* Over all atoms the rank correlation of error bar and force error is 0.6 to 0.9; within
 a liquid or dynamics at one temperature of the shipped set it is between -0.1 and 0.1, because noise is most of the
