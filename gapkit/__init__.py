@@ -11,11 +11,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gapkit.calculator import GAPCalculator
     from gapkit.conformal import fit_conformal
+    from gapkit.descriptors.acsf import ACSF
+    from gapkit.descriptors.acsf_selection import candidate_acsf, select_acsf
     from gapkit.descriptors.soap import SOAP
     from gapkit.duplicates import DuplicateFinder
     from gapkit.ensemble import propagate, sample
     from gapkit.errors import InputError
     from gapkit.evaluation import evaluate
+    from gapkit.feature_terms.linear import Composition, Features, InversePowers, Linear, feature_function
+    from gapkit.feature_terms.pair import Pair
+    from gapkit.feature_terms.triplet import Triplet
     from gapkit.functionals import energy_difference, joint_posterior, pressure, propagate_linear
     from gapkit.gap import GAP
     from gapkit.kernels import DotProduct, SquaredExponential
@@ -34,9 +39,19 @@ _ROOMS = {  # in the order in which data flow; no name may be that of a module, 
     "describe_structures": "structures",
     "DuplicateFinder": "duplicates",
     "SOAP": "descriptors.soap",
+    "ACSF": "descriptors.acsf",
+    "candidate_acsf": "descriptors.acsf_selection",
+    "select_acsf": "descriptors.acsf_selection",
     "DotProduct": "kernels",
     "SquaredExponential": "kernels",
     "Term": "terms",
+    "Pair": "feature_terms.pair",
+    "Triplet": "feature_terms.triplet",
+    "Linear": "feature_terms.linear",
+    "Composition": "feature_terms.linear",
+    "InversePowers": "feature_terms.linear",
+    "Features": "feature_terms.linear",
+    "feature_function": "feature_terms.linear",
     "GAP": "gap",
     "Predictions": "prediction",
     "Between": "tune",
@@ -60,21 +75,30 @@ _ROOMS = {  # in the order in which data flow; no name may be that of a module, 
 }
 
 __all__ = [
+    "ACSF",
     "GAP",
     "SOAP",
     "Between",
+    "Composition",
     "DotProduct",
     "DuplicateFinder",
+    "Features",
     "GAPCalculator",
     "InputError",
+    "InversePowers",
+    "Linear",
+    "Pair",
     "Predictions",
     "SquaredExponential",
     "Term",
+    "Triplet",
     "calibration",
     "calibration_by",
+    "candidate_acsf",
     "describe_structures",
     "energy_difference",
     "evaluate",
+    "feature_function",
     "fit_conformal",
     "fit_recalibration",
     "get_num_threads",
@@ -85,6 +109,7 @@ __all__ = [
     "propagate_linear",
     "read_structures",
     "sample",
+    "select_acsf",
     "set_num_threads",
     "which_data_matter",
 ]

@@ -57,7 +57,7 @@ from gapkit.covariance import structure_rows
 from gapkit.ensemble import Ensemble
 from gapkit.errors import InputError, did_you_mean
 from gapkit.kernels import normalise
-from gapkit.terms import SparseBlock, centre_blocks, find_all_neighbourhoods
+from gapkit.terms import ALL_SPECIES, SparseBlock, centre_blocks, find_all_neighbourhoods, kernel_term
 from gapkit.threads import one_blas_thread
 
 if TYPE_CHECKING:
@@ -260,11 +260,12 @@ def local_std(gap: GAP, method: str = "dtc") -> AtomIndicator:
     if method == "dtc":
         potential = gap.potential_._replace(recalibration=None)
         return lambda atoms: np.asarray(potential.predict(atoms, "local")["local_energies_std"])
-    factors = {block[:2]: _regularised(gap, block) for block in gap.blocks_}
+    kernels = {block[:2]: kernel_term(gap.terms_, block).kernel for block in gap.blocks_ if block.number != ALL_SPECIES}
+    factors = {block[:2]: _regularised(gap, block) for block in gap.blocks_ if block[:2] in kernels}
 
     def variance(block: SparseBlock, Q: FloatArray) -> FloatArray:
         """Shape (n_centres,)."""
-        kernel = gap.terms_[block.term].kernel
+        kernel = kernels[block[:2]]
         v = solve_triangular(factors[block[:2]], kernel.value(Q @ block.X.T).T, lower=True, check_finite=False)
         return np.asarray(np.maximum(kernel.value(np.ones(len(Q))) - np.einsum("mi,mi->i", v, v), 0.0))
 
@@ -273,7 +274,7 @@ def local_std(gap: GAP, method: str = "dtc") -> AtomIndicator:
 
 def _regularised(gap: GAP, block: SparseBlock) -> FloatArray:
     """Cholesky factor of K_mm + reg²."""
-    K = gap.terms_[block.term].kernel.value(block.X @ block.X.T)
+    K = kernel_term(gap.terms_, block).kernel.value(block.X @ block.X.T)
     return np.asarray(np.linalg.cholesky(K + GAP_REGULARISATION**2 * np.eye(len(K))), dtype=float)
 
 

@@ -75,7 +75,7 @@ class GAPCalculator(Calculator):
         self.per_atom_std = per_atom_std
         self.local_energies_std: np.ndarray | None = None
         self._last: Atoms | None = None
-        self._lists = {c: NeighbourList(c, skin) for c in {term.descriptor.cutoff for term in self.gap.terms_}}
+        self._lists = {t.reach: NeighbourList(t.reach, skin) for t in self.gap.terms_ if t.reach is not None}
 
     def check_state(self, atoms: Atoms, tol: float = 0.0) -> list[str]:
         """What of the structure has changed since the last calculation; charges and moments do not matter here."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -10,31 +10,52 @@ from typing import Any, Literal
 import numpy as np
 import yaml
 from ase.data import atomic_numbers
-from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict  # pydantic asks for this one before Python 3.12
 
+from gapkit.descriptors.acsf import ACSF
 from gapkit.descriptors.soap import SOAP
 from gapkit.errors import InputError, did_you_mean
+from gapkit.feature_terms.linear import FUNCTIONS, Linear
+from gapkit.feature_terms.pair import Pair
+from gapkit.feature_terms.triplet import Triplet
 from gapkit.kernels import DotProduct, SquaredExponential
 from gapkit.observations import KINDS, check_noise
+from gapkit.plain_data import build, check_keys, checked
 from gapkit.structures import LabelKeys
-from gapkit.terms import Term
+from gapkit.terms import AnyTerm, Term
 
-DESCRIPTORS: dict[str, type] = {"SOAP": SOAP}
+DESCRIPTORS: dict[str, type] = {"SOAP": SOAP, "ACSF": ACSF}
 KERNELS: dict[str, type] = {"DotProduct": DotProduct, "SquaredExponential": SquaredExponential}
-TERM_KEYS = ("descriptor", "kernel", "n_sparse", "sparsification")
+FEATURE_TERMS: dict[str, type] = {"Pair": Pair, "Triplet": Triplet}
+TERM_TYPES = ("Term", "Linear", *FEATURE_TERMS)
+TERM_KEYS = ("type", "descriptor", "kernel", "n_sparse", "sparsification")
+LINEAR_KEYS = ("type", "function", "delta", "scales")
 
 
-def term_to_dict(term: Term) -> dict[str, Any]:
+def term_to_dict(term: AnyTerm) -> dict[str, Any]:
     """A term as JSON-serialisable data, with ``type`` naming each class."""
-    descriptor = {"type": type(term.descriptor).__name__, **asdict(term.descriptor)}
-    descriptor["species"] = list(descriptor["species"])
+    if isinstance(term, Linear):
+        scales = None if term.scales is None else [float(s) for s in term.scales]
+        return {"type": "Linear", "function": _as_dict(term.function), "delta": term.delta, "scales": scales}
+    if not isinstance(term, Term):
+        return _as_dict(term)
     n_sparse = dict(term.n_sparse) if isinstance(term.n_sparse, Mapping) else term.n_sparse
-    kernel = {"type": type(term.kernel).__name__, **asdict(term.kernel)}  # type: ignore[call-overload]
-    return {"descriptor": descriptor, "kernel": kernel, "n_sparse": n_sparse, "sparsification": term.sparsification}
+    parts = {"descriptor": _as_dict(term.descriptor), "kernel": _as_dict(term.kernel)}
+    return {**parts, "n_sparse": n_sparse, "sparsification": term.sparsification}
 
 
-def term_from_dict(data: Mapping[str, Any], where: str = "term") -> Term:
+def _as_dict(item: Any) -> dict[str, Any]:
+    """Fields of a dataclass and its class as ``type``; sequences as lists."""
+    return {"type": type(item).__name__, **{name: _plain(value) for name, value in asdict(item).items()}}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, tuple | list | np.ndarray) else value
+
+
+def term_from_dict(data: Mapping[str, Any], where: str = "term") -> AnyTerm:
     """The inverse of `term_to_dict`; missing keys take the defaults, unknown ones are refused.
 
     Raises
@@ -42,15 +63,45 @@ def term_from_dict(data: Mapping[str, Any], where: str = "term") -> Term:
     InputError
         Naming the key, its value and what was expected.
     """
+    if not isinstance(data, Mapping):
+        raise InputError(f"{where} = {data!r} must be a mapping of parameters.")
+    name = str(data.get("type", "Term"))
+    if name not in TERM_TYPES:
+        raise InputError(f"{where}.type = {name!r} is unknown{did_you_mean(name, TERM_TYPES)}.")
+    if name == "Linear":
+        term: AnyTerm = _linear(data, where)
+    elif name in FEATURE_TERMS:
+        term = build(FEATURE_TERMS, data, where, name)
+    else:
+        term = _kernel_term(data, where)
+    term.validate()
+    return term
+
+
+def _kernel_term(data: Mapping[str, Any], where: str) -> Term:
     check_keys(data, TERM_KEYS, where)
     if "descriptor" not in data:
         raise InputError(f"{where} has no descriptor: add for example 'descriptor: {{type: SOAP, species: [Si]}}'.")
     descriptor = build(DESCRIPTORS, data["descriptor"], f"{where}.descriptor", "SOAP")
     kernel = build(KERNELS, data.get("kernel", {}), f"{where}.kernel", "DotProduct")
     rest = {key: data[key] for key in ("n_sparse", "sparsification") if key in data}
-    term = Term(descriptor, kernel, **_checked(Counts, rest, where))
-    term.validate()
-    return term
+    return Term(descriptor, kernel, **checked(Counts, rest, where))
+
+
+def _linear(data: Mapping[str, Any], where: str) -> Linear:
+    check_keys(data, LINEAR_KEYS, where)
+    if not isinstance(data.get("function"), Mapping) or "type" not in data["function"]:
+        raise InputError(f"{where} has no function: add for example 'function: {{type: Composition, species: [Si]}}'.")
+    function = build(FUNCTIONS, data["function"], f"{where}.function", "")
+    rest = {key: data[key] for key in ("delta", "scales") if key in data}
+    return Linear(function, **checked(LinearPrior, rest, where))
+
+
+class LinearPrior(TypedDict, total=False):
+    """The plain parameters of a linear term."""
+
+    delta: float
+    scales: list[float] | None
 
 
 class Counts(TypedDict, total=False):
@@ -58,41 +109,6 @@ class Counts(TypedDict, total=False):
 
     n_sparse: int | dict[str, int]
     sparsification: Literal["fps", "cur", "kmeans", "random"]
-
-
-def build(known: Mapping[str, type], data: Any, where: str, default: str) -> Any:
-    """An instance of the class that ``data["type"]`` names (else `default`), the other keys checked for name and type.
-
-    Raises
-    ------
-    InputError
-        Naming the key under `where`, its value and what was expected.
-    """
-    if not isinstance(data, Mapping):
-        raise InputError(f"{where} = {data!r} must be a mapping of parameters.")
-    name = str(data.get("type", default))
-    if name not in known:
-        raise InputError(f"{where}.type = {name!r} is unknown{did_you_mean(name, known)}.")
-    values = {key: value for key, value in data.items() if key != "type"}
-    check_keys(values, [f.name for f in fields(known[name])], where)
-    return _checked(known[name], values, where)
-
-
-def _checked(kind: Any, values: Mapping[str, Any], where: str) -> Any:
-    """`values` as an instance of `kind`, each of the right type."""
-    try:
-        return TypeAdapter(kind).validate_python(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join([where, *map(str, first["loc"])])
-        raise InputError(f"{place} = {first['input']!r}: {first['msg'].lower()}.") from None
-
-
-def check_keys(data: Mapping[str, Any], known: Collection[str], where: str) -> None:
-    """Raise `InputError` for the first key that is not among the known ones."""
-    for key in data:
-        if key not in known:
-            raise InputError(f"{where} has no parameter {key!r}{did_you_mean(str(key), known)}.")
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
@@ -120,7 +136,7 @@ class ModelSettings:
     Attributes
     ----------
     terms : list of dict
-        As in `term_from_dict`, but species may be left to the data.
+        As in `term_from_dict`, but species may be left to the data; ``type`` is Term if not given.
     energy_noise, forces_noise, virial_noise, e0, jitter, random_state
         As in `GAP`, in its units; None takes its default.
     optimize : bool, str or list of str
@@ -144,7 +160,7 @@ class ModelSettings:
         names = ("energy_noise", "forces_noise", "virial_noise", "e0", "jitter", "random_state")
         return {name: value for name in names if (value := getattr(self, name)) is not None}
 
-    def make_terms(self, species: Iterable[str] | None = None) -> list[Term]:
+    def make_terms(self, species: Iterable[str] | None = None) -> list[AnyTerm]:
         """The terms, with `species` (default: any, which checks everything else) where they name none.
 
         Raises
@@ -153,7 +169,8 @@ class ModelSettings:
             As `term_from_dict`.
         """
         return [
-            term_from_dict(_with_species(data, list(species or [])), f"terms[{k}]") for k, data in enumerate(self.terms)
+            term_from_dict(_with_species(data, list(species or []), f"terms[{k}]"), f"terms[{k}]")
+            for k, data in enumerate(self.terms)
         ]
 
     def validate(self) -> None:
@@ -175,13 +192,24 @@ class ModelSettings:
             raise InputError(f"random_state = {self.random_state} must be 0 or larger.")
 
 
-def _with_species(data: dict[str, Any], species: list[str]) -> dict[str, Any]:
-    descriptor = data.get("descriptor")
-    if not isinstance(descriptor, Mapping) or "species" in descriptor:
+def _with_species(data: dict[str, Any], species: list[str], where: str) -> dict[str, Any]:
+    """`data` with species where the descriptor, the function or the term itself names none."""
+    if data.get("type", "Term") in FEATURE_TERMS:
+        return {"species": species or ["H"], **data}
+    part = "function" if data.get("type") == "Linear" else "descriptor"
+    inner = data.get(part)
+    if not isinstance(inner, Mapping) or "species" in inner or (part == "function" and not _asks_species(inner)):
         return data
-    weights = descriptor.get("species_weights")
+    if any(values.get(name) is not None for values in (data, inner) for name in ("scales", "columns")):
+        raise InputError(f"{where}.{part} has one scale or column for each function: give the species, too.")
+    weights = inner.get("species_weights")
     default = species or (list(weights) if isinstance(weights, Mapping) else ["H"])
-    return {**data, "descriptor": {**descriptor, "species": default}}
+    return {**data, part: {**inner, "species": default}}
+
+
+def _asks_species(function: Mapping[str, Any]) -> bool:
+    kind = FUNCTIONS.get(str(function.get("type")))
+    return kind is not None and any(f.name == "species" for f in fields(kind))
 
 
 def settings_from_dict(data: Mapping[str, Any], where: str = "configuration") -> ModelSettings:

@@ -18,9 +18,10 @@ import numpy as np
 from scipy.linalg import block_diag
 
 from gapkit._numba import kernels as loops
+from gapkit.feature_terms.seam import FeatureTerm
 from gapkit.kernels import inner_products, normalise
 from gapkit.neighbourhoods import Neighbourhoods
-from gapkit.terms import SparseBlock, Term, centre_blocks
+from gapkit.terms import AnyTerm, SparseBlock, centre_blocks, feature_blocks
 from gapkit.workspace import thread_workspace
 
 ROW_BLOCK = 8  # centres whose tangents are held at one time: some hundred rows, which the cache holds
@@ -46,13 +47,19 @@ def n_columns(blocks: Sequence[SparseBlock]) -> int:
     return max((block.columns.stop for block in blocks), default=0)
 
 
-def K_mm(terms: Sequence[Term], blocks: Sequence[SparseBlock]) -> np.ndarray:
+def K_mm(terms: Sequence[AnyTerm], blocks: Sequence[SparseBlock]) -> np.ndarray:
     """Covariance of the sparse points, shape (n_sparse, n_sparse), block-diagonal over terms and species, eV²."""
-    return np.asarray(block_diag(*(terms[b.term].kernel.value(b.X @ b.X.T) for b in blocks)))
+    return np.asarray(block_diag(*(_block_covariance(terms[block.term], block) for block in blocks)))
+
+
+def _block_covariance(term: AnyTerm, block: SparseBlock) -> np.ndarray:
+    if isinstance(term, FeatureTerm):
+        return term.delta**2 * np.eye(term.n_columns(block.X))
+    return term.kernel.value(block.X @ block.X.T)
 
 
 def structure_rows(
-    terms: Sequence[Term],
+    terms: Sequence[AnyTerm],
     blocks: Sequence[SparseBlock],
     neighbourhoods: Sequence[Neighbourhoods],
     numbers: np.ndarray,
@@ -72,29 +79,47 @@ def structure_rows(
             continue
         products = term.descriptor.row_products(state, Q, norm, block.X, S, work)
         loops.add_rows(products.T, slope, *products[1:], rows.forces[:, block.columns], rows.virial[:, block.columns])
+    for t, feature_term, block in feature_blocks(terms, blocks):
+        phi = feature_term.rows(block.X, neighbourhoods[t], numbers, derivatives)
+        for K, part in zip(rows, (phi.local.sum(axis=0), phi.forces, phi.virial)):
+            K[..., block.columns] = feature_term.delta**2 * part
     return rows
 
 
 def local_rows(
-    terms: Sequence[Term], blocks: Sequence[SparseBlock], neighbourhoods: Sequence[Neighbourhoods], numbers: np.ndarray
+    terms: Sequence[AnyTerm],
+    blocks: Sequence[SparseBlock],
+    neighbourhoods: Sequence[Neighbourhoods],
+    numbers: np.ndarray,
 ) -> np.ndarray:
     """Rows of the local energies, k(x_i, x_m), shape (n_atoms, n_sparse), eV²."""
     rows = np.zeros((len(numbers), n_columns(blocks)))
     for block, term, nb, values, _ in centre_blocks(terms, blocks, neighbourhoods, numbers):
         rows[nb.centres, block.columns] = term.kernel.value(normalise(values)[0] @ block.X.T)
+    for t, feature_term, block in feature_blocks(terms, blocks):
+        local = feature_term.rows(block.X, neighbourhoods[t], numbers, derivatives=False).local
+        rows[:, block.columns] = feature_term.delta**2 * local
     return rows
 
 
 def prior_energy_variance(
-    terms: Sequence[Term], blocks: Sequence[SparseBlock], neighbourhoods: Sequence[Neighbourhoods], numbers: np.ndarray
+    terms: Sequence[AnyTerm],
+    blocks: Sequence[SparseBlock],
+    neighbourhoods: Sequence[Neighbourhoods],
+    numbers: np.ndarray,
 ) -> float:
     """K_tt of the total energy, Σ_ii' k(x_i, x_i') with all cross terms between atoms, eV²."""
     features: dict[tuple[int, int], list[np.ndarray]] = {}
-    for block, _, _, values, _ in centre_blocks(terms, blocks, neighbourhoods, numbers):
+    kernels = {}
+    for block, term, _, values, _ in centre_blocks(terms, blocks, neighbourhoods, numbers):
         features.setdefault((block.term, block.number), []).append(normalise(values)[0])
+        kernels[block.term] = term.kernel
     total = 0.0
     for (t, _), parts in features.items():
         Q = np.concatenate(parts)
         for part in parts:
-            total += float(terms[t].kernel.value(part @ Q.T).sum())
+            total += float(kernels[t].value(part @ Q.T).sum())
+    for t, feature_term, block in feature_blocks(terms, blocks):
+        phi = feature_term.rows(block.X, neighbourhoods[t], numbers, derivatives=False).local.sum(axis=0)
+        total += feature_term.delta**2 * float(phi @ phi)
     return total

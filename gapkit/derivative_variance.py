@@ -22,12 +22,12 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import reverse_cuthill_mckee
 
 from gapkit._numba import derivative_variance as loops
-from gapkit.covariance import ROW_BLOCK, n_columns
+from gapkit.covariance import ROW_BLOCK
 from gapkit.descriptors.soap import neighbour_slots
 from gapkit.kernels import Kernel, inner_products, normalise
 from gapkit.neighbourhoods import Neighbourhoods
 from gapkit.posterior import SparsePosterior
-from gapkit.terms import SparseBlock, Term
+from gapkit.terms import ALL_SPECIES, AnyTerm, SparseBlock, Term, feature_blocks, kernel_term
 from gapkit.threads import one_blas_thread, ordered_map
 from gapkit.workspace import thread_workspace
 
@@ -80,7 +80,7 @@ class _Centres(NamedTuple):
 
 
 def derivative_variances(
-    terms: Sequence[Term],
+    terms: Sequence[AnyTerm],
     blocks: Sequence[SparseBlock],
     posterior: SparsePosterior,
     neighbourhoods: Sequence[Neighbourhoods],
@@ -106,11 +106,56 @@ def derivative_variances(
     """
     with one_blas_thread():
         order = _sweep(neighbourhoods, len(numbers))
-        centres = [_find_moves(terms[b.term], b, neighbourhoods[b.term], numbers, order) for b in blocks]
+        centres = [
+            _find_moves(kernel_term(terms, b), b, neighbourhoods[b.term], numbers, order)
+            for b in blocks
+            if b.number != ALL_SPECIES
+        ]
+        features = _find_features(terms, blocks, neighbourhoods, numbers, order)
         forces = np.zeros((len(numbers), 3))
         for low, high in _chunks(centres, len(numbers)):
-            forces[order[low:high]] = _force_variances(centres, posterior, low, high)
-        return DerivativeVariances(forces, _strain_variances(centres, posterior))
+            forces[order[low:high]] = _force_variances(centres, features, posterior, low, high)
+        return DerivativeVariances(forces, _strain_variances(centres, features, posterior))
+
+
+class _FeatureColumns(NamedTuple):
+    """Derivatives of the features of one term, times δ.
+
+    Attributes
+    ----------
+    columns : slice
+    delta : float
+        δ: the rows K_tm are δ times `forces` and `strain`.
+    forces : ndarray, shape (n_atoms, 3, n_columns)
+        δ ∂φ/∂r, atoms by rank.
+    strain : ndarray, shape (6, n_columns)
+        δ ∂φ/∂ε.
+    """
+
+    columns: slice
+    delta: float
+    forces: np.ndarray
+    strain: np.ndarray
+
+
+def _find_features(
+    terms: Sequence[AnyTerm],
+    blocks: Sequence[SparseBlock],
+    neighbourhoods: Sequence[Neighbourhoods],
+    numbers: np.ndarray,
+    order: np.ndarray,
+) -> list[_FeatureColumns]:
+    found = []
+    for t, term, block in feature_blocks(terms, blocks):
+        rows = term.rows(block.X, neighbourhoods[t], numbers)
+        forces = -term.delta * rows.forces.reshape(len(numbers), 3, -1)[order]
+        found.append(_FeatureColumns(block.columns, term.delta, forces, -term.delta * rows.virial))
+    return found
+
+
+def _all_columns(centres: Sequence[_Centres], features: Sequence[_FeatureColumns]) -> tuple[slice, ...]:
+    columns = [*(c.block.columns for c in centres), *(f.columns for f in features)]
+    return tuple(sorted(columns, key=lambda c: c.start))
 
 
 def _sweep(neighbourhoods: Sequence[Neighbourhoods], n_atoms: int) -> np.ndarray:
@@ -146,11 +191,20 @@ def _chunks(centres: Sequence[_Centres], n_atoms: int) -> Iterator[tuple[int, in
     return pairwise([0, *cuts.tolist(), n_atoms] if n_atoms else [])
 
 
-def _force_variances(centres: Sequence[_Centres], posterior: SparsePosterior, low: int, high: int) -> np.ndarray:
+def _force_variances(
+    centres: Sequence[_Centres],
+    features: Sequence[_FeatureColumns],
+    posterior: SparsePosterior,
+    low: int,
+    high: int,
+) -> np.ndarray:
     """Variances of ∂E/∂r of the atoms of ranks low to high, shape (high - low, 3)."""
-    columns = tuple(c.block.columns for c in centres)
-    rows, prior = np.zeros((high - low, 3, n_columns([c.block for c in centres]))), np.zeros((high - low, 3))
+    columns = _all_columns(centres, features)
+    rows, prior = np.zeros((high - low, 3, columns[-1].stop if columns else 0)), np.zeros((high - low, 3))
     scale = sum(_add_atoms(c, low, high, rows, prior) for c in centres)
+    for f in features:
+        rows[..., f.columns] = f.delta * f.forces[low:high]
+        prior += np.einsum("nak,nak->na", f.forces[low:high], f.forces[low:high])
     none = np.zeros((1, rows.shape[2]))
 
     def variances(start: int) -> np.ndarray:
@@ -241,14 +295,20 @@ def _products(D: np.ndarray, X: np.ndarray, out: np.ndarray) -> np.ndarray:
     return out
 
 
-def _strain_variances(centres: Sequence[_Centres], posterior: SparsePosterior) -> np.ndarray:
+def _strain_variances(
+    centres: Sequence[_Centres], features: Sequence[_FeatureColumns], posterior: SparsePosterior
+) -> np.ndarray:
     """Variances of ∂E/∂ε, shape (6,), from the features and strain derivatives kept in `centres`."""
-    rows, prior = np.zeros((6, n_columns([c.block for c in centres]))), np.zeros(6)
+    columns = _all_columns(centres, features)
+    rows, prior = np.zeros((6, columns[-1].stop if columns else 0)), np.zeros(6)
     for c in centres:
         starts = range(0, len(c.Q), BATCH)
         rows[:, c.block.columns] = sum(ordered_map(partial(_strain_rows, c), starts))
         prior += sum(ordered_map(partial(_strain_prior, c), combinations_with_replacement(starts, 2)))
-    return posterior.local_variance(rows, prior, tuple(c.block.columns for c in centres))
+    for f in features:
+        rows[:, f.columns] = f.delta * f.strain
+        prior += np.einsum("vk,vk->v", f.strain, f.strain)
+    return posterior.local_variance(rows, prior, columns)
 
 
 def _strain_rows(c: _Centres, start: int) -> np.ndarray:

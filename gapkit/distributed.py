@@ -28,7 +28,7 @@ from gapkit.learning import Walk
 from gapkit.prediction import Potential, Predictions, gathered
 from gapkit.progress import Track, progress
 from gapkit.structures import check_structures
-from gapkit.terms import Term
+from gapkit.terms import AnyTerm
 from gapkit.threads import one_blas_thread
 from gapkit.training import Factors, Noises, Recipe, SparsePools, Summary, checked_environments, stream_rows
 
@@ -210,7 +210,7 @@ class Tree:
 
 
 @contextmanager
-def dask_walks(client: Client | int, terms: Sequence[Term]) -> Iterator[DaskWalks]:
+def dask_walks(client: Client | int, terms: Sequence[AnyTerm]) -> Iterator[DaskWalks]:
     """Both walks of a fit on a cluster, `connected` to meanwhile."""
     with connected(client) as own:
         yield DaskWalks(own, tuple(terms))
@@ -225,7 +225,7 @@ class DaskWalks:
     terms : tuple of Term
     """
 
-    def __init__(self, client: Client, terms: tuple[Term, ...]) -> None:
+    def __init__(self, client: Client, terms: tuple[AnyTerm, ...]) -> None:
         self._client, self._terms = client, terms
 
     def survey(self, frames: Frames, noises: Noises, pools: SparsePools, follow: Track) -> Summary:
@@ -263,7 +263,7 @@ class DaskWalks:
         return factors
 
 
-def _pools_of(constant: tuple[tuple[Term, ...], SparsePools], chunk: Sequence[Frame]) -> SparsePools:
+def _pools_of(constant: tuple[tuple[AnyTerm, ...], SparsePools], chunk: Sequence[Frame]) -> SparsePools:
     terms, pools = constant
     own = pools.empty()
     for frame in chunk:

@@ -26,7 +26,15 @@ from gapkit.errors import InputError
 from gapkit.gap import GAP
 from gapkit.kernels import contract_folded, contract_gradient, inner_products, normalise
 from gapkit.neighbourhoods import Neighbourhoods
-from gapkit.terms import SparseBlock, centre_groups, find_all_neighbourhoods, fold_weights
+from gapkit.terms import (
+    ALL_SPECIES,
+    SparseBlock,
+    centre_groups,
+    feature_blocks,
+    find_all_neighbourhoods,
+    fold_weights,
+    kernel_term,
+)
 from gapkit.threads import one_blas_thread, ordered_map
 from gapkit.workspace import thread_workspace
 
@@ -169,6 +177,8 @@ class Ensemble:
         n, n_atoms = self.weights.shape[0], neighbourhoods[0].n_atoms
         by_rows = by_members = 0.0
         for block in self.gap.blocks_:
+            if block.number == ALL_SPECIES:
+                continue
             m, n_features = block.X.shape
             neighbours = len(neighbourhoods[block.term].j) / n_atoms
             by_rows += 2 * (3 * neighbours + 9) * m * n_features + 6 * n * m
@@ -183,7 +193,8 @@ class Ensemble:
 
     def _by_members(self, neighbourhoods: Sequence[Neighbourhoods], numbers: np.ndarray) -> _Scatter:
         gap, W = self.gap, self._deviations
-        folds = [fold_weights(gap.terms_, gap.blocks_, w) for w in W]
+        kernels = [block for block in gap.blocks_ if block.number != ALL_SPECIES]
+        folds = [fold_weights(gap.terms_, kernels, w) for w in W]
         shapes = (len(W), len(numbers)), (len(W), len(numbers), 3), (len(W), 3, 3)
         found = _Scatter(*(np.zeros(shape) for shape in shapes))
         groups = centre_groups(gap.blocks_, neighbourhoods[0].centres, numbers, GROUP)
@@ -192,6 +203,12 @@ class Ensemble:
             found.local_energies[:, nb.centres] += e
             for s in range(len(W)):
                 pair_forces(nb.centres, nb.first, nb.j, nb.D, g[s], found.forces[s], found.strain[s])
+        for t, term, block in feature_blocks(gap.terms_, gap.blocks_):  # one set of rows is cheaper than many folds
+            rows, w = term.rows(block.X, neighbourhoods[t], numbers), term.delta**2 * W[:, block.columns]
+            virial = w @ rows.virial.T
+            for total, part in zip(found, (w @ rows.local.T, (w @ rows.forces.T).reshape(len(w), -1, 3))):
+                total += part
+            found.strain[:] += np.array([voigt_6_to_full_3x3_stress(-v) for v in virial])
         return found._replace(strain=0.5 * (found.strain + found.strain.transpose(0, 2, 1)))
 
 
@@ -199,7 +216,7 @@ def _contract(
     gap: GAP, block: SparseBlock, nb: Neighbourhoods, numbers: np.ndarray, W: np.ndarray, folds: Sequence[Folds]
 ) -> tuple[Neighbourhoods, np.ndarray, np.ndarray]:
     """Local energies (n, n_centres) and pair gradients (n, n_pairs, 3) of all weights W from one set of features."""
-    work, term = thread_workspace(), gap.terms_[block.term]
+    work, term = thread_workspace(), kernel_term(gap.terms_, block)
     values, state = term.descriptor.evaluate(nb, numbers, work)
     Q, norm = normalise(values)
     S = inner_products(Q, block.X)

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from gapkit.errors import InputError
 from gapkit.kernels import normalise
-from gapkit.terms import SparseBlock, centre_blocks, find_all_neighbourhoods
+from gapkit.terms import ALL_SPECIES, SparseBlock, centre_blocks, find_all_neighbourhoods, kernel_term
 from gapkit.threads import one_blas_thread, ordered_map
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def extrapolation(gap: GAP, frames: Sequence[Atoms]) -> Extrapolation:
     frames = [frames] if isinstance(frames, Atoms) else list(frames)
     if not frames:
         raise InputError("there are no frames to compare with the training environments: give at least one.")
-    distances = {_name(block): _distance_limit(block) for block in gap.blocks_}
+    distances = {_name(block): _distance_limit(block) for block in gap.blocks_ if block.number != ALL_SPECIES}
     stds = _std_limits(gap)
     predictions = gap.predict(frames, return_std="local")
     reach = list(ordered_map(lambda atoms: _reach(gap, atoms, distances), frames))
@@ -153,8 +153,8 @@ def _std_limits(gap: GAP) -> dict[str, float]:
     if len(gap.terms_) > 1:
         return {}
     limits = {}
-    for block in gap.blocks_:
-        K = gap.terms_[block.term].kernel.value(block.X @ block.X.T)
+    for block in (block for block in gap.blocks_ if block.number != ALL_SPECIES):
+        K = kernel_term(gap.terms_, block).kernel.value(block.X @ block.X.T)
         variance = gap.posterior_.local_variance(K, np.diag(K).copy(), (block.columns,))
         limits[chemical_symbols[block.number]] = float(np.quantile(np.sqrt(variance), QUANTILE)) or np.nan
     return limits

@@ -12,6 +12,7 @@ from gapkit.conditioning import determined, explain
 from gapkit.memory import in_words
 from gapkit.model_card import as_text
 from gapkit.observations import KINDS
+from gapkit.terms import ALL_SPECIES, Term
 from gapkit.training import OUTLIER
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ def outlier_frames(gap: GAP, frames: Iterable[Frame]) -> dict[str, OutlierFrame]
 def describe_fit(gap: GAP, seconds: float, say: Callable[[str], None], outliers: Mapping[str, OutlierFrame]) -> None:
     """Everything that a fit has chosen and found, in lines."""
     for term in gap.terms_:
-        say(f"term: {in_words_of(term.descriptor)}, {in_words_of(term.kernel)}")
+        parts = (term.descriptor, term.kernel) if isinstance(term, Term) else (term,)
+        say(f"term: {', '.join(map(in_words_of, parts))}")
     for name, chosen in gap.selection_.items():
         say(f"sparse points of {_block_name(name, gap)}: {chosen['text']}")
     if gap.e0 is not None:  # otherwise the search has told
@@ -95,6 +97,7 @@ def conditioning_sentences(gap: GAP) -> list[str]:
 def _block_name(name: str, gap: GAP) -> str:
     """ "0 Si" → "Si", or "term 1, Si" if there are several terms."""
     term, _, symbol = name.partition(" ")
+    symbol = "all species" if symbol == chemical_symbols[ALL_SPECIES] else symbol
     return f"term {int(term) + 1}, {symbol}" if len(gap.terms_) > 1 else symbol
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms
 
+from gapkit.baselines import baseline_from_dict, baseline_to_dict
 from gapkit.checkpoint import pack_counts, pack_factors, unpack_counts, unpack_factors
 from gapkit.conditioning import Conditioning
 from gapkit.configuration import term_from_dict, term_to_dict
@@ -50,6 +51,7 @@ def _header(gap: GAP) -> dict[str, Any]:
         "units": "eV, Å; stress = (1/V) dE/dε in eV/Å³, positive under tension; virial = -V stress in eV",
         "terms": [term_to_dict(term) for term in gap.terms_],
         "parameters": parameters,
+        "baseline": [baseline_to_dict(b) for b in gap.baseline_],
         "e0": gap.e0_,
         "species": list(gap.species_),
         "blocks": [[b.term, b.number, b.columns.start, b.columns.stop] for b in gap.blocks_],
@@ -68,10 +70,16 @@ def _header(gap: GAP) -> dict[str, Any]:
     }
 
 
-def from_file(gap: GAP, header: dict[str, Any], arrays: dict[str, np.ndarray]) -> GAP:
+def from_file(
+    gap: GAP, header: dict[str, Any], arrays: dict[str, np.ndarray], trusted_calculators: Collection[str] = ()
+) -> GAP:
     """Give a new `gap` the parameters and the fitted model of `to_file`."""
     terms = [term_from_dict(d, f"terms[{k}]") for k, d in enumerate(header["terms"])]
-    gap.set_params(terms=terms, **header["parameters"])
+    baseline = [
+        baseline_from_dict(d, f"baseline[{k}]", trusted_calculators) for k, d in enumerate(header.get("baseline", []))
+    ]
+    gap.set_params(terms=terms, baseline=baseline, **header["parameters"])
+    gap.baseline_ = tuple(baseline)
     gap.terms_ = tuple(gap.terms or ())
     gap.e0_ = header["e0"]
     gap.species_ = tuple(header["species"])

@@ -12,15 +12,17 @@ import numpy as np
 from ase import Atoms
 from sklearn.utils.validation import check_is_fitted
 
+from gapkit.baselines import Baseline
 from gapkit.errors import InputError
-from gapkit.frames import FramesInMemory, Structures, labelled_frames
+from gapkit.frames import Frames, FramesInMemory, Structures, labelled_frames
 from gapkit.neighbourhoods import NeighbourList
 from gapkit.posterior import SparsePosterior
 from gapkit.prediction import Potential, Predictions, gathered
 from gapkit.progress import progress
 from gapkit.recalibration import Recalibration, check_origin, fit_recalibration
+from gapkit.remainders import less_baseline
 from gapkit.structures import LabelKeys, check_structures, find_label_keys, read_labels
-from gapkit.terms import SparseBlock, Term
+from gapkit.terms import AnyTerm, SparseBlock
 from gapkit.threads import one_blas_thread, ordered_map
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 class FittedPotential:
     """The part of `gapkit.GAP` that needs nothing but the fitted model; its attributes are described there."""
 
-    terms_: tuple[Term, ...]
+    terms_: tuple[AnyTerm, ...]
     blocks_: tuple[SparseBlock, ...]
     alpha_: np.ndarray
     folds_: dict[tuple[int, int], np.ndarray]
@@ -40,7 +42,12 @@ class FittedPotential:
     species_: tuple[str, ...]
     frames_: Counter[int]
     recalibration_: Recalibration | None = None
+    baseline_: tuple[Baseline, ...] = ()
     verbose: bool
+
+    def frames_of(self, structures: Structures, keys: LabelKeys | None = None) -> Frames:
+        """Labelled frames as `GAP.fit` takes them, labels less the model's baselines."""
+        return less_baseline(labelled_frames(structures, keys), self.baseline_)
 
     @one_blas_thread()
     def predict(
@@ -85,7 +92,7 @@ class FittedPotential:
     def potential_(self) -> Potential:
         """The fitted model as far as predictions need it."""
         own = (self.terms_, self.blocks_, self.alpha_, self.folds_, self.posterior_, self.e0_, self.species_)
-        return Potential(*own, self.recalibration_)
+        return Potential(*own, self.recalibration_, self.baseline_)
 
     def score(self, structures: Sequence[Atoms], y: None = None) -> float:
         """Minus the root-mean-square error of the forces (eV/Å) or, without forces, of the energies (eV/atom)."""

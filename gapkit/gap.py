@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from ase import Atoms
 from ase.data import chemical_symbols
 from sklearn.utils.validation import check_is_fitted
 
+from gapkit.baselines import Baseline, baseline_to_dict, check_baselines
 from gapkit.checkpoint import Checkpoint
 from gapkit.configuration import term_to_dict
 from gapkit.errors import InputError
@@ -26,8 +27,9 @@ from gapkit.optimisation import as_rows, learn_hyperparameters, parse_optimize
 from gapkit.parameters import NestedParameters
 from gapkit.posterior import SparsePosterior
 from gapkit.progress import progress
+from gapkit.remainders import less_baseline
 from gapkit.structures import LabelKeys
-from gapkit.terms import Term, fold_weights
+from gapkit.terms import AnyTerm, fold_weights, known_numbers
 from gapkit.threads import one_blas_thread
 from gapkit.training import Factors, Noises, Recipe
 from gapkit.updates import Fitted, solve, updated, with_more_sparse_points
@@ -41,7 +43,7 @@ class GAP(FittedPotential, NestedParameters):
 
     Parameters
     ----------
-    terms : list of Term
+    terms : list of Term, Pair, Triplet or Linear
         Descriptor, kernel and number of sparse points of each additive part.
     energy_noise, forces_noise, virial_noise : float or mapping of config_type to float
         Standard deviations of the labels: eV/atom, eV/Å, eV/atom. The error expected of energy and virial grows
@@ -52,6 +54,9 @@ class GAP(FittedPotential, NestedParameters):
         Added to the sparse points' covariance, relative to its diagonal.
     random_state : int
         Seed of the choice of sparse points.
+    baseline : sequence of Baseline, optional
+        Physics that is known already (`ZBL`, `D3`, `D4`, `Ewald`, any ASE calculator): subtracted from the labels
+        before the fit, added to every prediction.
     verbose : bool
         Show a progress bar on a terminal.
 
@@ -90,7 +95,7 @@ class GAP(FittedPotential, NestedParameters):
 
     def __init__(
         self,
-        terms: Sequence[Term] | None = None,
+        terms: Sequence[AnyTerm] | None = None,
         energy_noise: Noise = 0.001,
         forces_noise: Noise = 0.05,
         virial_noise: Noise = 0.02,
@@ -98,6 +103,7 @@ class GAP(FittedPotential, NestedParameters):
         jitter: float = 1e-10,
         random_state: int = 0,
         verbose: bool = True,
+        baseline: Sequence[Baseline] = (),
     ) -> None:
         self.terms = terms
         self.energy_noise = energy_noise
@@ -107,6 +113,7 @@ class GAP(FittedPotential, NestedParameters):
         self.jitter = jitter
         self.random_state = random_state
         self.verbose = verbose
+        self.baseline = baseline
 
     # -- fitting --------------------------------------------------------------------------------------------------
 
@@ -165,12 +172,13 @@ class GAP(FittedPotential, NestedParameters):
         self._validate()
         wanted = parse_optimize(optimize)
         noises = self._given_noises()._replace(by_config_type="config_type" in wanted)
-        frames = labelled_frames(structures, keys)
+        frames = less_baseline(labelled_frames(structures, keys), self.baseline)
         budget = in_bytes(max_memory)
         state = None if checkpoint is None else Checkpoint(checkpoint, self._job(noises), resume)
         with _walks(client, self.terms or ()) as walks:
             options = Options(budget, state, walks, progress(self.verbose), bool(wanted))
             learned = learn(self.terms or (), noises, self._given_e0(), self.random_state, frames, options)
+        self.baseline_ = tuple(self.baseline)
         self._adopt(learned, wanted, frames)
         if state is not None:
             state.remove()
@@ -178,12 +186,14 @@ class GAP(FittedPotential, NestedParameters):
 
     def _validate(self) -> None:
         """Refuse impossible parameters before any work is done."""
-        if not isinstance(self.terms, Sequence) or not self.terms or not all(isinstance(t, Term) for t in self.terms):
+        terms = self.terms
+        if not isinstance(terms, Sequence) or not terms or not all(isinstance(t, AnyTerm) for t in terms):
             raise InputError("terms must be a non-empty list of Term, for example GAP([Term(SOAP(species=['Si']))]).")
         for kind in KINDS:
             check_noise(kind, getattr(self, f"{kind}_noise"))
-        for term in self.terms:
+        for term in terms:
             term.validate()
+        check_baselines(self.baseline, np.empty(0, dtype=int))
 
     def _given_noises(self) -> Noises:
         return Noises(self.energy_noise, self.forces_noise, self.virial_noise)
@@ -195,7 +205,8 @@ class GAP(FittedPotential, NestedParameters):
         """Everything but the data that the walks depend on."""
         groups = [sorted(noise) if isinstance(noise, Mapping) else None for noise in noises[:3]]
         terms = [term_to_dict(term) for term in self.terms or ()]
-        return {"terms": terms, "groups": groups, "split": noises[3], "e0": self.e0, "seed": self.random_state}
+        known = {"baseline": [baseline_to_dict(b) for b in self.baseline], "e0": self.e0}
+        return {"terms": terms, "groups": groups, "split": noises[3], "seed": self.random_state, **known}
 
     def _adopt(self, learned: Learned, wanted: frozenset[str], frames: Frames) -> None:
         """Take over what both walks have found, learn what is to be learned, and solve."""
@@ -212,7 +223,7 @@ class GAP(FittedPotential, NestedParameters):
     def _take(self, recipe: Recipe, factors: Factors, posterior: SparsePosterior, training: dict[str, Any]) -> None:
         """Become this fitted model."""
         self.terms_, self.blocks_, self.e0_, self.noise_ = recipe
-        self.species_ = tuple(chemical_symbols[z] for z in sorted({block.number for block in self.blocks_}))
+        self.species_ = tuple(chemical_symbols[z] for z in known_numbers(self.terms_, self.blocks_, self.e0_))
         self.factors_: Factors | None = factors
         self.posterior_, self.training_ = posterior, training
         self.alpha_ = posterior.alpha
@@ -273,7 +284,7 @@ class GAP(FittedPotential, NestedParameters):
         return self._update(structures, keys, remove=True)
 
     def _update(self, structures: Structures, keys: LabelKeys | None, remove: bool) -> GAP:
-        frames = labelled_frames(structures, keys)
+        frames = self.frames_of(structures, keys)
         present = Fitted(self._own_factors(), self.training_, self.frames_)
         new = updated(self.recipe_, present, frames, remove)
         self._take(self.recipe_, new.factors, solve(self.recipe_, new.factors, self.jitter), new.training)
@@ -314,7 +325,7 @@ class GAP(FittedPotential, NestedParameters):
             If these are not the training frames.
         """
         check_is_fitted(self, "posterior_")
-        frames = labelled_frames(structures, keys)
+        frames = self.frames_of(structures, keys)
         pool = frames if candidates is None else labelled_frames(candidates)
         recipe, factors = with_more_sparse_points(self.recipe_, frames, self.training_, pool, n_sparse)
         self._take(recipe, factors, solve(recipe, factors, self.jitter), self.training_)
@@ -338,8 +349,11 @@ class GAP(FittedPotential, NestedParameters):
         write_model(path, *to_file(self, self._own_factors() if updatable else None))
 
     @classmethod
-    def load(cls, path: str | Path, self_test: bool = True) -> GAP:
+    def load(cls, path: str | Path, self_test: bool = True, trusted_calculators: Collection[str] = ()) -> GAP:
         """Read a model file; unless `self_test` is off, predictions that it carries are computed again and compared.
+
+        An ASE calculator that serves as a baseline is imported only if gapkit knows it to be harmless or if its name
+        ("module:Class") is among `trusted_calculators`.
 
         Raises
         ------
@@ -348,7 +362,7 @@ class GAP(FittedPotential, NestedParameters):
         """
         header, arrays = read_model(path)
         try:
-            gap = from_file(cls(), header, arrays)
+            gap = from_file(cls(), header, arrays, trusted_calculators)
         except InputError:
             raise
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
@@ -367,7 +381,7 @@ class GAP(FittedPotential, NestedParameters):
         return gap
 
 
-def _walks(client: Client | int | None, terms: Sequence[Term]) -> AbstractContextManager[Walks | None]:
+def _walks(client: Client | int | None, terms: Sequence[AnyTerm]) -> AbstractContextManager[Walks | None]:
     if client is None:
         return nullcontext()
     from gapkit.distributed import dask_walks

@@ -23,7 +23,7 @@ from gapkit._numba.kernels import project_rows
 from gapkit.covariance import local_rows, n_columns, structure_rows
 from gapkit.kernels import Kernel, inner_products, normalise
 from gapkit.neighbourhoods import Neighbourhoods
-from gapkit.terms import SparseBlock, Term
+from gapkit.terms import ALL_SPECIES, AnyTerm, SparseBlock, feature_blocks, kernel_term
 from gapkit.threads import ordered_map
 
 CENTRES = 32  # centres of one frame that are one part: wide matrix products, and no tangents of far-away atoms
@@ -96,7 +96,7 @@ class _Part(NamedTuple):
         return np.concatenate([self.value_rows, self.slope_rows])
 
 
-def K_tm(terms: Sequence[Term], blocks: Sequence[SparseBlock], frames: Sequence[Functionals], n: int) -> np.ndarray:
+def K_tm(terms: Sequence[AnyTerm], blocks: Sequence[SparseBlock], frames: Sequence[Functionals], n: int) -> np.ndarray:
     """Covariances of all functionals with the sparse points, shape (n, n_sparse)."""
     K = np.zeros((n, n_columns(blocks)))
     for f in frames:
@@ -111,7 +111,7 @@ def K_tm(terms: Sequence[Term], blocks: Sequence[SparseBlock], frames: Sequence[
     return K
 
 
-def prior(terms: Sequence[Term], blocks: Sequence[SparseBlock], frames: Sequence[Functionals], n: int) -> Prior:
+def prior(terms: Sequence[AnyTerm], blocks: Sequence[SparseBlock], frames: Sequence[Functionals], n: int) -> Prior:
     """K_tt of all functionals with all cross terms, and the bound of its diagonal.
 
     Parameters
@@ -129,7 +129,15 @@ def prior(terms: Sequence[Term], blocks: Sequence[SparseBlock], frames: Sequence
     """
     result = Prior(np.zeros((n, n)), np.zeros(n))
     bound = np.zeros(n)  # of the standard deviation, term by term and species by species
+    for _, term, block in feature_blocks(terms, blocks):
+        own = block._replace(columns=slice(0, term.n_columns(block.X)))
+        rows = K_tm(terms, [own], frames, n) / term.delta
+        np.add(result.K_tt, rows @ rows.T, out=result.K_tt)
+        lengths = np.sqrt(np.einsum("tm,tm->t", rows, rows))
+        bound += lengths + 1e-6 * lengths.max(initial=0.0)  # what vanishes by symmetry is round-off of what does not
     for block in blocks:
+        if block.number == ALL_SPECIES:
+            continue
         parts = list(ordered_map(lambda args: _part(terms, *args), _pieces([block], frames)))
         for part in parts:
             bound[part.rows] += _largest(part)
@@ -165,8 +173,8 @@ def _pieces(
                 yield block, f, f.neighbourhoods[block.term].select(which[start : start + CENTRES])
 
 
-def _part(terms: Sequence[Term], block: SparseBlock, f: Functionals, nb: Neighbourhoods) -> _Part:
-    term = terms[block.term]
+def _part(terms: Sequence[AnyTerm], block: SparseBlock, f: Functionals, nb: Neighbourhoods) -> _Part:
+    term = kernel_term(terms, block)
     values, state = term.descriptor.evaluate(nb, f.numbers)
     Q, norm = normalise(values)
     slope_rows, D = np.zeros(0, dtype=np.int64), np.zeros((0, *Q.shape))

@@ -27,7 +27,7 @@ from gapkit.frames import Frame, Frames
 from gapkit.leave_out_error import ROWS_BYTES
 from gapkit.memory import MemoryUse, PeakMemory, check_budget, in_words
 from gapkit.progress import Track
-from gapkit.terms import SparseBlock, Term
+from gapkit.terms import AnyTerm, SparseBlock
 from gapkit.threads import get_num_threads
 from gapkit.training import Factors, Group, Noises, Recipe, SparsePools, Summary, row_sizes, stream_rows, survey
 
@@ -148,7 +148,7 @@ class Walk:
 
 
 def learn(
-    terms: Sequence[Term],
+    terms: Sequence[AnyTerm],
     noises: Noises,
     e0: dict[str, float] | None,
     random_state: int,
@@ -180,7 +180,7 @@ def learn(
 
 
 def _survey(
-    terms: tuple[Term, ...],
+    terms: tuple[AnyTerm, ...],
     noises: Noises,
     e0: dict[str, float] | None,
     random_state: int,
@@ -256,7 +256,7 @@ def _pack_start(start: Start) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 
 def _unpack_start(
-    header: dict[str, Any], arrays: dict[str, np.ndarray], terms: tuple[Term, ...], noises: Noises
+    header: dict[str, Any], arrays: dict[str, np.ndarray], terms: tuple[AnyTerm, ...], noises: Noises
 ) -> Start:
     blocks = tuple(SparseBlock(t, z, arrays[f"X_{k}"], slice(a, b)) for k, (t, z, a, b) in enumerate(header["blocks"]))
     return Start(

@@ -25,14 +25,14 @@ from sklearn.utils.validation import check_is_fitted
 from gapkit.conditioning import determined
 from gapkit.errors import InputError
 from gapkit.evaluation import Comparison, ErrorRow, Evaluation, evaluate
-from gapkit.frames import Frame, Frames, FramesOnDisk, Structures, labelled_frames
+from gapkit.frames import Frame, Frames, FramesOnDisk, Structures
 from gapkit.gap import GAP
 from gapkit.left_out import LeftOutLabels, left_out_of_rows
 from gapkit.observations import VOIGT
 from gapkit.optimisation import as_rows, learn_hyperparameters, parse_optimize
 from gapkit.row_factor import RowFactor
 from gapkit.structures import LabelKeys
-from gapkit.terms import SparseBlock
+from gapkit.terms import ALL_SPECIES, AnyTerm, SparseBlock, Term
 from gapkit.threads import one_blas_thread, ordered_map
 from gapkit.training import Recipe, frame_rows
 from gapkit.updates import solve
@@ -192,11 +192,11 @@ def learning_curve(
     _check_nested(gap)
     wanted = _wanted(optimize)
     structures = list(structures) if isinstance(structures, Iterator) else structures
-    largest = clone(gap).set_params(terms=[replace(term, n_sparse=sizes[-1]) for term in gap.terms or ()])
+    largest = clone(gap).set_params(terms=_with_n_sparse(gap.terms or (), sizes[-1]))
     largest.fit(structures, keys=keys, optimize=wanted, **fit_options)
     fits = [with_fewer_sparse_points(largest, n, wanted) for n in sizes[:-1]] + [largest]
     if test is None:
-        found = left_out_evaluations(fits, labelled_frames(structures, keys))
+        found = left_out_evaluations(fits, largest.frames_of(structures, keys))
     else:
         found = [evaluate(fit, test, return_std=False, keys=test_keys) for fit in fits]
     points = tuple(_point(n, fit, evaluation) for n, fit, evaluation in zip(sizes, fits, found))
@@ -222,10 +222,15 @@ def _checked_sizes(n_sparse: Sequence[int]) -> list[int]:
 
 def _check_nested(gap: GAP) -> None:
     for t, term in enumerate(gap.terms or ()):
-        if term.sparsification == "kmeans":
+        if isinstance(term, Term) and term.sparsification == "kmeans":
             raise InputError(
                 f"terms[{t}] chooses its sparse points by 'kmeans', whose choices are not nested: use 'fps'."
             )
+
+
+def _with_n_sparse(terms: Sequence[AnyTerm], n: int) -> list[AnyTerm]:
+    """Terms with `n` sparse points per species; those that are explicit features keep theirs."""
+    return [replace(term, n_sparse=n) if isinstance(term, Term) else term for term in terms]
 
 
 def _point(n_sparse: int, gap: GAP, evaluation: Evaluation) -> LearningPoint:
@@ -267,7 +272,7 @@ def with_fewer_sparse_points(gap: GAP, n_sparse: int, optimize: bool | str | Seq
         gap.recipe_._replace(blocks=blocks), factors, gap.jitter, wanted, FramesOnDisk(()), gap.random_state
     )
     small = copy.copy(gap)
-    small.terms = [replace(term, n_sparse=n) for term in gap.terms or ()]
+    small.terms = _with_n_sparse(gap.terms or (), n)
     small.optimum_, small.hyperparameters_ = optimum, as_rows(optimum)
     small._take(recipe, factors, solve(recipe, factors, gap.jitter), gap.training_)
     small._remember([atoms for atoms, _, _ in gap.references_])
@@ -278,7 +283,7 @@ def _prefix(blocks: Sequence[SparseBlock], n: int) -> tuple[SparseBlock, ...]:
     """The first `n` points of each block."""
     found, start = [], 0
     for block in blocks:
-        X = block.X[:n]
+        X = block.X if block.number == ALL_SPECIES else block.X[:n]  # the features of other terms stay
         found.append(SparseBlock(block.term, block.number, X, slice(start, start + len(X))))
         start += len(X)
     return tuple(found)
@@ -328,7 +333,7 @@ def left_out_evaluations(fits: Sequence[GAP], frames: Frames) -> list[Evaluation
 
 def _amplitude_ratios(largest: Recipe, small: Recipe) -> np.ndarray:
     """(δ/δ of the largest fit)² of each column."""
-    ratios = [new.kernel.delta / old.kernel.delta for new, old in zip(small.terms, largest.terms)]
+    ratios = [new.delta / old.delta for new, old in zip(small.terms, largest.terms)]
     return np.concatenate([np.full(len(block.X), ratios[block.term] ** 2) for block in small.blocks])
 
 

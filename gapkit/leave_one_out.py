@@ -23,7 +23,7 @@ from gapkit.derivative_variance import derivative_variances
 from gapkit.duplicates import DuplicateFinder
 from gapkit.errors import InputError
 from gapkit.evaluation import Comparison, Evaluation
-from gapkit.frames import Frame, Structures, labelled_frames
+from gapkit.frames import Frame, Structures
 from gapkit.left_out import LeftOut, Whitened, whitened, without
 from gapkit.progress import progress
 from gapkit.structures import LabelKeys
@@ -208,7 +208,7 @@ def leave_one_out(gap: GAP, structures: Structures, keys: LabelKeys | None = Non
     """
     if method not in METHODS:
         raise InputError(f"variance method {method!r} is unknown: use 'dtc' or 'sor'.")
-    walk = labelled_frames(structures, keys)
+    walk = gap.frames_of(structures, keys)
     gathered = _Gathered()
     known = _trained_on(gap, walk, gathered.duplicates)
     follow = progress(gap.verbose)

@@ -32,7 +32,8 @@ def describe_model(gap: GAP, train_evaluation: Evaluation | None) -> dict[str, s
     for index, term in enumerate(terms, start=1):
         head = f"Term {index}: " if len(terms) > 1 else ""
         parts = {"descriptor": "descriptor", "kernel": "kernel", "n_sparse": "sparse points asked for"}
-        rows = {f"{head}{words}": getattr(term, name) for name, words in parts.items() if hasattr(term, name)}
+        known = hasattr(term, "descriptor")
+        rows = {f"{head}{words}": getattr(term, name) for name, words in parts.items() if known and hasattr(term, name)}
         card |= {name[0].upper() + name[1:]: value for name, value in (rows or {f"{head}term": term}).items()}
     posterior = getattr(gap, "posterior_", None)
     training = getattr(gap, "training_", None) or {}

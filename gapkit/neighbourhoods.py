@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 from ase import Atoms
@@ -34,6 +34,11 @@ class Neighbourhoods(NamedTuple):
         ``positions[j] - positions[i] + S @ cell``, Å.
     n_atoms : int
         Number of atoms of the structure.
+    atoms : Atoms or None
+        The structure itself, for `whole_structure` only.
+    memo : dict or None
+        What functions of the whole structure have found, so that one structure's energies, rows and variances need
+        each of them once.
     """
 
     centres: np.ndarray
@@ -42,11 +47,19 @@ class Neighbourhoods(NamedTuple):
     S: np.ndarray
     D: np.ndarray
     n_atoms: int
+    atoms: Atoms | None = None
+    memo: dict[int, Any] | None = None
 
     @property
     def i(self) -> np.ndarray:
         """Atom index of the centre of every pair, shape (n_pairs,)."""
         return np.repeat(self.centres, np.diff(self.first))
+
+    def structure(self) -> Atoms:
+        """The structure, of `whole_structure`."""
+        if self.atoms is None:
+            raise ValueError("these neighbourhoods hold pairs, not the structure: use whole_structure")
+        return self.atoms
 
     def select(self, which: np.ndarray) -> Neighbourhoods:
         """The neighbourhoods of ``centres[which]``, `which` being increasing positions."""
@@ -64,6 +77,13 @@ class Neighbourhoods(NamedTuple):
         return self._replace(
             centres=self.centres[which], first=first, j=self.j[pairs], S=self.S[pairs], D=self.D[pairs]
         )
+
+
+def whole_structure(atoms: Atoms) -> Neighbourhoods:
+    """No pairs, but the structure itself: for functions of all atoms and the cell."""
+    n, none = len(atoms), np.zeros(0, dtype=np.int64)
+    first = np.zeros(n + 1, dtype=np.int64)
+    return Neighbourhoods(np.arange(n), first, none, np.zeros((0, 3), dtype=np.int32), np.zeros((0, 3)), n, atoms, {})
 
 
 def find_neighbourhoods(atoms: Atoms, cutoff: float) -> Neighbourhoods:

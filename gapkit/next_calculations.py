@@ -28,7 +28,7 @@ from gapkit.frames import Structures, labelled_frames
 from gapkit.posterior import SparsePosterior
 from gapkit.progress import progress
 from gapkit.row_factor import RowFactor, fold
-from gapkit.terms import find_all_neighbourhoods
+from gapkit.terms import feature_blocks, find_all_neighbourhoods, kernel_term, known_numbers
 from gapkit.text_table import aligned
 from gapkit.threads import one_blas_thread, ordered_map
 from gapkit.training import Recipe, check_species
@@ -303,8 +303,12 @@ def _local_variances(recipe: Recipe, posterior: SparsePosterior, K: np.ndarray, 
     amplitudes = dict.fromkeys(atoms.numbers.tolist(), 0.0)
     for block in recipe.blocks:
         if block.number in amplitudes:
-            amplitudes[block.number] += float(recipe.terms[block.term].kernel.value(np.ones((1, 1)))[0, 0])
+            term = kernel_term(recipe.terms, block)
+            amplitudes[block.number] += float(term.kernel.value(np.ones((1, 1)))[0, 0])
     k_ii = np.array([amplitudes[z] for z in atoms.numbers.tolist()])
+    for _, feature_term, block in feature_blocks(recipe.terms, recipe.blocks):
+        own = K[:, block.columns] / feature_term.delta
+        k_ii += np.einsum("im,im->i", own, own)
     explained = np.einsum("mn,mn->n", data, data)
     rest = np.maximum(k_ii - np.einsum("mn,mn->n", prior, prior), 0.0)
     return float(explained.sum()), float((explained + rest).sum())
@@ -384,7 +388,7 @@ def _check(recipe: Recipe, n: int, targets: Any, labels: Sequence[str], frames: 
     if isinstance(labels, str) or wrong or not labels:
         given = repr(wrong[0]) if wrong and not isinstance(labels, str) else repr(labels)
         raise InputError(f"labels must be some of {', '.join(LABELS)}, got {given}: give a list of them.")
-    known = {block.number for block in recipe.blocks}
+    known = set(known_numbers(recipe.terms, recipe.blocks, recipe.e0))
     for k, atoms in enumerate(frames):
         if not set(atoms.numbers.tolist()) <= known:
             raise InputError(

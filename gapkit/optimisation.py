@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -18,6 +17,7 @@ from gapkit.leave_out_error import chosen_frames, least_errors, rows_of
 from gapkit.left_out import left_out
 from gapkit.observations import KINDS, Noise
 from gapkit.optimum import Optimum
+from gapkit.terms import Term, with_delta
 from gapkit.threads import ordered_map
 from gapkit.training import OUTLIER, Factors, Group, Noises, Recipe, stream_rows
 
@@ -95,7 +95,7 @@ def _taken(recipe: Recipe, factors: Factors, optimum: Optimum) -> tuple[Recipe, 
     for factor in factors.values():
         factor.rescale(optimum.column_scale)
     terms = tuple(
-        replace(term, kernel=replace(term.kernel, delta=optimum.amplitudes[amplitude.name]))  # type: ignore[type-var]
+        with_delta(term, optimum.amplitudes[amplitude.name])
         for term, amplitude in zip(recipe.terms, _amplitudes(recipe))
     )
     return recipe._replace(terms=terms, noises=_learned(recipe.noises, optimum.noise)), factors, optimum
@@ -112,8 +112,9 @@ def _amplitudes(recipe: Recipe) -> list[Amplitude]:
     found = []
     for t, term in enumerate(recipe.terms):
         columns = [np.arange(b.columns.start, b.columns.stop) for b in recipe.blocks if b.term == t]
-        name = "delta" if len(recipe.terms) == 1 else f"terms__{t}__kernel__delta"
-        found.append(Amplitude(name, term.kernel.delta, np.concatenate([*columns, np.empty(0, dtype=int)])))
+        of_term = "kernel__delta" if isinstance(term, Term) else "delta"
+        name = "delta" if len(recipe.terms) == 1 else f"terms__{t}__{of_term}"
+        found.append(Amplitude(name, term.delta, np.concatenate([*columns, np.empty(0, dtype=int)])))
     return found
 
 

@@ -12,11 +12,12 @@ from ase.data import chemical_symbols
 from ase.stress import voigt_6_to_full_3x3_stress
 
 from gapkit import covariance
+from gapkit.baselines import Baseline, evaluate_baselines
 from gapkit.derivative_variance import derivative_variances
 from gapkit.errors import InputError
 from gapkit.neighbourhoods import Neighbourhoods, NeighbourList
 from gapkit.posterior import SparsePosterior
-from gapkit.terms import SparseBlock, Term, evaluate, find_all_neighbourhoods
+from gapkit.terms import AnyTerm, SparseBlock, evaluate, find_all_neighbourhoods
 
 if TYPE_CHECKING:
     from gapkit.recalibration import Recalibration
@@ -57,7 +58,7 @@ class Predictions:
 class Potential(NamedTuple):
     """A fitted model as far as predictions need it."""
 
-    terms: tuple[Term, ...]
+    terms: tuple[AnyTerm, ...]
     blocks: tuple[SparseBlock, ...]
     alpha: np.ndarray
     folds: dict[tuple[int, int], np.ndarray]
@@ -65,6 +66,7 @@ class Potential(NamedTuple):
     e0: Mapping[str, float]
     species: tuple[str, ...]
     recalibration: Recalibration | None = None
+    baselines: tuple[Baseline, ...] = ()
 
     def predict(
         self, atoms: Atoms, return_std: bool | str, lists: Mapping[float, NeighbourList] | None = None
@@ -74,12 +76,13 @@ class Potential(NamedTuple):
         neighbourhoods = find_all_neighbourhoods(self.terms, atoms, lists)
         variance = self.posterior.local_variance if return_std else None
         result = evaluate(self.terms, self.blocks, self.alpha, neighbourhoods, atoms.numbers, variance, self.folds)
-        local_energies = result.local_energies + energies_of_atoms(self.e0, atoms.numbers)
+        known = evaluate_baselines(self.baselines, atoms)
+        local_energies = result.local_energies + known.local_energies + energies_of_atoms(self.e0, atoms.numbers)
         volume = abs(np.linalg.det(atoms.cell.array)) if atoms.pbc.any() and atoms.cell.rank == 3 else 0.0
         found = {
             "energy": float(local_energies.sum()),
-            "forces": result.forces,
-            "stress": result.strain_derivative / volume if volume > 0 else None,
+            "forces": result.forces + known.forces,
+            "stress": (result.strain_derivative + known.strain_derivative) / volume if volume > 0 else None,
             "local_energies": local_energies,
         }
         if result.local_variance is not None:

@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from gapkit.ensemble import Ensemble
 from gapkit.errors import InputError, did_you_mean
-from gapkit.frames import Frame, Structures, labelled_frames
+from gapkit.frames import Frame, Structures
 from gapkit.row_factor import RowFactor
 from gapkit.structures import LabelKeys
 from gapkit.threads import one_blas_thread, ordered_map
@@ -102,7 +102,7 @@ def committee(
     if how not in RESAMPLINGS:
         raise InputError(f"frames cannot be resampled by {how!r}{did_you_mean(str(how), RESAMPLINGS)}.")
     rng = np.random.default_rng(rng)
-    G, b = _information(gap, _chunks(gap, labelled_frames(structures, keys), n_chunks, rng))
+    G, b = _information(gap, _chunks(gap, gap.frames_of(structures, keys), n_chunks, rng))
     P, weights = _prior_share(gap), []
     for w in _resampled(how, n, n_chunks, rng):
         weights.append(_solved(P + np.einsum("c,cij->ij", w, G, optimize=True), w @ b))

@@ -1,5 +1,7 @@
 """Term = descriptor + kernel + its sparse points; a potential is a sum of terms, and this room evaluates it.
 
+A `FeatureTerm` (pairs, triplets, explicit functions) has features of the structure instead and one block of columns.
+
 Two seams meet here. Forwards, (i, j, D) goes in and (local energies, pair gradients g_ij) comes out; everything with
 forces in it (ASE, LAMMPS, tests) is built on that. The fitted form of a term is one `SparseBlock` per species of the
 central atom, because atoms compare only with sparse points of their own species.
@@ -7,24 +9,27 @@ central atom, because atoms compare only with sparse points of their own species
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from numbers import Real
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from ase import Atoms
+from ase.data import atomic_numbers
 
 from gapkit._numba import kernels as loops
-from gapkit.descriptors.soap import SOAP, SOAPState
+from gapkit.descriptors.protocol import Descriptor
 from gapkit.errors import InputError
+from gapkit.feature_terms.seam import FeatureTerm
 from gapkit.kernels import DotProduct, Kernel, contract_folded, contract_gradient, inner_products, normalise
-from gapkit.neighbourhoods import Neighbourhoods, NeighbourList, find_neighbourhoods
+from gapkit.neighbourhoods import Neighbourhoods, NeighbourList, find_neighbourhoods, whole_structure
 from gapkit.threads import ordered_map
 from gapkit.workspace import Workspace, thread_workspace
 
 # centres evaluated together: enough for efficient matrix products, few enough for the cache and to occupy four threads
 LARGEST_BLOCK, SMALLEST_BLOCK = 128, 32
+ALL_SPECIES = 0  # "atomic number" of the block of a term whose features are not sorted by central atom
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,7 @@ class Term:
 
     Parameters
     ----------
-    descriptor : SOAP
+    descriptor : SOAP or ACSF
         What an atom's surroundings look like.
     kernel : DotProduct or SquaredExponential
         How alike two of them are.
@@ -43,7 +48,7 @@ class Term:
         How they are chosen among the training environments.
     """
 
-    descriptor: SOAP
+    descriptor: Descriptor
     kernel: Kernel = field(default_factory=DotProduct)
     n_sparse: int | Mapping[str, int] = 1000
     sparsification: str = "fps"
@@ -57,6 +62,30 @@ class Term:
             if not isinstance(n, Real) or not n >= 1 or n % 1 != 0:
                 raise InputError(f"n_sparse = {self.n_sparse} must be a positive whole number (500 to 4000 is usual).")
 
+    @property
+    def reach(self) -> float:
+        """Cutoff of the descriptor, Å."""
+        return self.descriptor.cutoff
+
+    @property
+    def delta(self) -> float:
+        """Amplitude δ of the kernel, eV."""
+        return self.kernel.delta
+
+    def check_species(self, numbers: np.ndarray) -> None:
+        """Raise `InputError` for an atomic number that the descriptor does not know."""
+        self.descriptor.check_species(numbers)
+
+
+AnyTerm: TypeAlias = Term | FeatureTerm
+
+
+def with_delta(term: AnyTerm, delta: float) -> AnyTerm:
+    """The term with another amplitude δ, eV: its K_nm and its block of K_mm change by (δ/δ_old)²."""
+    if isinstance(term, Term):
+        return replace(term, kernel=replace(term.kernel, delta=delta))  # type: ignore[type-var]
+    return replace(term, delta=delta)  # type: ignore[type-var]
+
 
 class SparseBlock(NamedTuple):
     """Sparse points of one term for one species of central atom.
@@ -66,9 +95,9 @@ class SparseBlock(NamedTuple):
     term : int
         Index into the list of terms.
     number : int
-        Atomic number of the central atoms.
+        Atomic number of the central atoms; `ALL_SPECIES` for the one block of a `FeatureTerm`.
     X : ndarray, shape (n_sparse, n_features)
-        Normalised features of the sparse points.
+        Normalised features of the sparse points; of a `FeatureTerm` what its `select` gave.
     columns : slice
         Where this block's weights stand among all weights.
     """
@@ -107,13 +136,47 @@ class LocalVariance(Protocol):
 
 
 def find_all_neighbourhoods(
-    terms: Sequence[Term], atoms: Atoms, lists: Mapping[float, NeighbourList] | None = None
+    terms: Sequence[AnyTerm], atoms: Atoms, lists: Mapping[float, NeighbourList] | None = None
 ) -> list[Neighbourhoods]:
-    """One `Neighbourhoods` per term, shared by those with one cutoff; from `lists` where they have that cutoff."""
-    cutoffs = {term.descriptor.cutoff for term in terms}
+    """One `Neighbourhoods` per term, shared by those with one cutoff; from `lists` where they have that cutoff.
+
+    A term that reaches through the whole structure gets no pairs, but the structure.
+    """
+    cutoffs = {term.reach for term in terms if term.reach is not None}
     lists = lists or {}
     found = {c: lists[c].find(atoms) if c in lists else find_neighbourhoods(atoms, c) for c in cutoffs}
-    return [found[term.descriptor.cutoff] for term in terms]
+    return [whole_structure(atoms) if term.reach is None else found[term.reach] for term in terms]
+
+
+def kernel_term(terms: Sequence[AnyTerm], block: SparseBlock) -> Term:
+    """The term of a block that belongs to one species of central atom."""
+    term = terms[block.term]
+    assert isinstance(term, Term)
+    return term
+
+
+def known_numbers(terms: Sequence[AnyTerm], blocks: Sequence[SparseBlock], e0: Iterable[str]) -> list[int]:
+    """Atomic numbers that the blocks were made for; if none belongs to a species, those of `e0` that all terms know."""
+    numbers = {block.number for block in blocks} - {ALL_SPECIES}
+    return sorted(numbers or {z for z in (atomic_numbers[s] for s in e0) if _is_known(terms, z)})
+
+
+def _is_known(terms: Sequence[AnyTerm], number: int) -> bool:
+    try:
+        for term in terms:
+            term.check_species(np.array([number]))
+    except InputError:
+        return False
+    return True
+
+
+def feature_blocks(
+    terms: Sequence[AnyTerm], blocks: Sequence[SparseBlock]
+) -> Iterator[tuple[int, FeatureTerm, SparseBlock]]:
+    """Number, term and block of every `FeatureTerm`."""
+    for block in blocks:
+        if isinstance(term := terms[block.term], FeatureTerm):
+            yield block.term, term, block
 
 
 def centre_groups(
@@ -121,7 +184,7 @@ def centre_groups(
 ) -> list[tuple[list[SparseBlock], np.ndarray]]:
     """Groups of at most `size` centres of one species, and that species' sparse blocks (one per term)."""
     groups = []
-    for number in sorted({block.number for block in blocks}):
+    for number in sorted({block.number for block in blocks} - {ALL_SPECIES}):
         own = [block for block in blocks if block.number == number]
         which = np.flatnonzero(numbers[centres] == number)
         groups += [(own, which[start : start + size]) for start in range(0, len(which), size)]
@@ -129,27 +192,36 @@ def centre_groups(
 
 
 def centre_blocks(
-    terms: Sequence[Term],
+    terms: Sequence[AnyTerm],
     blocks: Sequence[SparseBlock],
     neighbourhoods: Sequence[Neighbourhoods],
     numbers: np.ndarray,
     size: int = LARGEST_BLOCK,
     workspace: Workspace | None = None,
-) -> Iterator[tuple[SparseBlock, Term, Neighbourhoods, np.ndarray, SOAPState]]:
-    """Walk through all (sparse block, group of at most `size` centres of its species) with features and state."""
+) -> Iterator[tuple[SparseBlock, Term, Neighbourhoods, np.ndarray, Any]]:
+    """Walk through all (sparse block, group of at most `size` centres of its species) with features and state.
+
+    Blocks of a `FeatureTerm` are passed over.
+    """
     for own, which in centre_groups(blocks, neighbourhoods[0].centres, numbers, size):
         for block in own:
-            nb = neighbourhoods[block.term].select(which)
-            values, state = terms[block.term].descriptor.evaluate(nb, numbers, workspace)
-            yield block, terms[block.term], nb, values, state
+            nb, term = neighbourhoods[block.term].select(which), kernel_term(terms, block)
+            values, state = term.descriptor.evaluate(nb, numbers, workspace)
+            yield block, term, nb, values, state
 
 
 def fold_weights(
-    terms: Sequence[Term], blocks: Sequence[SparseBlock], alpha: np.ndarray
-) -> dict[tuple[int, int], np.ndarray]:
+    terms: Sequence[AnyTerm], blocks: Sequence[SparseBlock], alpha: np.ndarray
+) -> dict[tuple[int, int], Any]:
     """The blocks (term, number) whose weighted sum over sparse points folds into something cheaper, folded."""
-    folds = {(b.term, b.number): terms[b.term].kernel.fold(b.X, alpha[b.columns]) for b in blocks}
+    folds = {block[:2]: _fold(terms[block.term], block, alpha[block.columns]) for block in blocks}
     return {key: fold for key, fold in folds.items() if fold is not None}
+
+
+def _fold(term: AnyTerm, block: SparseBlock, alpha: np.ndarray) -> Any:
+    if isinstance(term, FeatureTerm):
+        return term.fold(block.X, term.delta**2 * alpha)
+    return term.kernel.fold(block.X, alpha)
 
 
 class _Part(NamedTuple):
@@ -166,13 +238,13 @@ class _Part(NamedTuple):
 
 
 def evaluate(
-    terms: Sequence[Term],
+    terms: Sequence[AnyTerm],
     blocks: Sequence[SparseBlock],
     alpha: np.ndarray,
     neighbourhoods: Sequence[Neighbourhoods],
     numbers: np.ndarray,
     local_variance: LocalVariance | None = None,
-    folds: Mapping[tuple[int, int], np.ndarray] | None = None,
+    folds: Mapping[tuple[int, int], Any] | None = None,
 ) -> Properties:
     """Energies, forces and strain derivative of Σ_t Σ_i Σ_m α_m k_t(x_i, x_m).
 
@@ -189,39 +261,65 @@ def evaluate(
     folds : mapping, optional
         From `fold_weights` with the same `alpha`.
     """
-    n_atoms = len(numbers)
+    n_atoms, folds = len(numbers), folds or {}
     variance = None if local_variance is None else np.zeros(n_atoms)
     result = Properties(np.zeros(n_atoms), np.zeros((n_atoms, 3)), np.zeros((3, 3)), variance)
+    columns, K_features = _feature_covariances(terms, blocks, neighbourhoods, numbers, local_variance is not None)
 
     def contributions(group: tuple[list[SparseBlock], np.ndarray]) -> tuple[list[_Part], np.ndarray | None]:
         """All terms for one group of centres and, if asked for, the variances of its local energies."""
         own, which = group
         wanted = local_variance is not None
         parts = [
-            _contribution(terms, block, alpha, neighbourhoods, numbers, which, wanted, (folds or {}).get(block[:2]))
+            _contribution(terms, block, alpha, neighbourhoods, numbers, which, wanted, folds.get(block[:2]))
             for block in own
         ]
         if local_variance is None:
             return parts, None
-        K = parts[0].K if len(parts) == 1 else np.concatenate([part.K for part in parts], axis=1)
-        k_ii = sum(part.k_ii for part in parts)
-        return parts, local_variance(K, np.asarray(k_ii), tuple(block.columns for block in own))
+        K_k = [(part.K, part.k_ii) for part in parts] + [(K[which], k_ii[which]) for K, k_ii in K_features]
+        K = K_k[0][0] if len(K_k) == 1 else np.concatenate([K for K, _ in K_k], axis=1)
+        k_ii = sum(k_ii for _, k_ii in K_k)
+        return parts, local_variance(K, np.asarray(k_ii), (*(block.columns for block in own), *columns))
 
     centres = neighbourhoods[0].centres
     size = min(max(-(-len(centres) // 4), SMALLEST_BLOCK), LARGEST_BLOCK)
     groups = centre_groups(blocks, centres, numbers, size)
-    for parts, local in ordered_map(contributions, groups):
+    if not groups and columns:
+        groups = [([], np.arange(start, min(start + size, len(centres)))) for start in range(0, len(centres), size)]
+    for (_, which), (parts, local) in zip(groups, ordered_map(contributions, groups)):
         for nb, e, g, _, _ in parts:
             result.local_energies[nb.centres] += e
             loops.pair_forces(nb.centres, nb.first, nb.j, nb.D, g, result.forces, result.strain_derivative)
         if variance is not None:
-            variance[parts[0].nb.centres] = local
+            variance[centres[which]] = local
+    for t, term, block in feature_blocks(terms, blocks):
+        fold = folds[block[:2]] if block[:2] in folds else _fold(term, block, alpha[block.columns])
+        for total, part in zip(result, term.evaluate(fold, neighbourhoods[t], numbers)):
+            total += part
     strain = result.strain_derivative
     return result._replace(strain_derivative=0.5 * (strain + strain.T))
 
 
+def _feature_covariances(
+    terms: Sequence[AnyTerm],
+    blocks: Sequence[SparseBlock],
+    neighbourhoods: Sequence[Neighbourhoods],
+    numbers: np.ndarray,
+    wanted: bool,
+) -> tuple[list[slice], list[tuple[np.ndarray, np.ndarray]]]:
+    """Columns of every `FeatureTerm`, and k(x_i, x_m) (n_atoms, n_columns) and k(x_i, x_i) (n_atoms,) of all atoms."""
+    if not wanted:
+        return [], []
+    columns, covariances = [], []
+    for t, term, block in feature_blocks(terms, blocks):
+        phi = term.rows(block.X, neighbourhoods[t], numbers, derivatives=False).local
+        columns.append(block.columns)
+        covariances.append((term.delta**2 * phi, term.delta**2 * np.einsum("ik,ik->i", phi, phi)))
+    return columns, covariances
+
+
 def _contribution(
-    terms: Sequence[Term],
+    terms: Sequence[AnyTerm],
     block: SparseBlock,
     alpha: np.ndarray,
     neighbourhoods: Sequence[Neighbourhoods],
@@ -230,7 +328,7 @@ def _contribution(
     with_covariances: bool,
     fold: np.ndarray | None,
 ) -> _Part:
-    work, term, nb = thread_workspace(), terms[block.term], neighbourhoods[block.term].select(which)
+    work, term, nb = thread_workspace(), kernel_term(terms, block), neighbourhoods[block.term].select(which)
     values, state = term.descriptor.evaluate(nb, numbers, work)
     Q, norm = normalise(values)
     K, k_ii = np.empty((0, 0)), np.empty(0)

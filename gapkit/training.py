@@ -16,6 +16,8 @@ from ase.data import chemical_symbols
 from gapkit.covariance import ROW_BLOCK, n_columns, structure_rows
 from gapkit.duplicates import DuplicateFinder
 from gapkit.errors import InputError
+from gapkit.feature_terms.pool import FeaturePool
+from gapkit.feature_terms.seam import Candidates, FeatureTerm
 from gapkit.frames import Frame
 from gapkit.kernels import normalise
 from gapkit.memory import RowSizes
@@ -24,7 +26,7 @@ from gapkit.progress import Track
 from gapkit.reference_energies import ReferenceEnergies
 from gapkit.row_factor import RowFactor
 from gapkit.sparse_pool import SparsePool, default_capacity
-from gapkit.terms import SparseBlock, Term, centre_blocks, find_all_neighbourhoods
+from gapkit.terms import ALL_SPECIES, AnyTerm, SparseBlock, Term, centre_blocks, find_all_neighbourhoods
 from gapkit.threads import ordered_map
 
 N_REFERENCE = 3  # training structures whose predictions travel with the model file and are checked on load
@@ -75,22 +77,31 @@ class Noises(NamedTuple):
 
 
 class Environments(NamedTuple):
-    """Normalised features (n, n_features) of one frame by (term, species), and its largest number of neighbours."""
+    """Normalised features (n, n_features) of one frame by (term, species), and its largest number of neighbours.
 
-    features: list[tuple[tuple[int, int], np.ndarray]]
+    Of a `FeatureTerm`, under (term, `ALL_SPECIES`), what it offers for the choice of sparse points.
+    """
+
+    features: list[tuple[tuple[int, int], np.ndarray | Candidates]]
     n_neighbours: int
 
 
-def environments(terms: Sequence[Term], atoms: Atoms) -> Environments:
+def environments(terms: Sequence[AnyTerm], atoms: Atoms) -> Environments:
     """Features of all atoms of one frame."""
     neighbourhoods = find_all_neighbourhoods(terms, atoms)
     candidates = [
         SparseBlock(t, int(z), np.empty((0, 0)), slice(0, 0))
-        for t in range(len(terms))
+        for t, term in enumerate(terms)
+        if isinstance(term, Term)
         for z in np.unique(atoms.numbers)
     ]
     walk = centre_blocks(terms, candidates, neighbourhoods, atoms.numbers)
-    features = [((block.term, block.number), normalise(values)[0]) for block, _, _, values, _ in walk]
+    features: list[tuple[tuple[int, int], np.ndarray | Candidates]] = [
+        ((block.term, block.number), normalise(values)[0]) for block, _, _, values, _ in walk
+    ]
+    for t, term in enumerate(terms):
+        if isinstance(term, FeatureTerm):
+            features.append(((t, ALL_SPECIES), term.candidates(neighbourhoods[t], atoms.numbers)))
     return Environments(features, max(int(np.diff(nb.first).max()) for nb in neighbourhoods))
 
 
@@ -105,10 +116,10 @@ class SparsePools:
         Memory that is left; a quarter of it, or `POOL_BYTES` if that is less, holds candidates.
     """
 
-    def __init__(self, terms: Sequence[Term], random_state: int, n_bytes: int | None = None) -> None:
+    def __init__(self, terms: Sequence[AnyTerm], random_state: int, n_bytes: int | None = None) -> None:
         self._terms, self._random_state = tuple(terms), random_state
         self._n_bytes = POOL_BYTES if n_bytes is None else min(max(n_bytes, 0) // 4, POOL_BYTES)
-        self.pools: dict[tuple[int, int], SparsePool] = {}
+        self.pools: dict[tuple[int, int], Any] = {}  # a SparsePool, or a FeaturePool
         self.n_neighbours = 0
 
     def add(self, found: Environments) -> None:
@@ -125,10 +136,12 @@ class SparsePools:
         new._n_bytes = self._n_bytes
         return new
 
-    def _new(self, t: int, z: int) -> SparsePool:
+    def _new(self, t: int, z: int) -> SparsePool | FeaturePool:
         term, symbol = self._terms[t], chemical_symbols[z]
+        if isinstance(term, FeatureTerm):
+            return FeaturePool(term, self._random_state)
         n_sparse = term.n_sparse[symbol] if isinstance(term.n_sparse, Mapping) else term.n_sparse
-        n_pools = sum(len(term.descriptor.species) for term in self._terms)
+        n_pools = sum(len(term.descriptor.numbers) for term in self._terms if isinstance(term, Term))
         capacity = default_capacity(term.descriptor.n_features, int(n_sparse), self._n_bytes // n_pools)
         return SparsePool(int(n_sparse), term.sparsification, self._random_state, capacity)
 
@@ -210,7 +223,7 @@ class Summary:
 
 
 def survey(
-    terms: Sequence[Term],
+    terms: Sequence[AnyTerm],
     frames: Iterable[Frame],
     n_frames: int | None,
     noises: Noises,
@@ -227,16 +240,18 @@ def survey(
     return summary
 
 
-def checked_environments(terms: Sequence[Term], frame: Frame) -> Environments:
+def checked_environments(terms: Sequence[AnyTerm], frame: Frame) -> Environments:
     """`environments`, after a look at the species."""
     check_species(terms, np.unique(frame.atoms.numbers))
     return environments(terms, frame.atoms)
 
 
-def check_species(terms: Sequence[Term], numbers: np.ndarray) -> None:
+def check_species(terms: Sequence[AnyTerm], numbers: np.ndarray) -> None:
     """Raise `InputError` for terms that do not know one of these atomic numbers."""
     for term in terms:
-        term.descriptor.check_species(numbers)
+        term.check_species(numbers)
+        if isinstance(term, FeatureTerm):
+            continue
         missing = [chemical_symbols[z] for z in numbers if isinstance(term.n_sparse, Mapping)]
         missing = [symbol for symbol in missing if symbol not in term.n_sparse]  # type: ignore[operator]
         if missing:
@@ -249,7 +264,7 @@ def check_species(terms: Sequence[Term], numbers: np.ndarray) -> None:
 class Recipe(NamedTuple):
     """Everything but the data that rows depend on; workers get it as it is."""
 
-    terms: tuple[Term, ...]
+    terms: tuple[AnyTerm, ...]
     blocks: tuple[SparseBlock, ...]
     e0: dict[str, float]
     noises: Noises

@@ -24,7 +24,7 @@ from sklearn.base import clone
 from sklearn.model_selection import KFold, ParameterGrid, ParameterSampler, cross_val_score
 
 from gapkit.errors import InputError, did_you_mean
-from gapkit.frames import Structures, labelled_frames
+from gapkit.frames import Structures
 from gapkit.gap import GAP
 from gapkit.left_out import left_out
 from gapkit.progress import progress
@@ -212,7 +212,7 @@ def left_out_score(gap: GAP, structures: Structures, y: None = None, keys: Label
 
     With whitened residuals r_c and leverage H_c, log p = -½ [rᵀ(I - H)⁻¹r - log|I - H| + 2 Σ log noise + n log 2π].
     """
-    frames = labelled_frames(structures, keys)
+    frames = gap.frames_of(structures, keys)
     return float(sum(left_out(gap.recipe_, gap.posterior_, frame).log_predictive for frame in frames))
 
 

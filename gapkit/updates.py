@@ -14,7 +14,7 @@ from gapkit.errors import InputError
 from gapkit.frames import Frame, Frames
 from gapkit.observations import KINDS
 from gapkit.posterior import SparsePosterior, fit_posterior
-from gapkit.terms import SparseBlock
+from gapkit.terms import ALL_SPECIES, SparseBlock, known_numbers
 from gapkit.threads import ordered_map
 from gapkit.training import Factors, Recipe, Summary, check_species, environments, stream_rows
 
@@ -48,7 +48,7 @@ def updated(recipe: Recipe, present: Fitted, frames: Frames, remove: bool) -> Fi
         if remove and summary.frames[frame.identity()] > present.frames[frame.identity()]:
             raise InputError(
                 f"frame {summary.n_structures - 1} of those to be removed ({frame.atoms.get_chemical_formula()}) is "
-                "not among the training frames, or was removed before: give frames with the very labels that were fitted."
+                "not among the training frames, or was removed before: give frames with the labels that were fitted."
             )
 
     changes = stream_rows(recipe, _known(recipe, frames), {}, count, remove=remove)
@@ -64,7 +64,7 @@ def updated(recipe: Recipe, present: Fitted, frames: Frames, remove: bool) -> Fi
 
 
 def _known(recipe: Recipe, frames: Iterable[Frame]) -> Iterable[Frame]:
-    known = {block.number for block in recipe.blocks}
+    known = set(known_numbers(recipe.terms, recipe.blocks, recipe.e0))
     for frame in frames:
         if new := sorted(set(frame.atoms.numbers.tolist()) - known):
             raise InputError(
@@ -114,11 +114,12 @@ def _farthest(recipe: Recipe, candidates: Iterable[Frame], n_sparse: int) -> lis
     """For each block, up to `n_sparse` environments by farthest point sampling that starts from the present points."""
     pools = [np.empty((0, block.X.shape[1])) for block in recipe.blocks]
 
-    def found(frame: Frame) -> list[tuple[tuple[int, int], np.ndarray]]:
+    def found(frame: Frame) -> list[tuple[tuple[int, int], Any]]:
         check_species(recipe.terms, np.unique(frame.atoms.numbers))
         return environments(recipe.terms, frame.atoms).features
 
-    place = {(block.term, block.number): k for k, block in enumerate(recipe.blocks)}
+    kernels = [k for k, block in enumerate(recipe.blocks) if block.number != ALL_SPECIES]
+    place = {(recipe.blocks[k].term, recipe.blocks[k].number): k for k in kernels}
     for features in ordered_map(found, candidates):
         for key, Q in features:
             if key in place:
@@ -126,7 +127,11 @@ def _farthest(recipe: Recipe, candidates: Iterable[Frame], n_sparse: int) -> lis
                 pools[k] = np.concatenate([pools[k], Q])
                 if len(pools[k]) > 2 * CANDIDATES * n_sparse:
                     pools[k] = _least_alike(pools[k], recipe.blocks[k].X, CANDIDATES * n_sparse)
-    return [_farthest_points(pool, block.X, n_sparse) for pool, block in zip(pools, recipe.blocks)]
+    none = [pool[:0] for pool in pools]
+    return [
+        _farthest_points(pools[k], block.X, n_sparse) if k in kernels else none[k]
+        for k, block in enumerate(recipe.blocks)
+    ]
 
 
 def _least_alike(Q: np.ndarray, X: np.ndarray, n: int) -> np.ndarray:

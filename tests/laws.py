@@ -8,6 +8,10 @@ import naive
 import numpy as np
 from ase import Atoms
 
+from gapkit import Pair, Triplet
+from gapkit.feature_terms import whitening
+from gapkit.feature_terms.seam import FeatureTerm
+
 Predict = Callable[[Atoms], tuple[float, np.ndarray, np.ndarray | None]]
 
 
@@ -21,8 +25,14 @@ def predictor(gap) -> Predict:
     # round-off of an energy, eV: weights that nearly cancel times kernels of 16 digits, s and φ(s) both rounded
     predict.round_off = 0.0
     for block in gap.blocks_:
-        value, slope = gap.terms[block.term].kernel.value_and_slope(np.ones((1, 1)))
-        predict.round_off += 2e-16 * np.abs(gap.alpha_[block.columns]).sum() * float(value[0, 0] + slope[0, 0])
+        term, alpha = gap.terms[block.term], gap.alpha_[block.columns]
+        if isinstance(term, FeatureTerm):  # sums of exponentials with weights δ² W α
+            n = {Pair: (2, 1), Triplet: (3, 3)}.get(type(term))
+            weights = alpha if n is None else whitening.split(block.X, *n).weights(alpha)
+            predict.round_off += 2e-16 * term.delta**2 * float(np.abs(weights).sum())
+            continue
+        value, slope = term.kernel.value_and_slope(np.ones((1, 1)))
+        predict.round_off += 2e-16 * np.abs(alpha).sum() * float(value[0, 0] + slope[0, 0])
     return predict
 
 

@@ -12,11 +12,12 @@ from __future__ import annotations
 from itertools import combinations_with_replacement, product
 from math import comb, factorial, perm
 
+import naive_terms
 import numpy as np
 from ase.data import atomic_numbers
 from scipy.special import sph_harm_y
 
-from gapkit import DotProduct
+from gapkit import ACSF, DotProduct, Term
 
 WIDE = np.longdouble
 PI = 4 * np.arctan(WIDE(1))
@@ -142,8 +143,15 @@ def energy(gap, atoms, positions=None, cell=None):
     """E = Σ_i e0 + Σ_t Σ_i Σ_m α_m k_t(q_i, x_m) of a fitted potential, q = p/|p|."""
     total = sum(WIDE(gap.e0_[symbol]) for symbol in atoms.symbols)
     for t, term in enumerate(gap.terms):
-        p, scale = power_spectrum(term.descriptor, density_coefficients(term.descriptor, atoms, positions, cell))
-        p = p * scale
+        if not isinstance(term, Term):
+            own = [block for block in gap.blocks_ if block.term == t]
+            total = total + sum(naive_terms.feature_energy(gap, block, atoms, positions, cell) for block in own)
+            continue
+        if isinstance(term.descriptor, ACSF):
+            p = naive_terms.symmetry_functions(term.descriptor, atoms, positions, cell)
+        else:
+            p, scale = power_spectrum(term.descriptor, density_coefficients(term.descriptor, atoms, positions, cell))
+            p = p * scale
         q = p / np.sqrt(np.sum(p * p, axis=1))[:, None]
         for block in gap.blocks_:
             if block.term == t:

@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from conftest import labelled, structures
 
-from gapkit import GAP, SOAP, DotProduct, SquaredExponential, Term
+from gapkit import ACSF, GAP, SOAP, DotProduct, Pair, SquaredExponential, Term, Triplet
+from gapkit.baselines import ZBL, Ewald
 from gapkit.covariance import structure_rows
 from gapkit.descriptors.soap import COMPRESSIONS
+from gapkit.long_range import LongRangeFeatures
 from gapkit.similarity import REMatchKernel
 from gapkit.sparsification import select_sparse_points
 from gapkit.terms import find_all_neighbourhoods
@@ -41,6 +43,11 @@ def numbers(model: str | Path) -> dict[str, np.ndarray]:
         found |= {f"{name}_rows_{kind}": getattr(rows, kind) for kind in ("energy", "forces", "virial")}
         for compression in COMPRESSIONS:
             found[f"{name}_{compression}"] = SOAP(["Cu", "Au"], 3.0, 2, 2, compression=compression).create(atoms)
+        baselines = {"zbl": ZBL(["Cu", "Au"], inner=1.0, outer=3.5), "ewald": Ewald({"Cu": 2.0, "Au": -4.0}, width=0.8)}
+        for what, baseline in baselines.items() if name == "cluster" else ():
+            found |= {f"{what}_{key}": value for key, value in baseline.evaluate(atoms)._asdict().items()}
+    crystal = structures()["one_atom"]
+    found["long_range"] = LongRangeFeatures(["Cu"], tolerance=1e-4).features(crystal).strain_derivatives
     X = random_points(12)
     for alpha in (0.1, 1e-3):  # by plain numbers, and by their logarithms
         kernel = REMatchKernel(lambda A, B: A @ B.T, alpha=alpha, normalize=False)
@@ -56,6 +63,9 @@ def plain(tmp_path_factory) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray
         [
             Term(SOAP(["Cu", "Au"], 3.0, 2, 2), DotProduct(3, 2.0), 2),
             Term(SOAP(["Cu", "Au"], 2.8, 2, 1, compression="mu1nu1"), SquaredExponential(0.5), 2),
+            Term(ACSF(["Cu", "Au"], 2.8, g2=[(0.1, 0.5)], g3=[1.0], g5=[(0.1, 2.0, 1.0)]), DotProduct(2, 1.0), 2),
+            Pair(["Cu", "Au"], 3.0),
+            Triplet(["Cu", "Au"], 2.8, n_sparse=2, table=0.5),
         ],
         e0={"Cu": 0.0, "Au": 0.0},
         verbose=False,

@@ -278,7 +278,7 @@ def refit(recipe, frames):
 
     new = model()
     summary = Summary()
-    walk = labelled_frames(frames)
+    walk = labelled_frames(frames) if isinstance(frames, list) else frames
     for frame in walk:
         summary.add(frame, recipe.noises)
     factors = stream_rows(recipe, walk, {})

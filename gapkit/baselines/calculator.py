@@ -1,0 +1,200 @@
+"""Any ASE calculator as a baseline: the model then learns what its reference method adds to it (delta learning)."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import PropertyNotImplementedError
+
+from gapkit.baselines.properties import BaselineProperties
+from gapkit.errors import InputError
+
+# what a model file may start by itself: these compute, they read no files and run no commands
+HARMLESS = frozenset(
+    {
+        "ase.calculators.emt:EMT",
+        "ase.calculators.lj:LennardJones",
+        "ase.calculators.morse:MorsePotential",
+        "tblite.ase:TBLite",
+    }
+)
+
+_kept = threading.local()
+
+
+@dataclass(frozen=True)
+class Calculator:
+    """Energy, forces and stress of an ASE calculator, for learning the difference to a better method.
+
+    Parameters
+    ----------
+    factory : str or callable
+        ``"module:name"`` of what makes the calculator, such as ``"tblite.ase:TBLite"`` or
+        ``"ase.calculators.emt:EMT"``, or that class or function itself. Only what has such a name can be saved.
+    parameters : mapping
+        Keyword arguments of the factory: numbers, texts, lists and mappings.
+    reuse : bool
+        Keep one calculator per thread instead of making one per structure: for those that take long to start. What
+        they say of a structure must not depend on the structures before.
+    """
+
+    factory: str | Callable[..., Any]
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    reuse: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.factory, str) and (name := _name_of(self.factory)) is not None:
+            object.__setattr__(self, "factory", name)  # equal and as readable whichever way it was given
+
+    def validate(self) -> None:
+        """Raise `InputError` unless the calculator can be made with its parameters."""
+        if not isinstance(self.parameters, Mapping):
+            raise InputError(f"Calculator's parameters = {self.parameters!r} must be a mapping of keyword arguments.")
+        self._make()
+
+    def check_species(self, numbers: np.ndarray) -> None:
+        """Do nothing: a calculator has no list of the elements it knows, and refuses others when it meets them."""
+
+    def check_saveable(self) -> None:
+        """Raise `InputError` if factory and parameters cannot be written to a model file."""
+        if not isinstance(self.factory, str):
+            raise InputError(
+                f"the baseline Calculator({self.factory!r}) has no importable name and cannot be saved: "
+                "define it at the top of a module and give it as 'module:name'."
+            )
+        try:
+            same = json.loads(json.dumps(dict(self.parameters))) == _as_lists(self.parameters)
+        except TypeError:
+            same = False
+        if not same:
+            raise InputError(
+                f"the parameters of the baseline Calculator({self.factory!r}) cannot be saved: "
+                f"{dict(self.parameters)!r} holds more than numbers, texts, lists and mappings."
+            )
+
+    def evaluate(self, atoms: Atoms) -> BaselineProperties:
+        """Energy, forces and stress of species, positions and cell; charges and moments in ``atoms`` do not count.
+
+        The energy is the free energy where the calculator tells the two apart: the one its forces belong to. Local
+        energies are the calculator's where it has them, else equal shares.
+
+        Raises
+        ------
+        InputError
+            If the calculator fails, or has no forces or, for a periodic structure, no stress.
+        """
+        work = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell.complete(), pbc=atoms.pbc)
+        if not atoms.pbc.any():
+            work.cell = None
+        work.calc = self._calculator()
+        try:
+            energy = float(_energy(work))
+            forces = np.array(work.get_forces(apply_constraint=False), dtype=float)
+            strain = _strain_derivative(work, forces)
+        except PropertyNotImplementedError as error:
+            raise InputError(
+                f"the baseline {self._label} lacks a property ({error}): "
+                "use a calculator with energy, forces and, for periodic structures, stress."
+            ) from None
+        except Exception as error:
+            text = " ".join(str(error).split())
+            raise InputError(
+                f"the baseline {self._label} fails for {atoms.get_chemical_formula()} ({type(error).__name__}: {text})."
+            ) from error
+        return BaselineProperties(energy, forces, strain, _local_energies(work, energy))
+
+    @property
+    def _label(self) -> str:
+        return self.factory if isinstance(self.factory, str) else repr(self.factory)
+
+    def _calculator(self) -> Any:
+        if not self.reuse:
+            return self._make()
+        kept = _kept.__dict__.setdefault("calculators", {})
+        key = (self.factory, repr(sorted(self.parameters.items())))
+        if key not in kept:
+            kept[key] = self._make()
+        return kept[key]
+
+    def _make(self) -> Any:
+        factory = _find(self.factory) if isinstance(self.factory, str) else self.factory
+        try:
+            made = factory(**self.parameters)
+        except Exception as error:
+            text = " ".join(str(error).split())
+            raise InputError(
+                f"the baseline {self._label} cannot be made with {dict(self.parameters)} "
+                f"({type(error).__name__}: {text}): check its parameters."
+            ) from error
+        if not hasattr(made, "get_potential_energy"):
+            raise InputError(f"the baseline {self._label} makes a {type(made).__name__}, which is no ASE calculator.")
+        return made
+
+
+def check_trusted(name: str, trusted: Collection[str], where: str) -> None:
+    """Raise `InputError` unless a calculator named in a file is harmless or among those the user trusts."""
+    if name not in HARMLESS and name not in trusted:
+        raise InputError(
+            f"{where} would import and run {name!r}, which a file must not do by itself: if you know it and the origin "
+            f"of the file, allow it with trusted_calculators=[{name!r}]."
+        )
+
+
+def _find(name: str) -> Any:
+    module, _, attribute = name.partition(":")
+    if not module or not attribute.isidentifier():
+        raise InputError(f"Calculator's factory = {name!r} must be 'module:name', such as 'tblite.ase:TBLite'.")
+    try:
+        return getattr(import_module(module), attribute)
+    except ImportError as error:
+        raise InputError(f"the baseline {name} cannot be imported ({error}): install its package.") from None
+    except AttributeError:
+        raise InputError(f"the baseline {name} does not exist: {module} has no {attribute!r}.") from None
+
+
+def _name_of(factory: Any) -> str | None:
+    """``"module:name"`` if that leads back to the same object."""
+    module, name = getattr(factory, "__module__", None), getattr(factory, "__qualname__", None)
+    if not module or not name or module == "__main__":
+        return None
+    try:
+        found = getattr(import_module(module), name, None)
+    except ImportError:
+        return None
+    return f"{module}:{name}" if found is factory else None
+
+
+def _as_lists(value: Any) -> Any:
+    """Tuples as lists, which is what JSON makes of them."""
+    if isinstance(value, Mapping):
+        return {key: _as_lists(inner) for key, inner in value.items()}
+    return [_as_lists(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def _energy(atoms: Atoms) -> float:
+    try:
+        return float(atoms.get_potential_energy(force_consistent=True))
+    except PropertyNotImplementedError:
+        return float(atoms.get_potential_energy())
+
+
+def _strain_derivative(atoms: Atoms, forces: np.ndarray) -> np.ndarray:
+    """dE/dε, eV; without a cell it is -Σ_i r_i ⊗ F_i."""
+    if atoms.pbc.any():
+        return np.asarray(atoms.get_stress(voigt=False, apply_constraint=False), dtype=float) * atoms.get_volume()
+    strain = -(atoms.positions - atoms.positions.mean(axis=0)).T @ forces
+    return 0.5 * (strain + strain.T)
+
+
+def _local_energies(atoms: Atoms, energy: float) -> np.ndarray:
+    """The calculator's, with the rest of the energy shared equally."""
+    found = getattr(atoms.calc, "results", {}).get("energies")
+    local = np.zeros(len(atoms)) if found is None else np.array(found, dtype=float)
+    return local + (energy - local.sum()) / len(atoms)

@@ -1,0 +1,274 @@
+"""Linear terms: explicit functions of a whole structure, with values and derivatives, and a Gaussian prior."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations_with_replacement
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
+
+import numpy as np
+from ase import Atoms
+from ase.data import atomic_numbers
+
+from gapkit.errors import InputError
+from gapkit.feature_terms.seam import (
+    Candidates,
+    FeatureRows,
+    FeatureTerm,
+    FeatureValues,
+    check_known,
+    check_positive,
+    check_symbols,
+)
+from gapkit.neighbourhoods import Neighbourhoods, find_neighbourhoods
+
+VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
+
+
+class Features(NamedTuple):
+    """Features of one structure and their derivatives.
+
+    Attributes
+    ----------
+    values : ndarray, shape (n_atoms, n_features)
+        Each atom's share of every feature; a feature of the structure is the sum over atoms.
+    positions : ndarray, shape (n_atoms, 3, n_features), 1/Å
+        Derivatives of the features of the structure by the positions.
+    strain : ndarray, shape (6, n_features)
+        Derivatives by a symmetric strain, xx yy zz yz xz xy (yz: ε_yz = ε_zy = ε/2).
+    """
+
+    values: np.ndarray
+    positions: np.ndarray
+    strain: np.ndarray
+
+
+@runtime_checkable
+class FeatureFunction(Protocol):
+    """Explicit features of a structure; a frozen dataclass, so that a model file can name it and its parameters."""
+
+    @property
+    def n_features(self) -> int:
+        """Number of features."""
+        ...
+
+    def validate(self) -> None:
+        """Raise `InputError` for parameters that cannot work."""
+        ...
+
+    def check_species(self, numbers: np.ndarray) -> None:
+        """Raise `InputError` for an atomic number that the function does not know."""
+        ...
+
+    def __call__(self, atoms: Atoms) -> Features:
+        """Features of a structure, of any periodicity or else refused with an `InputError`."""
+        ...
+
+
+Function = TypeVar("Function", bound=type)
+FUNCTIONS: dict[str, type] = {}
+
+
+def feature_function(kind: Function) -> Function:
+    """Class decorator: model files and configurations may name this class of feature functions.
+
+    Raises
+    ------
+    InputError
+        If another class has the same name.
+    """
+    if FUNCTIONS.setdefault(kind.__name__, kind) is not kind:
+        raise InputError(f"there is a feature function {kind.__name__!r} already: give this one another name.")
+    return kind
+
+
+@feature_function
+@dataclass(frozen=True)
+class Composition:
+    """Number of atoms of each species: corrections of e0 that have a posterior.
+
+    Parameters
+    ----------
+    species : sequence of str
+    """
+
+    species: Sequence[str]
+
+    @property
+    def n_features(self) -> int:
+        """One per species."""
+        return len(self.species)
+
+    def validate(self) -> None:
+        """Raise `InputError` unless the species are symbols."""
+        check_symbols(self.species, "Composition")
+
+    def check_species(self, numbers: np.ndarray) -> None:
+        """Raise `InputError` for a species that is not listed."""
+        check_known(numbers, self.species, "Composition")
+
+    def __call__(self, atoms: Atoms) -> Features:
+        """Counts; they do not depend on positions or cell."""
+        numbers = np.array([atomic_numbers[s] for s in self.species])
+        values = (atoms.numbers[:, None] == numbers).astype(float)
+        return Features(values, np.zeros((len(atoms), 3, len(numbers))), np.zeros((6, len(numbers))))
+
+
+@feature_function
+@dataclass(frozen=True)
+class InversePowers:
+    """Σ_{i<j} w(r/c) (c/r)^n for each pair of species and exponent n; c is the cutoff.
+
+    w(x) = (1 - x)⁴ (1 + 4x + 10x² + 20x³) has three continuous derivatives at the cutoff.
+
+    Parameters
+    ----------
+    species : sequence of str
+        Any order; features run over pairs of atomic numbers Z ≤ Z', then over exponents.
+    exponents : sequence of float
+        The n, not negative; 0 counts neighbours smoothly.
+    cutoff : float
+        Å.
+    """
+
+    species: Sequence[str]
+    exponents: Sequence[float] = (1.0, 6.0, 12.0)
+    cutoff: float = 6.0
+
+    @property
+    def pairs(self) -> list[tuple[int, int]]:
+        """Pairs of atomic numbers Z ≤ Z'."""
+        return list(combinations_with_replacement(sorted(atomic_numbers[s] for s in self.species), 2))
+
+    @property
+    def n_features(self) -> int:
+        """Pairs of species times exponents."""
+        return len(self.pairs) * len(self.exponents)
+
+    def validate(self) -> None:
+        """Raise `InputError` for parameters that cannot work."""
+        check_symbols(self.species, "InversePowers")
+        check_positive("InversePowers", cutoff=self.cutoff)
+        if not len(self.exponents) or not all(0 <= n <= 50 for n in self.exponents):
+            raise InputError(f"exponents = {list(self.exponents)} of InversePowers must be numbers between 0 and 50.")
+
+    def check_species(self, numbers: np.ndarray) -> None:
+        """Raise `InputError` for a species that is not listed."""
+        check_known(numbers, self.species, "InversePowers")
+
+    def __call__(self, atoms: Atoms) -> Features:
+        """Features of any structure."""
+        nb = find_neighbourhoods(atoms, self.cutoff)
+        r, i, n = np.linalg.norm(nb.D, axis=1), nb.i, len(atoms)
+        x, powers = (r / self.cutoff)[:, None], np.asarray(self.exponents, dtype=float)
+        taper, slope = (1 - x) ** 4 * (1 + 4 * x + 10 * x**2 + 20 * x**3), -140 * x**3 * (1 - x) ** 3
+        value = 0.5 * taper * x**-powers  # half of each pair, which is met twice
+        gradient = 0.5 * (slope * x**-powers - taper * powers * x ** (-powers - 1)) / self.cutoff
+        of = np.sort(atoms.numbers[np.column_stack([i, nb.j])], axis=1)
+        own = np.array([np.all(of == pair, axis=1) for pair in self.pairs], dtype=float).T  # (n_pairs, pairs)
+        value, gradient = (
+            (own[:, :, None] * y[:, None, :]).reshape(len(r), self.n_features) for y in (value, gradient)
+        )
+        g = (nb.D / r[:, None])[:, :, None] * gradient[:, None, :]
+        values, positions = np.zeros((n, self.n_features)), np.zeros((n, 3, self.n_features))
+        np.add.at(values, i, value)
+        np.add.at(positions, nb.j, g)
+        np.add.at(positions, i, -g)
+        strain = np.array([np.einsum("p,pk->k", nb.D[:, a], g[:, b]) for a, b in VOIGT])
+        return Features(values, positions, strain)
+
+
+@dataclass(frozen=True)
+class Linear(FeatureTerm):
+    """Σ_k w_k φ_k(structure) with w_k ~ N(0, (δ s_k)²): explicit features in the same posterior as everything else.
+
+    Parameters
+    ----------
+    function : FeatureFunction
+        `Composition`, `InversePowers` or a frozen dataclass of your own under `feature_function`.
+    delta : float
+        Amplitude δ, eV per unit of a feature.
+    scales : sequence of float, optional
+        s_k, one for each feature; 1 if not given.
+
+    Notes
+    -----
+    Bayesian linear regression: exact, no sparse points. Where features cannot tell two structures apart, the term is
+    sure that their energies are equal.
+    """
+
+    function: FeatureFunction
+    delta: float = 1.0
+    scales: Sequence[float] | None = None
+
+    def validate(self) -> None:
+        """Raise `InputError` for parameters that cannot work."""
+        if not isinstance(self.function, FeatureFunction):
+            raise InputError(
+                f"function = {self.function!r} of Linear must have n_features, validate, check_species and be "
+                "callable, for example Composition(['Si'])."
+            )
+        self.function.validate()
+        check_positive("Linear", delta=self.delta)
+        if self.scales is not None:
+            check_positive("Linear", **{f"scales[{k}]": s for k, s in enumerate(self.scales)})
+            if len(self.scales) != self.function.n_features:
+                raise InputError(
+                    f"Linear has {len(self.scales)} scales for {self.function.n_features} features: give one for each."
+                )
+
+    @property
+    def reach(self) -> None:
+        """None: the function sees the whole structure."""
+        return
+
+    def check_species(self, numbers: np.ndarray) -> None:
+        """Raise `InputError` for an atomic number that the function does not know."""
+        self.function.check_species(numbers)
+
+    def select(self, found: Candidates, random_state: int) -> np.ndarray:
+        """The scales s_k, shape (n_features, 1): nothing is chosen from data."""
+        scales = np.ones(self.function.n_features) if self.scales is None else np.asarray(self.scales, dtype=float)
+        return scales[:, None]
+
+    def n_columns(self, X: np.ndarray) -> int:
+        """Number of features."""
+        return len(X)
+
+    def rows(
+        self, X: np.ndarray, neighbourhoods: Neighbourhoods, numbers: np.ndarray, derivatives: bool = True
+    ) -> FeatureRows:
+        """Features s_k φ_k and minus their derivatives."""
+        found = self._features(neighbourhoods, X)
+        n = 3 * len(numbers) if derivatives else 0
+        forces = -found.positions.reshape(3 * len(numbers), len(X))[:n]
+        return FeatureRows(found.values, forces, -found.strain if derivatives else np.zeros((6, len(X))))
+
+    def _features(self, neighbourhoods: Neighbourhoods, X: np.ndarray) -> Features:
+        memo = {} if neighbourhoods.memo is None else neighbourhoods.memo
+        if id(self.function) not in memo:
+            memo[id(self.function)] = self._checked(neighbourhoods)
+        return Features(*(x * X[:, 0] for x in memo[id(self.function)]))
+
+    def _checked(self, neighbourhoods: Neighbourhoods) -> Features:
+        found = self.function(neighbourhoods.structure())
+        n, p = neighbourhoods.n_atoms, self.function.n_features
+        shapes, expected = tuple(x.shape for x in found), ((n, p), (n, 3, p), (6, p))
+        if shapes != expected:
+            raise InputError(f"{type(self.function).__name__} gave arrays of shapes {shapes} instead of {expected}.")
+        if not all(np.all(np.isfinite(x)) for x in found):
+            raise InputError(f"{type(self.function).__name__} gave features that are NaN or infinite.")
+        return found
+
+    def fold(self, X: np.ndarray, weights: np.ndarray) -> Any:
+        """Scales and weights, shape (n_features, 2)."""
+        return np.column_stack([X[:, 0], weights])
+
+    def evaluate(self, fold: Any, neighbourhoods: Neighbourhoods, numbers: np.ndarray) -> FeatureValues:
+        """φ times weights."""
+        found, w = self._features(neighbourhoods, fold[:, :1]), fold[:, 1]
+        voigt, strain = found.strain @ w, np.zeros((3, 3))
+        for (a, b), value in zip(VOIGT, voigt):
+            strain[a, b] = strain[b, a] = value
+        return FeatureValues(found.values @ w, -(found.positions @ w), strain)

@@ -1,0 +1,228 @@
+"""Two-body term: one smooth function of the distance for each pair of species."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations_with_replacement
+from typing import NamedTuple
+
+import numpy as np
+from ase.data import atomic_numbers
+
+from gapkit._numba import distances as loops
+from gapkit.errors import InputError, did_you_mean
+from gapkit.feature_terms.seam import (
+    Candidates,
+    FeatureRows,
+    FeatureTerm,
+    FeatureValues,
+    check_known,
+    check_positive,
+    check_symbols,
+    species_index,
+    sum_pairs,
+)
+from gapkit.feature_terms.whitening import Whitened, independent, split, stack
+from gapkit.neighbourhoods import SHORTEST_DISTANCE, Neighbourhoods
+
+TRANSFORMS = ("distance", "logarithm", "inverse")
+SPACING = 0.5  # of the length scale: at this step a grid explains all but 5e-6 of the variance up to its ends
+MARGIN = 0.8  # the grid begins at this fraction of the shortest distance in the data
+TABLE_ERROR = 1e-12  # of the largest value of a folded function, besides the round-off of its sum
+VANISHED = 8.5  # length scales from the nearest sparse point: exp(-8.5²/2) = 2e-16
+
+
+class PairTable(NamedTuple):
+    """Folded pair functions f(t), taper not included, as quintic Hermite splines on one grid of t.
+
+    Attributes
+    ----------
+    values : ndarray, shape (n_pairs_of_species, n_knots, 3), eV
+        f, h f', h² f'' at the knots.
+    key : ndarray of int64, shape (n_species, n_species)
+        Which function belongs to two species; -1 for none.
+    start, inverse_step : float
+        First knot and 1/h, Å and 1/Å.
+    error : float
+        Largest error of a function half-way between knots, eV.
+    """
+
+    values: np.ndarray
+    key: np.ndarray
+    start: float
+    inverse_step: float
+    error: float
+
+
+@dataclass(frozen=True)
+class Pair(FeatureTerm):
+    """Σ_{i<j} w(r_ij) f_{Z_i Z_j}(r_ij), each f a Gaussian process of the distance.
+
+    Parameters
+    ----------
+    species : sequence of str
+        Chemical symbols that may occur, in any order.
+    cutoff : float
+        Å; nothing beyond it acts.
+    cutoff_width : float
+        Å; w falls from 1 to 0 over the last `cutoff_width` before the cutoff, with three continuous derivatives.
+    delta : float
+        Amplitude δ, eV: the prior standard deviation of the energy of one pair.
+    length_scale : float
+        ℓ, Å at the cutoff: over which distance f changes.
+    transform : {"distance", "logarithm", "inverse"}
+        Variable t of the kernel δ² exp(-(t - t')²/2ℓ²): r; c ln(r/c), which makes the length at r equal ℓ r/c; -c²/r,
+        which makes it ℓ (r/c)². c is the cutoff.
+    n_sparse : int, optional
+        Sparse points for each pair of species, at equal steps of t; if not given, steps of ℓ/2.
+    shortest : float, optional
+        Å; where the sparse points begin; if not given, at 0.8 of the shortest distance in the data. Far below it
+        (several ℓ) f and its variance fade away: nothing keeps atoms apart there but a baseline.
+
+    Notes
+    -----
+    With steps of ℓ/2 the sparse points explain all but 5e-6 of the prior variance next to `shortest` and the cutoff,
+    all but 1e-7 between: the covariance of two pairs, for which k K_mm⁻¹ k' is used, is then that of the full Gaussian
+    process. The two-body term of GAP: Bartók and Csányi, Int. J. Quantum Chem. 115, 1051 (2015), section 3.1.
+    """
+
+    species: Sequence[str]
+    cutoff: float = 5.0
+    cutoff_width: float = 1.0
+    delta: float = 1.0
+    length_scale: float = 1.0
+    transform: str = "logarithm"
+    n_sparse: int | None = None
+    shortest: float | None = None
+
+    def validate(self) -> None:
+        """Raise `InputError` for parameters that cannot work."""
+        check_symbols(self.species, "Pair")
+        check_positive(
+            "Pair", cutoff=self.cutoff, cutoff_width=self.cutoff_width, delta=self.delta, length_scale=self.length_scale
+        )
+        if self.transform not in TRANSFORMS:
+            meant = did_you_mean(str(self.transform), TRANSFORMS)
+            raise InputError(f"transform = {self.transform!r} is unknown{meant}.")
+        if not self.cutoff_width <= self.cutoff:
+            raise InputError(f"cutoff_width = {self.cutoff_width} Å must not exceed the cutoff, {self.cutoff} Å.")
+        if self.n_sparse is not None and (self.n_sparse < 2 or self.n_sparse % 1):
+            raise InputError(f"n_sparse = {self.n_sparse} of Pair must be a whole number of at least 2, or left out.")
+        if self.shortest is not None and not SHORTEST_DISTANCE <= self.shortest < self.cutoff:
+            raise InputError(
+                f"shortest = {self.shortest} Å must lie between {SHORTEST_DISTANCE} Å and the cutoff, {self.cutoff} Å."
+            )
+
+    @property
+    def reach(self) -> float:
+        """The cutoff, Å."""
+        return self.cutoff
+
+    def check_species(self, numbers: np.ndarray) -> None:
+        """Raise `InputError` for an atomic number that is not among `species`."""
+        check_known(numbers, self.species, "Pair")
+
+    def transformed(self, r: np.ndarray) -> np.ndarray:
+        """t(r), Å."""
+        r = np.asarray(r, dtype=float)
+        if self.transform == "logarithm":
+            return self.cutoff * np.log(r / self.cutoff)
+        return -(self.cutoff**2) / r if self.transform == "inverse" else r
+
+    # -- sparse points --------------------------------------------------------------------------------------------
+
+    def candidates(self, neighbourhoods: Neighbourhoods, numbers: np.ndarray) -> Candidates:
+        """Shortest distance (1,) of each pair of atomic numbers within the cutoff."""
+        r = np.linalg.norm(neighbourhoods.D, axis=1)
+        pairs = np.sort(numbers[np.column_stack([neighbourhoods.i, neighbourhoods.j])], axis=1)
+        keys = combinations_with_replacement(np.unique(pairs).tolist(), 2)
+        found = {key: r[np.all(pairs == key, axis=1)] for key in keys}
+        return {key: distances.min(keepdims=True) for key, distances in found.items() if len(distances)}
+
+    def _merged(self, found: Sequence[np.ndarray]) -> np.ndarray:
+        return np.minimum.reduce(list(found))
+
+    def select(self, found: Candidates, random_state: int) -> np.ndarray:
+        """`stack` of a grid of t for each pair of species that occurs."""
+        groups = {}
+        for key, shortest in found.items():
+            t = self._grid(self.shortest or max(MARGIN * float(shortest[0]), SHORTEST_DISTANCE))
+            which, W = independent(np.exp(-0.5 * ((t[:, None] - t) / self.length_scale) ** 2))
+            groups[key] = t[which, None], W
+        return stack(groups)
+
+    def _grid(self, shortest: float) -> np.ndarray:
+        low, high = self.transformed(np.array([shortest, self.cutoff])).tolist()
+        n = self.n_sparse or int(np.ceil((high - low) / (SPACING * self.length_scale))) + 1
+        return np.linspace(low, high, max(int(n), 2))
+
+    def n_columns(self, X: np.ndarray) -> int:
+        """One feature for each sparse point."""
+        return len(X)
+
+    # -- rows and sums --------------------------------------------------------------------------------------------
+
+    def rows(
+        self, X: np.ndarray, neighbourhoods: Neighbourhoods, numbers: np.ndarray, derivatives: bool = True
+    ) -> FeatureRows:
+        """Exact features and derivatives of one structure; each atom has half of its pairs."""
+        whitened, n, nb = split(X, 2, 1), len(numbers), neighbourhoods
+        begin, end = self._sections(whitened)
+        raw = np.zeros((n, len(X))), np.zeros((3 * n if derivatives else 0, len(X))), np.zeros((6, len(X)))
+        loops.pair_rows(
+            nb.first, nb.centres, nb.j, nb.D, species_index(self.species)[numbers], begin, end,
+            whitened.points[:, 0], self.length_scale, self.cutoff, self.cutoff_width,
+            TRANSFORMS.index(self.transform), derivatives, *raw,
+        )  # fmt: skip
+        return FeatureRows(*map(whitened.rows, raw))
+
+    def _sections(self, whitened: Whitened) -> tuple[np.ndarray, np.ndarray]:
+        """First sparse point and one past the last of each two species (n_species, n_species)."""
+        begin, end = np.zeros((2, len(self.species), len(self.species)), dtype=np.int64)
+        numbers = sorted(atomic_numbers[s] for s in self.species)
+        for a, b in np.ndindex(begin.shape):
+            begin[a, b], end[a, b] = whitened.section(sorted((numbers[a], numbers[b])))
+        return begin, end
+
+    def fold(self, X: np.ndarray, weights: np.ndarray) -> PairTable:
+        """One spline for each pair of species, as coarse as an error of 1e-12 of its largest value allows."""
+        whitened = split(X, 2, 1)
+        points, weights, (begin, end) = whitened.points[:, 0], whitened.weights(weights), self._sections(whitened)
+        sections, key = np.unique(np.stack([begin, end], axis=-1).reshape(-1, 2), axis=0, return_inverse=True)
+        key = np.where(end > begin, key.reshape(begin.shape), -1)
+        low, high = self.transformed(np.array([SHORTEST_DISTANCE, self.cutoff])).tolist()
+        low, step = max(low, float(points.min()) - VANISHED * self.length_scale), 0.25 * self.length_scale
+        while True:
+            n = int(np.ceil((high - low) / step))
+            h = (high - low) / n
+            t = low + 0.5 * h * np.arange(2 * n + 1)
+            y = np.stack([self._functions(t, points[a:b], weights[a:b], h) for a, b in sections])
+            knots = y[:, ::2]
+            y0, y1, y2 = np.moveaxis(knots, 2, 0)
+            middle = 0.5 * (y0[:, :-1] + y0[:, 1:]) + 5 / 32 * (y1[:, :-1] - y1[:, 1:]) + (y2[:, :-1] + y2[:, 1:]) / 64
+            error = float(np.abs(middle - y[:, 1::2, 0]).max())
+            if error <= TABLE_ERROR * np.abs(y0).max() + 1e-15 * np.abs(weights).sum() or n > 20_000:
+                return PairTable(np.ascontiguousarray(knots), key, low, 1.0 / h, error)
+            step *= 0.7
+
+    def _functions(self, t: np.ndarray, points: np.ndarray, weights: np.ndarray, h: float) -> np.ndarray:
+        """f, h f', h² f'' of f(t) = Σ_m weights_m exp(-(t - t_m)²/2ℓ²), shape (n_t, 3)."""
+        z = (t[:, None] - points) / self.length_scale
+        k, h = np.exp(-0.5 * z * z) * weights, h / self.length_scale
+        return np.stack([k.sum(axis=1), -h * (z * k).sum(axis=1), h * h * ((z * z - 1.0) * k).sum(axis=1)], axis=1)
+
+    def evaluate(self, fold: PairTable, neighbourhoods: Neighbourhoods, numbers: np.ndarray) -> FeatureValues:
+        """At the price of a pair potential: one spline per pair."""
+        species = species_index(self.species)[numbers]
+
+        def contribution(nb: Neighbourhoods) -> tuple[np.ndarray, np.ndarray]:
+            """Local energies and pair gradients of some centres."""
+            e, g = np.zeros(len(nb.centres)), np.empty((len(nb.j), 3))
+            loops.pair_energies(
+                nb.first, nb.centres, nb.j, nb.D, species, fold.key, fold.values, fold.start, fold.inverse_step,
+                self.cutoff, self.cutoff_width, TRANSFORMS.index(self.transform), e, g,
+            )  # fmt: skip
+            return e, g
+
+        return sum_pairs(contribution, neighbourhoods)

@@ -1,0 +1,140 @@
+"""Long-range interactions that a model can learn: per pair of species, the sum of 1/r and of 1/r⁶ over all images.
+
+No cutoff can hold these sums, and an energy that is linear in them,
+
+    E = Σ_{A≤B} (u_AB Σ_{ij∈AB} f_1(r_ij) + v_AB Σ_{ij∈AB} f_6(r_ij)),
+
+has electrostatics (u_AB = e²/(4πε₀) q_A q_B) and dispersion (v_AB = -C6_AB) in it. Both are damped smoothly at
+distances where short-ranged terms know better, with u = r²/(2 width²):
+
+    f_1 = erf(√u)/r             → √(2/π)/width       as r → 0
+    f_6 = [1 - e^{-u} (1 + u + u²/2)]/r⁶  →  1/(48 width⁶)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+from ase import Atoms
+from ase.data import atomic_numbers, chemical_symbols
+
+from gapkit.errors import InputError
+from gapkit.ewald_sums import LatticeSums, check_periodicity, lattice_sums
+from gapkit.shortest_distances import pair_name
+
+
+class FeatureValues(NamedTuple):
+    """Features of one structure with their derivatives.
+
+    Attributes
+    ----------
+    values : ndarray, shape (n_features,)
+        1/Å or 1/Å⁶, of the whole structure.
+    position_derivatives : ndarray, shape (n_features, n_atoms, 3)
+    strain_derivatives : ndarray, shape (n_features, 3, 3)
+        Symmetric.
+    local_values : ndarray, shape (n_atoms, n_features)
+        Half of what each pair has goes to each of its atoms; they add up to the values.
+    """
+
+    values: np.ndarray
+    position_derivatives: np.ndarray
+    strain_derivatives: np.ndarray
+    local_values: np.ndarray
+
+
+@dataclass(frozen=True)
+class LongRangeFeatures:
+    """Sums of damped 1/r and 1/r⁶ over the pairs of each two species, all periodic images included.
+
+    Three-dimensional cells are summed by Ewald's method, molecules directly; slabs and wires are refused. In a cell the
+    k = 0 term of 1/r is left out, so that each sum stands for charges in a uniform background of opposite charge. The
+    backgrounds cancel in E if u_AB = q_A q_B with charges that make the cell neutral; with other coefficients, energies
+    of cells with different vacuum or composition share that background.
+
+    Parameters
+    ----------
+    species : sequence of str
+        Chemical symbols.
+    powers : sequence of {1, 6}
+    width : float
+        Å, of the damping; 0 is none.
+    tolerance : float
+        Of the sums, as in `lattice_sums`.
+    """
+
+    species: Sequence[str]
+    powers: Sequence[Literal[1, 6]] = (1, 6)
+    width: float = 1.0
+    tolerance: float = 1e-10
+
+    @property
+    def names(self) -> list[str]:
+        """``"1/r Na-Cl"``, …: what each feature is; powers first, then pairs in the order of `species`."""
+        kinds = range(len(self.species))
+        pairs = [pair_name(self.species[a], self.species[b]) for a in kinds for b in kinds if a <= b]
+        return [f"1/r{'⁶' if power == 6 else ''} {pair}" for power in self.powers for pair in pairs]
+
+    @property
+    def n_features(self) -> int:
+        """Number of features."""
+        return len(self.powers) * len(self.species) * (len(self.species) + 1) // 2
+
+    def validate(self) -> None:
+        """Raise `InputError` for unknown species, powers, and an impossible width or tolerance."""
+        if isinstance(self.species, str) or not self.species or len(set(self.species)) < len(self.species):
+            raise InputError(f"species = {self.species!r} must be a list of different symbols, such as ['Na', 'Cl'].")
+        if unknown := [symbol for symbol in self.species if atomic_numbers.get(symbol, 0) < 1]:
+            raise InputError(f"species has an unknown {unknown[0]!r}: write chemical symbols, such as Si.")
+        if not self.powers or not set(self.powers) <= {1, 6} or len(set(self.powers)) < len(self.powers):
+            raise InputError(f"powers = {self.powers!r} must be [1], [6] or [1, 6].")
+        if not 0 <= self.width < np.inf:
+            raise InputError(f"width = {self.width} must be 0 or a length in Å.")
+        if not 1e-14 <= self.tolerance <= 1e-3:
+            raise InputError(f"tolerance = {self.tolerance} must lie between 1e-14 and 1e-3; 1e-10 is usual.")
+
+    def check_species(self, numbers: np.ndarray) -> None:
+        """Raise `InputError` if `numbers` holds a species that is not among `species`."""
+        unknown = [symbol for z in np.unique(numbers) if (symbol := chemical_symbols[z]) not in self.species]
+        if unknown:
+            raise InputError(
+                f"the structure holds {', '.join(unknown)} but the long-range species are {', '.join(self.species)}: "
+                f"add {', '.join(unknown)} to LongRangeFeatures(species=…) and fit again."
+            )
+
+    def features(self, atoms: Atoms) -> FeatureValues:
+        """Features of a structure, with derivatives by positions and strain.
+
+        Raises
+        ------
+        InputError
+            For an unknown species, partial periodicity, and as `find_neighbourhoods`.
+        """
+        self.check_species(atoms.numbers)
+        check_periodicity(atoms, "LongRangeFeatures")
+        index = {symbol: kind for kind, symbol in enumerate(self.species)}
+        kinds = np.array([index[symbol] for symbol in atoms.symbols], dtype=np.int64)
+        ones, n_kinds = np.ones(len(atoms)), len(self.species)
+        found = [
+            _by_pair(lattice_sums(atoms, ones, kinds, n_kinds, power, self.width, self.tolerance), kinds)
+            for power in self.powers
+        ]
+        return FeatureValues(*(np.concatenate(parts, axis=axis) for parts, axis in zip(zip(*found), (0, 0, 0, 1))))
+
+
+def _by_pair(sums: LatticeSums, kinds: np.ndarray) -> FeatureValues:
+    """E_AB for A ≤ B: from the potentials of kind A at atoms of kind B and the reverse."""
+    n_atoms, n_kinds = sums.potential.shape
+    pairs = [(a, b) for a in range(n_kinds) for b in range(a, n_kinds)]
+    local, gradient = np.zeros((n_atoms, len(pairs))), np.zeros((len(pairs), n_atoms, 3))
+    strain = np.empty((len(pairs), 3, 3))
+    for feature, (a, b) in enumerate(pairs):
+        for kind, other in {(a, b), (b, a)}:
+            own = kinds == kind
+            local[own, feature] = 0.5 * sums.potential[own, other]
+            gradient[feature, own] = sums.gradient[own, other]
+        strain[feature] = sums.strain[a, b] if a == b else sums.strain[a, b] + sums.strain[b, a]
+    return FeatureValues(local.sum(axis=0), gradient, 0.5 * (strain + strain.transpose(0, 2, 1)), local)

@@ -1,0 +1,59 @@
+"""Frames whose labels have lost the baselines: what is left to learn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from gapkit.baselines import Baseline, BaselineProperties, evaluate_baselines, subtract_baseline
+from gapkit.errors import InputError
+from gapkit.frames import Frame, Frames, FramesInMemory
+from gapkit.structures import Labels
+from gapkit.threads import ordered_map
+
+
+def less_baseline(frames: Frames, baselines: Sequence[Baseline]) -> Frames:
+    """The frames with labels less the sum of the baselines; the frames themselves if there are none."""
+    return Remainders(frames, baselines) if baselines else frames
+
+
+class Remainder(Frame):
+    """A frame less its baselines that is known by its `given` labels."""
+
+    given: Labels
+
+    def digest(self, before: str = "") -> str:
+        """`Frame.digest` with the labels that were given."""
+        return Frame(self.atoms, self.given).digest(before)
+
+
+class Remainders:
+    """Frames less their baselines, which are evaluated on all threads, a few frames ahead of their use.
+
+    For frames in memory each is evaluated once and kept, otherwise anew in each walk. The frames' digests stay those of
+    the labels that were given: baselines on several threads may round differently each time.
+    """
+
+    def __init__(self, frames: Frames, baselines: Sequence[Baseline]) -> None:
+        self._frames, self._baselines = frames, tuple(baselines)
+        self._kept: list[BaselineProperties] | None = [] if isinstance(frames, FramesInMemory) else None
+        self.n_frames: int | None = frames.n_frames
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Walk through all frames."""
+        kept = self._kept
+        for k, (frame, known) in enumerate(ordered_map(self._known, enumerate(self._frames))):
+            if kept is not None and k == len(kept):
+                kept.append(known)
+            rest = Remainder(frame.atoms, subtract_baseline(frame.labels, known))
+            rest.given = frame.labels
+            yield rest
+        self.n_frames = self._frames.n_frames
+
+    def _known(self, numbered: tuple[int, Frame]) -> tuple[Frame, BaselineProperties]:
+        k, frame = numbered
+        if self._kept is not None and k < len(self._kept):
+            return frame, self._kept[k]
+        try:
+            return frame, evaluate_baselines(self._baselines, frame.atoms)
+        except InputError as error:
+            raise InputError(f"frame {k}: {error}") from None
