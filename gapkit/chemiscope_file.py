@@ -17,7 +17,7 @@ from ase import Atoms
 
 from gapkit.errors import InputError
 from gapkit.evaluation import Comparison, Evaluation
-from gapkit.extrapolation import extrapolation
+from gapkit.extrapolation import extrapolation, has_environments
 from gapkit.output_files import check_output, complete_file
 from gapkit.report_tables import atom_errors
 
@@ -80,7 +80,7 @@ def _data(frames: Sequence[Atoms], evaluation: Evaluation, gap: GAP | None, name
         )
     chosen = [frames[k] for k in kept]
     properties = _of_structures(evaluation, kept) | _of_atoms(evaluation, kept)
-    if gap is not None:
+    if gap is not None and has_environments(gap):
         reach = extrapolation(gap, chosen).reach
         properties["distance from training"] = _property("atom", reach, "", "1: the farthest 1 % of the sparse points")
     return {

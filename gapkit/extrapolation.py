@@ -108,12 +108,15 @@ def extrapolation(gap: GAP, frames: Sequence[Atoms]) -> Extrapolation:
     Raises
     ------
     InputError
-        If there are no frames, or one that the potential cannot describe.
+        If there are no frames, or one that the potential cannot describe; if it has no term with a descriptor.
     """
     frames = [frames] if isinstance(frames, Atoms) else list(frames)
     if not frames:
         raise InputError("there are no frames to compare with the training environments: give at least one.")
-    distances = {_name(block): _distance_limit(block) for block in gap.blocks_ if block.number != ALL_SPECIES}
+    blocks = _environments(gap)
+    if not blocks:
+        raise InputError("the potential has no term with a descriptor: there are no environments to compare with.")
+    distances = {_name(block): _distance_limit(block) for block in blocks}
     stds = _std_limits(gap)
     predictions = gap.predict(frames, return_std="local")
     reach = list(ordered_map(lambda atoms: _reach(gap, atoms, distances), frames))
@@ -130,6 +133,16 @@ def extrapolation(gap: GAP, frames: Sequence[Atoms]) -> Extrapolation:
         distance_limit=distances,
         std_limit=stds,
     )
+
+
+def has_environments(gap: GAP) -> bool:
+    """Whether `gap` is fitted and has a term whose sparse points are environments."""
+    return bool(getattr(gap, "blocks_", ())) and bool(_environments(gap))
+
+
+def _environments(gap: GAP) -> list[SparseBlock]:
+    """Blocks whose sparse points are environments of atoms; those of features (pairs, triplets) are not."""
+    return [block for block in gap.blocks_ if block.number != ALL_SPECIES]
 
 
 def _name(block: SparseBlock) -> str:
@@ -153,7 +166,7 @@ def _std_limits(gap: GAP) -> dict[str, float]:
     if len(gap.terms_) > 1:
         return {}
     limits = {}
-    for block in (block for block in gap.blocks_ if block.number != ALL_SPECIES):
+    for block in _environments(gap):
         K = kernel_term(gap.terms_, block).kernel.value(block.X @ block.X.T)
         variance = gap.posterior_.local_variance(K, np.diag(K).copy(), (block.columns,))
         limits[chemical_symbols[block.number]] = float(np.quantile(np.sqrt(variance), QUANTILE)) or np.nan

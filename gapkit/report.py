@@ -13,7 +13,7 @@ from ase import Atoms
 from gapkit import figures
 from gapkit.errors import InputError
 from gapkit.evaluation import Evaluation
-from gapkit.extrapolation import extrapolation
+from gapkit.extrapolation import extrapolation, has_environments
 from gapkit.output_files import check_output, complete_file
 from gapkit.report_content import Content, Extras, gather
 from gapkit.report_html import as_html, template_engine
@@ -93,7 +93,7 @@ def write_report(
     if frames is not None:
         frames = [frames] if isinstance(frames, Atoms) else list(frames)
         _check_frames(frames, evaluation)
-    environments = extrapolation(gap, frames) if frames and hasattr(gap, "blocks_") else None
+    environments = extrapolation(gap, frames) if frames and has_environments(gap) else None
     extras = Extras(frames, train_evaluation, model_card or {}, md, learning_curve, leave_one_out, which_data, command)
     content = gather(gap, evaluation, environments, extras, title, data_description)
     text = as_html(engine, content, evaluation, extras) if render is None else render(content)

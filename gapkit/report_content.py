@@ -163,9 +163,8 @@ def gather(
 
 def _model_rows(gap: GAP, extras: Extras) -> Rows:
     card = describe_model(gap, extras.train)
-    for where, found in (getattr(gap, "selection_", None) or {}).items():
-        if "text" in found:
-            card[f"Sparse points, term {where}"] = found["text"]
+    if getattr(gap, "hyperparameters_", None):
+        card.pop("Learned from the data", None)  # has a table of its own
     card |= {name: as_text(value) for name, value in extras.model_card.items()}
     return list(card.items())
 

@@ -88,7 +88,7 @@ def score(value: float | None) -> Number:
     """Two decimals, for what is of order one."""
     if value is None or not np.isfinite(value):
         return Number("–", "")
-    return Number(_typeset(f"{value:.2f}"), repr(float(value)))
+    return Number(_typeset(f"{value:z.2f}"), repr(float(value)))
 
 
 def percent(share: float | None) -> Number:

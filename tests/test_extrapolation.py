@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from ase.data import chemical_symbols
-from conftest import alloy, structures
+from conftest import alloy, labelled, structures
 from run_gapkit import small_gap
 
+from gapkit import GAP, Pair
 from gapkit.errors import InputError
+from gapkit.evaluation import evaluate
 from gapkit.extrapolation import QUANTILE, extrapolation
 from gapkit.neighbourhoods import find_neighbourhoods
+from gapkit.report import write_report
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +72,21 @@ def test_several_terms_have_a_reach_but_no_spread(gap, frames):
     assert np.all(np.isfinite(found.reach))
     assert np.all(np.isnan(found.spread))
     assert np.isnan(found.summary().uncertain)
+
+
+def test_terms_without_descriptors_are_passed_over(tmp_path, frames):
+    pairs = Pair(["Au", "Cu"], cutoff=4.0, delta=1.0)
+    test = [labelled(alloy(k)) for k in (80, 81)]
+    alone = GAP([pairs], verbose=False).fit(frames)
+    with pytest.raises(InputError, match="no term with a descriptor"):
+        extrapolation(alone, test)
+    both = GAP([pairs, *small_gap().terms], verbose=False).fit(frames)
+    found = extrapolation(both, test)
+    assert found.reach == pytest.approx(extrapolation(small_gap().fit(frames), test).reach)
+    for gap in (alone, both):
+        write_report(tmp_path / "r.json", gap, evaluate(gap, test, "all"), frames=test)
+        data = json.loads((tmp_path / "r.json").read_text("utf-8"))
+        assert ("extrapolation" in data) == (gap is both)
 
 
 def test_one_sparse_point_reaches_everywhere(frames):
