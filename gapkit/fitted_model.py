@@ -75,11 +75,9 @@ def from_file(
 ) -> GAP:
     """Give a new `gap` the parameters and the fitted model of `to_file`."""
     terms = [term_from_dict(d, f"terms[{k}]") for k, d in enumerate(header["terms"])]
-    baseline = [
-        baseline_from_dict(d, f"baseline[{k}]", trusted_calculators) for k, d in enumerate(header.get("baseline", []))
-    ]
-    gap.set_params(terms=terms, baseline=baseline, **header["parameters"])
-    gap.baseline_ = tuple(baseline)
+    known = header.get("baseline", [])
+    gap.baseline_ = tuple(baseline_from_dict(d, f"baseline[{k}]", trusted_calculators) for k, d in enumerate(known))
+    gap.set_params(terms=terms, baseline=gap.baseline_, **header["parameters"])
     gap.terms_ = tuple(gap.terms or ())
     gap.e0_ = header["e0"]
     gap.species_ = tuple(header["species"])
