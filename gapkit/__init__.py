@@ -9,7 +9,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gapkit.baselines import D3, D4, ZBL, Ewald
     from gapkit.calculator import GAPCalculator
+    from gapkit.coefficients import linear_coefficients
     from gapkit.conformal import fit_conformal
     from gapkit.descriptors.acsf import ACSF
     from gapkit.descriptors.acsf_selection import candidate_acsf, select_acsf
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from gapkit.errors import InputError
     from gapkit.evaluation import evaluate
     from gapkit.feature_terms.linear import Composition, Features, InversePowers, Linear, feature_function
+    from gapkit.feature_terms.long_range import LongRange
     from gapkit.feature_terms.pair import Pair
     from gapkit.feature_terms.triplet import Triplet
     from gapkit.functionals import energy_difference, joint_posterior, pressure, propagate_linear
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from gapkit.next_calculations import most_wanted
     from gapkit.prediction import Predictions
     from gapkit.recalibration import fit_recalibration
+    from gapkit.shortest_distances import distance_warning
     from gapkit.structures import describe_structures, read_structures
     from gapkit.terms import Term
     from gapkit.threads import get_num_threads, set_num_threads
@@ -37,6 +41,11 @@ if TYPE_CHECKING:
 _ROOMS = {  # in the order in which data flow; no name may be that of a module, which would stand in its place
     "read_structures": "structures",
     "describe_structures": "structures",
+    "distance_warning": "shortest_distances",
+    "ZBL": "baselines",  # gapkit.baselines.Calculator stays there: by its name it would be taken for ASE's
+    "D3": "baselines",
+    "D4": "baselines",
+    "Ewald": "baselines",
     "DuplicateFinder": "duplicates",
     "SOAP": "descriptors.soap",
     "ACSF": "descriptors.acsf",
@@ -50,6 +59,7 @@ _ROOMS = {  # in the order in which data flow; no name may be that of a module, 
     "Linear": "feature_terms.linear",
     "Composition": "feature_terms.linear",
     "InversePowers": "feature_terms.linear",
+    "LongRange": "feature_terms.long_range",
     "Features": "feature_terms.linear",
     "feature_function": "feature_terms.linear",
     "GAP": "gap",
@@ -62,6 +72,7 @@ _ROOMS = {  # in the order in which data flow; no name may be that of a module, 
     "most_wanted": "next_calculations",
     "fit_recalibration": "recalibration",
     "fit_conformal": "conformal",
+    "linear_coefficients": "coefficients",
     "joint_posterior": "functionals",
     "energy_difference": "functionals",
     "pressure": "functionals",
@@ -76,17 +87,22 @@ _ROOMS = {  # in the order in which data flow; no name may be that of a module, 
 
 __all__ = [
     "ACSF",
+    "D3",
+    "D4",
     "GAP",
     "SOAP",
+    "ZBL",
     "Between",
     "Composition",
     "DotProduct",
     "DuplicateFinder",
+    "Ewald",
     "Features",
     "GAPCalculator",
     "InputError",
     "InversePowers",
     "Linear",
+    "LongRange",
     "Pair",
     "Predictions",
     "SquaredExponential",
@@ -96,6 +112,7 @@ __all__ = [
     "calibration_by",
     "candidate_acsf",
     "describe_structures",
+    "distance_warning",
     "energy_difference",
     "evaluate",
     "feature_function",
@@ -103,6 +120,7 @@ __all__ = [
     "fit_recalibration",
     "get_num_threads",
     "joint_posterior",
+    "linear_coefficients",
     "most_wanted",
     "pressure",
     "propagate",

@@ -16,6 +16,7 @@ from gapkit.descriptors.acsf import ACSF
 from gapkit.descriptors.soap import SOAP
 from gapkit.errors import InputError, did_you_mean
 from gapkit.feature_terms.linear import FUNCTIONS, Linear
+from gapkit.feature_terms.long_range import LongRange  # noqa: F401  registers itself
 from gapkit.feature_terms.pair import Pair
 from gapkit.feature_terms.triplet import Triplet
 from gapkit.kernels import DotProduct, SquaredExponential

@@ -102,7 +102,7 @@ class LongRangeFeatures:
         if unknown:
             raise InputError(
                 f"the structure holds {', '.join(unknown)} but the long-range species are {', '.join(self.species)}: "
-                f"add {', '.join(unknown)} to LongRangeFeatures(species=…) and fit again."
+                f"add {', '.join(unknown)} to {type(self).__name__}(species=…) and fit again."
             )
 
     def features(self, atoms: Atoms) -> FeatureValues:
@@ -114,7 +114,7 @@ class LongRangeFeatures:
             For an unknown species, partial periodicity, and as `find_neighbourhoods`.
         """
         self.check_species(atoms.numbers)
-        check_periodicity(atoms, "LongRangeFeatures")
+        check_periodicity(atoms, type(self).__name__)
         index = {symbol: kind for kind, symbol in enumerate(self.species)}
         kinds = np.array([index[symbol] for symbol in atoms.symbols], dtype=np.int64)
         ones, n_kinds = np.ones(len(atoms)), len(self.species)

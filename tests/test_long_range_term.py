@@ -1,0 +1,227 @@
+"""The linear term of lattice sums: exact derivatives, direct sums for molecules, known coefficients found again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import combinations
+
+import laws
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+from ase.calculators.singlepoint import SinglePointCalculator
+from scipy.special import erf
+
+from gapkit import GAP, InputError, Linear, LongRange
+from gapkit.baselines import ZBL, Ewald
+from gapkit.baselines.properties import COULOMB
+from gapkit.coefficients import linear_coefficients
+from gapkit.configuration import term_from_dict, term_to_dict
+from gapkit.feature_terms.linear import Features
+
+S, Q, WIDTH = ["Na", "Cl"], {"Na": 0.8, "Cl": -0.8}, 0.9
+SUMS = LongRange(S, width=WIDTH)
+PRODUCTS = COULOMB * np.array([0.64, -0.64, 0.64])  # Na-Na, Na-Cl, Cl-Cl
+
+
+def salt(seed: int, n_pairs: int = 4) -> Atoms:
+    """Rock salt, sheared and rattled, with some ions exchanged."""
+    rng = np.random.default_rng(seed)
+    atoms = bulk("NaCl", "rocksalt", a=5.6, cubic=True)
+    atoms.symbols = rng.permutation(["Na", "Cl"] * n_pairs)
+    atoms.set_cell(atoms.cell.array @ (np.eye(3) + rng.normal(scale=0.04, size=(3, 3))), scale_atoms=True)
+    atoms.rattle(0.2, rng=rng)
+    return atoms
+
+
+def cluster(seed: int = 0) -> Atoms:
+    atoms = salt(seed)
+    atoms.pbc = False
+    return atoms
+
+
+def with_labels(atoms: Atoms, baseline, noise: float = 0.0, seed: int = 0) -> Atoms:
+    """Energy, forces and stress of a `baseline`; noise in eV/atom, eV/Å and, of the virial, eV/atom."""
+    p, rng, n = baseline.evaluate(atoms), np.random.default_rng(seed), len(atoms)
+    out = {"energy": p.energy + noise * n * rng.normal(), "forces": p.forces + noise * rng.normal(size=(n, 3))}
+    if atoms.pbc.all():
+        virial = p.strain_derivative[(0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1)] + noise * n * rng.normal(size=6)
+        out["stress"] = virial / atoms.get_volume()
+    atoms = atoms.copy()
+    atoms.calc = SinglePointCalculator(atoms, **out)
+    return atoms
+
+
+def fitted(frames, noise: float = 1e-6, function: LongRange = SUMS, **settings) -> GAP:
+    scales = [1.0] * 3 + [30.0] * 3 if len(function.powers) == 2 else None
+    term = Linear(function, delta=20.0, scales=scales)
+    e0 = {"Na": 0.0, "Cl": 0.0}
+    return GAP([term], noise, noise, noise, e0=e0, verbose=False, jitter=1e-14, **settings).fit(frames)
+
+
+@pytest.fixture(scope="module")
+def gap() -> GAP:
+    """Learned from ions of fixed charges: their clouds of width σ make 1/r an erf(r/2σ)/r."""
+    return fitted([with_labels(salt(k), Ewald(Q, width=WIDTH / np.sqrt(2))) for k in range(8)])
+
+
+# -- features -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("width", [0.0, 1.0])
+def test_molecules_are_summed_directly(width):
+    atoms, sums = cluster(), LongRange(S, width=width)
+    expected = dict.fromkeys(sums.names, 0.0)
+    for i, j in combinations(range(len(atoms)), 2):
+        r, u = atoms.get_distance(i, j), (atoms.get_distance(i, j) / max(width, 1e-9)) ** 2 / 2
+        a, b = sorted((atoms.symbols[i], atoms.symbols[j]), reverse=True)  # Na before Cl
+        expected[f"1/r {a}-{b}"] += erf(np.sqrt(u)) / r
+        expected[f"1/r⁶ {a}-{b}"] += (1 - np.exp(-u) * (1 + u + u * u / 2)) / r**6
+    found = sums(atoms)
+    np.testing.assert_allclose(found.values.sum(axis=0), list(expected.values()), rtol=1e-12)
+
+
+@pytest.mark.parametrize("atoms", [salt(3), cluster(4)], ids=["cell", "cluster"])
+@pytest.mark.parametrize("weights", np.eye(6))
+def test_derivatives_of_each_feature_are_those_of_finite_differences(atoms, weights):
+    term = Linear(LongRange(S, width=0.7))
+
+    def predict(moved):
+        found = term.function(moved)
+        xx, yy, zz, yz, xz, xy = found.strain @ weights
+        stress = None
+        if moved.pbc.all():
+            stress = np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]]) / moved.get_volume()
+        return found.values.sum(axis=0) @ weights, -(found.positions @ weights), stress
+
+    laws.check_forces(predict, atoms, atol=1e-8)
+    if atoms.pbc.all():
+        laws.check_stress(predict, atoms, atol=1e-8)
+
+
+def test_values_are_shares_of_atoms():
+    found = SUMS(salt(1))
+    assert isinstance(found, Features)
+    assert [x.shape for x in found] == [(8, 6), (8, 3, 6), (6, 6)]
+    np.testing.assert_allclose(found.values.sum(axis=0), SUMS.features(salt(1)).values, rtol=1e-13)
+
+
+# -- learning -------------------------------------------------------------------------------------------------------
+
+
+def test_fixed_charges_are_learned_exactly(gap):
+    ions = Ewald(Q, width=WIDTH / np.sqrt(2))
+    for atoms in [salt(20), salt(21).repeat((2, 1, 1)), cluster(22)]:
+        p, exact = gap.predict(atoms), ions.evaluate(atoms)
+        assert abs(p.energy[0] - exact.energy) < 1e-6 * len(atoms)
+        np.testing.assert_allclose(p.forces[0], exact.forces, atol=1e-6)
+        if p.stress[0] is not None:
+            np.testing.assert_allclose(p.stress[0], exact.strain_derivative / atoms.get_volume(), atol=1e-6)
+        assert np.ptp(p.forces[0]) > 1.0
+
+
+def test_coefficients_are_the_products_of_the_charges(gap):
+    found = linear_coefficients(gap, 0)
+    assert found.names == SUMS.names
+    assert np.all(found.std > 0)
+    assert np.all(np.abs(found.values[:3] - PRODUCTS) < found.std[:3])
+    assert np.all(np.abs(found.values[3:]) < found.std[3:])
+    assert found.std[:3].max() < 1e-4
+
+
+@pytest.mark.parametrize("power", [1, 6])
+def test_standard_deviations_of_coefficients_are_honest(power):
+    """Labels with noise: chi² of the errors in the metric of the posterior, 20 repetitions of 3 coefficients."""
+    ions, noise, chi2 = Ewald(Q, width=WIDTH / np.sqrt(2)), 0.01, []
+    for seed in range(20):
+        frames = [with_labels(salt(k), ions, noise, 10 * seed + k) for k in range(3)]
+        found = linear_coefficients(fitted(frames, noise), 0)
+        part = slice(0, 3) if power == 1 else slice(3, 6)
+        error = found.values[part] - (PRODUCTS if power == 1 else 0.0)
+        chi2.append(error @ np.linalg.solve(found.covariance[part, part], error))
+    assert 34 < np.sum(chi2) < 92  # 60 degrees of freedom: quantiles 0.3 % and 99.5 %
+
+
+def test_beside_a_baseline_the_rest_is_learned(gap):
+    """Half of each charge product is subtracted: half is left; no atoms are close enough for the repulsion."""
+    frames = [with_labels(salt(k), Ewald(Q, width=WIDTH / np.sqrt(2))) for k in range(6)]
+    known = Ewald({s: q / np.sqrt(2) for s, q in Q.items()}, width=WIDTH / np.sqrt(2))
+    rest = fitted(frames, function=replace(SUMS, powers=(1,)), baseline=[known, ZBL(S, 0.5, 1.0)])
+    np.testing.assert_allclose(linear_coefficients(rest, 0).values, PRODUCTS / 2, atol=1e-3)
+    np.testing.assert_allclose(rest.predict(salt(30)).forces[0], gap.predict(salt(30)).forces[0], atol=1e-5)
+
+
+def test_far_ions_still_attract(gap):
+    """Beyond any cutoff: at 30 Å the force is that of two charges, to its share of 1e-6 eV/Å."""
+    p = gap.predict(Atoms("NaCl", [[0, 0, 0], [30.0, 0, 0]]))
+    np.testing.assert_allclose(p.forces[0][0, 0], COULOMB * 0.64 / 900, rtol=1e-4)
+
+
+def test_local_energies_add_up_and_have_deviations(gap):
+    p = gap.predict(salt(8), return_std="all")
+    np.testing.assert_allclose(p.local_energies[0].sum(), p.energy[0], rtol=1e-12)
+    assert np.all(p.forces_std[0] > 0)
+    assert p.energy_std[0] < 1e-4
+
+
+# -- files and refusals ---------------------------------------------------------------------------------------------
+
+
+def test_files_name_it(gap, tmp_path):
+    gap.save(tmp_path / "m.gap")
+    loaded = GAP.load(tmp_path / "m.gap")
+    np.testing.assert_array_equal(loaded.predict(salt(9)).forces[0], gap.predict(salt(9)).forces[0])
+    np.testing.assert_array_equal(linear_coefficients(loaded, 0).values, linear_coefficients(gap, 0).values)
+    data = term_to_dict(gap.terms[0])
+    assert data["function"] == {
+        "type": "LongRange", "species": S, "powers": [1, 6], "width": WIDTH, "tolerance": 1e-10
+    }  # fmt: skip
+    assert term_to_dict(term_from_dict(data)) == data
+    assert isinstance(term_from_dict(data).function, LongRange)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"pbc": [True, True, False]}, "LongRange needs three periodic directions or none"),
+        ({"pbc": [False, False, True]}, "give the slab or wire a vacuum"),
+        ({"symbols": ["Na"] * 8}, "charges cannot cancel"),
+        ({"symbols": ["Na", "K"] * 4}, r"holds K .* add K to LongRange\("),
+    ],
+)
+def test_structures_without_a_sum_are_refused(gap, change, words):
+    atoms = salt(1)
+    for name, value in change.items():
+        setattr(atoms, name, value)
+    with pytest.raises(InputError, match=words) as error:
+        gap.predict(atoms)
+    assert str(error.value).endswith(".")
+
+
+def test_one_species_is_summed_without_cells_or_without_charges():
+    argon = bulk("Ar", "fcc", a=4.0)
+    assert LongRange(["Ar"], (6,))(argon).values.sum() > 0
+    assert LongRange(["Ar"])(Atoms("Ar2", [[0, 0, 0], [0, 0, 3.0]])).values.sum() > 0
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (LongRange("Na"), "list of different symbols"),
+        (LongRange(["Na", "Xq"]), "unknown 'Xq'"),
+        (LongRange(S, powers=(2,)), "powers"),
+        (LongRange(S, width=-1.0), "width = -1.0"),
+        (LongRange(S, tolerance=0.1), "tolerance = 0.1"),
+    ],
+)
+def test_impossible_parameters_are_refused(function, words):
+    with pytest.raises(InputError, match=words):
+        Linear(function).validate()
+
+
+def test_coefficients_belong_to_linear_terms(gap):
+    with pytest.raises(InputError, match=r"term 1 is not a Linear: those are the terms \[0\]"):
+        linear_coefficients(gap, 1)
+    with pytest.raises(InputError, match="before a fit"):
+        linear_coefficients(GAP([Linear(SUMS)]), 0)
