@@ -111,7 +111,7 @@ OTHER_OPTIONS: dict[str, Any] = {
         Path | None,
         option(
             "YAML file with any of: terms, energy_noise, forces_noise, virial_noise (numbers, or one per config type), "
-            "e0, jitter, random_state, optimize, keys. Options given here override it.",
+            "e0, jitter, random_state, optimize, keys, baseline. Options given here override it.",
             show_default=False,
         ),
     ],
@@ -120,6 +120,15 @@ OTHER_OPTIONS: dict[str, Any] = {
         option(
             "Energy of an isolated atom, eV, such as Si=-0.8; repeat for each species.",
             show_default="from isolated atoms or least squares",
+        ),
+    ],
+    "zbl": Annotated[
+        bool | None,
+        option(
+            "Subtract the ZBL repulsion of nuclei before the fit and add it after, so that atoms cannot fuse: it acts "
+            "only at distances shorter than any in the data.",
+            "--zbl",
+            show_default=False,
         ),
     ],
     "seed": Annotated[int | None, option("Seed of the choice of sparse points.", show_default="0")],
@@ -142,6 +151,7 @@ class Flags(NamedTuple):
     model: dict[str, Any]
     keys: dict[str, str]
     e0: dict[str, float]
+    zbl: bool
 
 
 def given(values: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str, Any]:
@@ -191,6 +201,7 @@ def _flags(values: Mapping[str, Any]) -> Flags:
         model=model,
         keys=_keys(values),
         e0=parse_e0(values["e0"] or []),
+        zbl=bool(values["zbl"]),
     )
 
 
@@ -254,6 +265,10 @@ def settings_of(flags: Flags, optimize: Sequence[str] | None = None) -> ModelSet
         terms = [{**terms[0], **parts, **flags.term}]
     e0 = {**(settings.e0 or {}), **flags.e0} or None
     model = flags.model if optimize is None else {**flags.model, "optimize": parse_learned(optimize)}
-    settings = replace(settings, terms=terms, e0=e0, keys={**settings.keys, **flags.keys}, **model)
+    baseline = settings.baseline
+    if flags.zbl and not any(data.get("type") == "ZBL" for data in baseline):
+        baseline = [*baseline, {"type": "ZBL"}]
+    keys = {**settings.keys, **flags.keys}
+    settings = replace(settings, terms=terms, e0=e0, keys=keys, baseline=baseline, **model)
     settings.validate()
     return settings

@@ -37,9 +37,12 @@ def read_labelled(paths: Sequence[Path], keys: Mapping[str, str | None], say: Sa
 
 def new_gap(settings: ModelSettings, data: LabelledFiles, verbose: bool) -> GAP:
     """A potential for these data, not fitted yet."""
+    from gapkit.frames import labelled_frames
     from gapkit.gap import GAP
 
-    return GAP(settings.make_terms(data.species), **settings.parameters(), verbose=verbose)
+    structures = (frame.atoms for frame in labelled_frames(*frames_of(data)))  # walked through only if asked for radii
+    baseline = settings.make_baselines(data.species, structures)
+    return GAP(settings.make_terms(data.species), **settings.parameters(), baseline=baseline, verbose=verbose)
 
 
 def frames_of(data: LabelledFiles) -> tuple[Structures, LabelKeys | None]:

@@ -286,14 +286,16 @@ def _write_configuration(path: Path, gap: GAP, settings: ModelSettings, what: st
     """What makes `gap` again, as `ModelSettings` has it; species stay with the data unless they were given."""
     import yaml
 
+    from gapkit.baselines import baseline_to_dict
     from gapkit.configuration import term_to_dict
 
     terms = [term_to_dict(term) for term in gap.terms or ()]
     for term, asked in zip(terms, settings.terms):
-        if "species" not in asked.get("descriptor", {}):
+        if "descriptor" in term and "species" not in asked.get("descriptor", {}):
             del term["descriptor"]["species"]
     names = ("energy_noise", "forces_noise", "virial_noise", "e0", "jitter", "random_state")
     data = {"terms": terms} | {name: value for name in names if (value := getattr(gap, name)) is not None}
+    data |= {"baseline": [baseline_to_dict(b) for b in gap.baseline]} if gap.baseline else {}
     data |= {"optimize": settings.optimize} | ({"keys": settings.keys} if settings.keys else {})
     with complete_file(path) as file:
         file.write(f"# {what}; use it with gapkit fit --config\n")

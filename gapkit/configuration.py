@@ -9,9 +9,11 @@ from typing import Any, Literal
 
 import numpy as np
 import yaml
+from ase import Atoms
 from ase.data import atomic_numbers
 from typing_extensions import TypedDict  # pydantic asks for this one before Python 3.12
 
+from gapkit.baselines import ZBL, Baseline, baseline_from_dict
 from gapkit.descriptors.acsf import ACSF
 from gapkit.descriptors.soap import SOAP
 from gapkit.errors import InputError, did_you_mean
@@ -142,6 +144,8 @@ class ModelSettings:
         As in `GAP`, in its units; None takes its default.
     optimize : bool, str or list of str
         What a fit learns, as in `GAP.fit`.
+    baseline : list of dict
+        As in `baseline_from_dict`; a ZBL takes species and, without inner and outer, its radii from the data.
     keys : dict
         Names of labels by the fields of `LabelKeys`; what is absent or None is found, "" leaves a label out.
     """
@@ -155,6 +159,7 @@ class ModelSettings:
     random_state: int | None = None
     optimize: bool | str | list[str] = False
     keys: dict[str, str | None] = field(default_factory=dict)
+    baseline: list[dict[str, Any]] = field(default_factory=list)
 
     def parameters(self) -> dict[str, Any]:
         """Arguments of `GAP` other than the terms."""
@@ -174,11 +179,29 @@ class ModelSettings:
             for k, data in enumerate(self.terms)
         ]
 
+    def make_baselines(
+        self, species: Iterable[str] | None = None, structures: Iterable[Atoms] | None = None
+    ) -> list[Baseline]:
+        """The baselines, with `species` and radii from `structures` where they are left to the data.
+
+        Raises
+        ------
+        InputError
+            As `baseline_from_dict`; if ZBL is named twice.
+        """
+        if [data.get("type") for data in self.baseline].count("ZBL") > 1:
+            raise InputError("baseline names ZBL twice: atoms would repel each other doubly; keep one.")
+        return [
+            _make_baseline(data, list(species or []), structures, f"baseline[{k}]")
+            for k, data in enumerate(self.baseline)
+        ]
+
     def validate(self) -> None:
         """Raise `InputError` for settings that no data can be fitted with."""
         if not self.terms:
             raise InputError("terms is empty: give at least one, for example 'terms: [{descriptor: {type: SOAP}}]'.")
         self.make_terms()
+        self.make_baselines()
         for kind in KINDS:
             if (noise := getattr(self, f"{kind}_noise")) is not None:
                 check_noise(kind, noise)
@@ -191,6 +214,20 @@ class ModelSettings:
             raise InputError(f"jitter = {self.jitter} must lie between 0 and 1e-4; 1e-10 is usual.")
         if self.random_state is not None and self.random_state < 0:
             raise InputError(f"random_state = {self.random_state} must be 0 or larger.")
+
+
+def _make_baseline(
+    data: dict[str, Any], species: list[str], structures: Iterable[Atoms] | None, where: str
+) -> Baseline:
+    """A baseline; ZBL takes what it lacks from the data, of which a mere check (no structures) knows nothing."""
+    if data.get("type") != "ZBL":
+        return baseline_from_dict(data, where)
+    pairs = [pair for radii in data.values() if isinstance(radii, Mapping) for pair in radii]
+    named = sorted({symbol for pair in pairs for symbol in str(pair).split("-")})
+    zbl = baseline_from_dict({"species": species or named or ["H"], **data}, where)
+    if structures is None or not isinstance(zbl, ZBL) or (zbl.inner, zbl.outer) != (None, None):
+        return zbl
+    return ZBL.from_structures(structures, zbl.species)
 
 
 def _with_species(data: dict[str, Any], species: list[str], where: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ase.data import chemical_symbols
 
+from gapkit.baselines import baseline_to_dict
 from gapkit.conditioning import determined, explain
 from gapkit.memory import in_words
 from gapkit.model_card import as_text
@@ -45,6 +46,8 @@ def describe_fit(gap: GAP, seconds: float, say: Callable[[str], None], outliers:
     for term in gap.terms_:
         parts = (term.descriptor, term.kernel) if isinstance(term, Term) else (term,)
         say(f"term: {', '.join(map(in_words_of, parts))}")
+    for baseline in gap.baseline_:
+        say(f"baseline: {in_words_of(baseline)}")
     for name, chosen in gap.selection_.items():
         say(f"sparse points of {_block_name(name, gap)}: {chosen['text']}")
     if gap.e0 is not None:  # otherwise the search has told
@@ -107,6 +110,7 @@ def fit_summary(gap: GAP, outliers: Mapping[str, OutlierFrame]) -> dict[str, Any
     return {
         "species": list(gap.species_),
         "e0": gap.e0_,
+        "baseline": [baseline_to_dict(baseline) for baseline in gap.baseline_],
         "training": gap.training_,
         "n_rows": posterior.n_rows,
         "noise": {kind: getattr(noises, kind) for kind in KINDS},

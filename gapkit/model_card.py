@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import platform
+import re
 from collections.abc import Iterable, Mapping
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+import gapkit
 
 if TYPE_CHECKING:
     from gapkit.evaluation import Evaluation
@@ -41,6 +44,7 @@ def describe_model(gap: GAP, train_evaluation: Evaluation | None) -> dict[str, s
     card |= {
         "Species": getattr(gap, "species_", None),
         "e0 (eV)": getattr(gap, "e0_", None),
+        "Baselines": getattr(gap, "baseline_", None) or None,
         "Energy noise (eV/atom)": _noise(gap, "energy"),
         "Forces noise (eV/Å)": _noise(gap, "forces"),
         "Virial noise (eV/atom)": _noise(gap, "virial"),
@@ -114,8 +118,11 @@ def recipe(gap: GAP) -> str:
     parameters = gap.get_params(deep=False) if hasattr(gap, "get_params") else {}
     settings = "".join(f"    {name}={value!r},\n" for name, value in parameters.items())
     model = f"GAP(\n{settings})" if settings else "GAP(...)"
+    called = set(re.findall(r"\b(\w+)\(", model))
+    ours = ", ".join(sorted({"GAP", "read_structures"} | called & set(gapkit.__all__)))
+    calculator = "from gapkit.baselines import Calculator\n" if "Calculator" in called else ""
     return (
-        "from gapkit import GAP, SOAP, DotProduct, SquaredExponential, Term, read_structures\n"
+        f"from gapkit import {ours}\n{calculator}"
         "from gapkit.evaluation import evaluate\n"
         "from gapkit.report import write_report\n\n"
         'train = read_structures("train.xyz")\n'

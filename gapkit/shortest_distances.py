@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations_with_replacement
 from typing import NamedTuple
 
@@ -44,7 +44,7 @@ def pair_names(species: Sequence[str]) -> list[str]:
     return [pair_name(a, b) for a, b in combinations_with_replacement(species, 2)]
 
 
-def shortest_distances(structures: Sequence[Atoms], within: float = 5.0) -> dict[str, float]:
+def shortest_distances(structures: Iterable[Atoms], within: float = 5.0) -> dict[str, float]:
     """The shortest distance (Å) of every pair of species that comes closer than `within` (Å) in any structure.
 
     Raises

@@ -190,12 +190,12 @@ def test_files_name_it(gap, tmp_path):
         ({"symbols": ["Na", "K"] * 4}, r"holds K .* add K to LongRange\("),
     ],
 )
-def test_structures_without_a_sum_are_refused(gap, change, words):
+def test_structures_without_a_sum_are_refused(change, words):
     atoms = salt(1)
     for name, value in change.items():
         setattr(atoms, name, value)
     with pytest.raises(InputError, match=words) as error:
-        gap.predict(atoms)
+        SUMS(atoms)
     assert str(error.value).endswith(".")
 
 

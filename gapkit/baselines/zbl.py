@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -53,28 +53,29 @@ class ZBL:
     shortest: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
-    def from_structures(cls, structures: Sequence[Atoms], species: Sequence[str] | None = None) -> ZBL:
+    def from_structures(cls, structures: Iterable[Atoms], species: Sequence[str] | None = None) -> ZBL:
         """Radii from data: outer is 0.95 of the shortest distance seen, at most the sum of covalent radii.
 
         So nothing is subtracted from any training frame, and nothing reaches across a bond that the data lack.
 
         Parameters
         ----------
-        structures : sequence of Atoms
+        structures : iterable of Atoms
+            Walked through once.
         species : sequence of str, optional
             More species than the structures hold.
 
         Raises
         ------
         InputError
-            For an empty list, and as `find_neighbourhoods`.
+            If there is none, and as `find_neighbourhoods`.
         """
-        if len(structures) == 0:
+        present: set[str] = set()
+        shortest = shortest_distances(_noting_species(structures, present))
+        if not present:
             raise InputError("ZBL.from_structures needs at least one structure to take radii from.")
-        present = {symbol for atoms in structures for symbol in atoms.symbols}
         wanted = sorted(present | set(species or ()), key=lambda symbol: atomic_numbers.get(symbol, 0))
         check_symbols(wanted, "ZBL")
-        shortest = shortest_distances(structures)
         outer = {}
         for name in pair_names(wanted):
             seen = TRAINING_FRACTION * shortest.get(name, np.inf)
@@ -147,6 +148,13 @@ class ZBL:
                 z, w = atomic_numbers[a], atomic_numbers[b]
                 table[i, j] = z * w * COULOMB, (z**0.23 + w**0.23) / SCREENING_LENGTH, *radii[pair_name(a, b)]
         return table, index
+
+
+def _noting_species(structures: Iterable[Atoms], present: set[str]) -> Iterator[Atoms]:
+    """The structures as they come; their symbols go to `present`."""
+    for atoms in structures:
+        present.update(atoms.symbols)
+        yield atoms
 
 
 def _bond_length(a: str, b: str) -> float:
