@@ -13,7 +13,7 @@ from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 from scipy.special import erf
 
-from gapkit import GAP, InputError, Linear, LongRange
+from gapkit import GAP, GAPCalculator, InputError, Linear, LongRange
 from gapkit.baselines import ZBL, Ewald
 from gapkit.baselines.properties import COULOMB
 from gapkit.coefficients import linear_coefficients
@@ -225,3 +225,21 @@ def test_coefficients_belong_to_linear_terms(gap):
         linear_coefficients(gap, 1)
     with pytest.raises(InputError, match="before a fit"):
         linear_coefficients(GAP([Linear(SUMS)]), 0)
+
+
+def test_isolated_atoms_in_cells_are_refused_by_a_fit():
+    """They would teach that charges are zero: each is a charged cell in a background."""
+    atom = with_labels(Atoms("Na", cell=[20] * 3), Ewald(Q))
+    atom.pbc = True
+    with pytest.raises(InputError, match="set pbc=False for isolated atoms"):
+        fitted([with_labels(salt(0), Ewald(Q)), atom])
+
+
+def test_the_calculator_takes_it(gap):
+    atoms = salt(40)
+    atoms.calc = GAPCalculator(gap)
+    for _ in range(2):
+        p = gap.predict(atoms)
+        np.testing.assert_allclose(atoms.get_forces(), p.forces[0], atol=1e-9)
+        np.testing.assert_allclose(atoms.get_potential_energy(), p.energy[0], rtol=1e-11)
+        atoms.positions[0] += 0.05
