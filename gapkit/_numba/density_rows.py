@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from gapkit._numba import njit
+from gapkit._numba import inlined, njit
 from gapkit._numba.tangents import density_tangents
 
 
-@njit
+@inlined
 def _copy(source, at, n_pad, n_max, target):
     """The coefficients at source[at:] without their padding."""
     for lm in range(target.shape[0] // n_max):
@@ -24,7 +24,7 @@ def _copy(source, at, n_pad, n_max, target):
             target[lm * n_max + n] = source[at + lm * n_pad + n]
 
 
-@njit
+@inlined
 def _place(i, n_centres, n_slots, atoms, atom_channel, frame, size, n_pad, n_max, first, row_first, dc, row):
     """Copy ∂c of one centre to its groups."""
     n_channels = (len(first) - 1) // n_centres

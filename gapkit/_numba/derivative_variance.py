@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from gapkit._numba import njit
+from gapkit._numba import inlined, njit
 
 
-@njit
+@inlined
 def _project(row, q, inverse, target):
     """target = (row - (row·q) q) / |p|."""
     overlap = 0.0

@@ -67,7 +67,7 @@ def real_space(first, j, D, charges, kinds, a, b, power, potential, gradient, st
                     strain[kinds[i], c, x, y] += 0.5 * charges[i] * q * slope * D[k, x] * D[k, y] / r
 
 
-@njit
+@inlined
 def phases(scaled, n_max):
     """cos and sin of 2π n s for n = 0 … n_max and every scaled coordinate s, shape (n_max + 1, n_atoms)."""
     real, imaginary = np.empty((n_max + 1, len(scaled))), np.empty((n_max + 1, len(scaled)))
@@ -80,7 +80,7 @@ def phases(scaled, n_max):
     return real, imaginary
 
 
-@njit
+@inlined
 def waves(n, R0, I0, R1, I1, R2, I2, real, imaginary):
     """e^{ik·r} of all atoms for the reciprocal vector with indices n, from the phases along each cell vector."""
     sign1, sign2 = (1.0 if n[1] >= 0 else -1.0), (1.0 if n[2] >= 0 else -1.0)

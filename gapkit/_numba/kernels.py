@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gapkit._numba import njit
+from gapkit._numba import inlined, njit
 
 
 @njit
@@ -34,7 +34,7 @@ def project(X_bar, Q, norm):
             X_bar[i, x] = (X_bar[i, x] - overlap * Q[i, x]) * inverse
 
 
-@njit
+@inlined
 def _power(s, exponent, result):
     """result = s^exponent, by repeated squaring of whole rows."""
     square = s.copy()
@@ -58,7 +58,7 @@ def power_value(S, factor, zeta, K):
             K[i, m] *= factor
 
 
-@njit
+@inlined
 def fourth_power_contract(S, alpha, e):
     """`power_contract` for ζ = 4, the usual exponent, in one pass through S."""
     for i in range(S.shape[0]):

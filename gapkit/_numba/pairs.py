@@ -21,12 +21,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from gapkit._numba import inlined, njit
+from gapkit._numba import inlined
 
 CHUNK = 40  # no power of two, or the rows of S and G would share a few cache sets
 
 
-@njit
+@inlined
 def buffers(l_max):
     """Uninitialised V, A, B, P, S, G."""
     n_lm = (l_max + 1) ** 2
@@ -35,7 +35,7 @@ def buffers(l_max):
     return V, A, B, P, S, G
 
 
-@njit
+@inlined
 def gather(D, start, n, V):
     """V of pairs start … start + n - 1; the rest of the chunk is zero."""
     V[:, n:] = 0.0
@@ -47,7 +47,7 @@ def gather(D, start, n, V):
         V[3, k] = x * x + y * y + z * z
 
 
-@njit
+@inlined
 def _azimuthal(V, A, B):
     """A_m + i B_m = (x + i y)^m."""
     A[0] = 1.0
@@ -59,7 +59,7 @@ def _azimuthal(V, A, B):
             B[m, k] = V[0, k] * b + V[1, k] * a
 
 
-@njit
+@inlined
 def _polar(V, P):
     """Π_l^m in P[l, m] for m ≤ l, zero for m = l + 1."""
     P[0, 0] = 1.0
@@ -76,14 +76,14 @@ def _polar(V, P):
                 P[l, m, k] = up * V[2, k] * P[l - 1, m, k] - down * V[3, k] * P[l - 2, m, k]
 
 
-@njit
+@inlined
 def factors(V, A, B, P):
     """A, B and Π, of which harmonics and their gradients are products."""
     _azimuthal(V, A, B)
     _polar(V, P)
 
 
-@njit
+@inlined
 def harmonics(V, norm, A, B, P, S):
     """S_lm of a chunk; norm[l, m] = N_lm."""
     factors(V, A, B, P)
@@ -99,7 +99,7 @@ def harmonics(V, norm, A, B, P, S):
                 S[centre - m, k] = value * B[m, k]
 
 
-@njit
+@inlined
 def harmonics_gradient(V, norm, A, B, P, G):
     """∇S_lm, from the A, B, P of `factors`, which `harmonics` leaves behind, too."""
     G[:, 0] = 0.0

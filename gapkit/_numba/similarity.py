@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gapkit._numba import njit
+from gapkit._numba import inlined, njit
 
 # Beyond this spread of the exponents, products of exponentials leave double precision: balance logarithms instead.
 PLAIN_RANGE = 200.0
@@ -23,7 +23,7 @@ def match_pairs(C, first_a, first_b, pairs, alpha, threshold, max_iterations):
     return similarity, converged
 
 
-@njit
+@inlined
 def match(C, alpha, threshold, max_iterations):
     """Tr(Pᵀ C), P the balanced plan with rows summing to 1/n and columns to 1/m."""
     n, m = C.shape
@@ -43,7 +43,7 @@ def match(C, alpha, threshold, max_iterations):
     return similarity, converged
 
 
-@njit
+@inlined
 def plan(G, threshold, max_iterations):
     """Replace the exponents by P_ij = u_i G_ij v_j, G = exp(exponents)."""
     n, m = G.shape
@@ -76,7 +76,7 @@ def plan(G, threshold, max_iterations):
     return converged
 
 
-@njit
+@inlined
 def log_plan(M, threshold, max_iterations):
     """Replace the exponents by P_ij = exp(log u_i + M_ij + log v_j), found with M / s for s = 2^k, ..., 2, 1 in turn.
 
@@ -101,7 +101,7 @@ def log_plan(M, threshold, max_iterations):
     return converged
 
 
-@njit
+@inlined
 def balance_logs(M, log_u, log_v, threshold, max_iterations):
     n, m = M.shape
     M_T = M.T.copy()
@@ -116,13 +116,13 @@ def balance_logs(M, log_u, log_v, threshold, max_iterations):
     return False
 
 
-@njit
+@inlined
 def checks(iteration):
     # dscribe's schedule: every step but each fifth, so that both stop at the same step
     return iteration % 5 != 0
 
 
-@njit
+@inlined
 def change(x, old):
     """|x - old|² / |x|²."""
     difference, square = 0.0, 0.0
@@ -132,7 +132,7 @@ def change(x, old):
     return difference / square
 
 
-@njit
+@inlined
 def log_change(log_x, log_old):
     """`change` of the exponentials, scaled by the largest of them."""
     largest = log_x.max()
@@ -144,7 +144,7 @@ def log_change(log_x, log_old):
     return difference / square
 
 
-@njit
+@inlined
 def log_sum(a, b):
     """Log Σ_k exp(a_k + b_k)."""
     largest = -np.inf

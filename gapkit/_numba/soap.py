@@ -93,7 +93,7 @@ def _outer_lane(zero, lane, u, at_u, v, at_v, low, high, n_max, n_pad, full):
         store(full, n * n_pad + lane, value)
 
 
-@njit
+@inlined
 def outer(u, at_u, v, at_v, low, high, n_max, n_pad, full):
     """full[n, n'] = Σ_lm u[at_u + lm, n] v[at_v + lm, n'] for low ≤ lm < high."""
     n_wide = n_pad // WIDE * WIDE
@@ -121,7 +121,7 @@ def power_spectrum(c, n_max, blocks, factor, p):
                         q += 1
 
 
-@njit
+@inlined
 def _spread(p_bar, factor, q, n_max, n_pad, triangle, full, transposed):
     """The cotangent of one (l, n, n') block as a full matrix and its transpose; a triangle becomes G + Gᵀ."""
     for n in range(n_max):
@@ -146,7 +146,7 @@ def _add_product_lane(zero, lane, full, u, at_u, low, high, n_max, n_pad, bar, a
         store(bar, at_bar + lm * n_pad + lane, value)
 
 
-@njit
+@inlined
 def _add_product(full, u, at_u, low, high, n_max, n_pad, bar, at_bar):
     """bar[lm, :] += Σ_n u[lm, n] full[n, :]."""
     n_wide = n_pad // WIDE * WIDE

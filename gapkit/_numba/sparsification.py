@@ -32,7 +32,7 @@ def distinct_rows(X, order, projection, tolerance):
     return kept[:n_kept]
 
 
-@njit
+@inlined
 def is_near(X, a, b, square):
     total = 0.0
     for f in range(X.shape[1]):

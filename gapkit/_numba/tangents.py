@@ -34,7 +34,7 @@ def _tangent_lane(zero, lane, knots, at_knot, n_radial, n_pad, n_l, weights, slo
                 store(dc, a * size + lm * n_pad + lane, value)
 
 
-@njit
+@inlined
 def _pair_tangent(knots, at_knot, n_radial, n_pad, n_l, weights, slopes, V, S, G, k, dc):
     """∂[w ρ_nl(r) S_lm(D)]/∂D of pair k in dc[3, lm, n], flat."""
     n_wide = n_pad // WIDE * WIDE
@@ -44,7 +44,7 @@ def _pair_tangent(knots, at_knot, n_radial, n_pad, n_l, weights, slopes, V, S, G
         _tangent_lane(narrow(), n_wide, knots, at_knot, n_radial, n_pad, n_l, weights, slopes, V, S, G, k, dc)
 
 
-@njit
+@inlined
 def _add(x, source, at_source, target, at_target, size):
     """target += x source."""
     n_wide = size // WIDE * WIDE
@@ -56,7 +56,7 @@ def _add(x, source, at_source, target, at_target, size):
         store(target, at_target + n_wide, axpy(x, load(source, at_source + n_wide, narrow()), value))
 
 
-@njit
+@inlined
 def _add_frame(V, k, dc, size, channel, channel_size, own, frame):
     """Add a pair to the nine rows of the frame: own position if `own`, strain always."""
     at = channel * size
@@ -69,7 +69,7 @@ def _add_frame(V, k, dc, size, channel, channel_size, own, frame):
         _add(0.5 * V[c, k], dc, b * size, frame, (6 + a) * channel_size + at, size)
 
 
-@njit
+@inlined
 def _push(c, at_c, dc, at_dc, channel, n_max, n_pad, n_l, blocks, factor, full, row):
     """row += factor Σ_m (∂c c + c ∂c): the tangent of the power spectrum when only `channel` moves."""
     size = n_l * n_l * n_pad
@@ -90,7 +90,7 @@ def _push(c, at_c, dc, at_dc, channel, n_max, n_pad, n_l, blocks, factor, full, 
                     q += 1
 
 
-@njit
+@inlined
 def _push_all(c, at_c, dc, at_dc, channel, total, n_max, n_pad, n_l, blocks, factor, full, row):
     """`_push` for a channel and, where there is one, the channel that sums all."""
     _push(c, at_c, dc, at_dc, channel, n_max, n_pad, n_l, blocks, factor, full, row)
@@ -98,7 +98,7 @@ def _push_all(c, at_c, dc, at_dc, channel, total, n_max, n_pad, n_l, blocks, fac
         _push(c, at_c, dc, at_dc, total, n_max, n_pad, n_l, blocks, factor, full, row)
 
 
-@njit
+@inlined
 def density_tangents(low, high, channel, weight, D, slot, inverse_step, table, norm, n_pad, atoms, atom_channel, frame):
     """∂c of the centre with pairs low:high: atoms (n_slots, 3, lm, n), one channel each; frame (9, channels, lm, n)."""
     n_l, n_knots, n_radial = norm.shape[0], table.shape[0], table.shape[2]
