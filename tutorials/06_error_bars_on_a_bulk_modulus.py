@@ -9,6 +9,7 @@
 
 # %%
 import time
+import warnings
 
 import numpy as np
 from ase import Atoms, units
@@ -237,7 +238,9 @@ assert identity.std[0] < 0.1 * independent
 rng = np.random.default_rng(0)
 start = time.perf_counter()
 drawn = [[train[i] for i in rng.integers(len(train), size=len(train))] for _ in range(12)]
-refits = np.array([properties(GAPCalculator(fit(frames))) for frames in drawn])
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", UserWarning)  # a fit tells of frames that are there twice: here they are meant to
+    refits = np.array([properties(GAPCalculator(fit(frames))) for frames in drawn])
 print(f"{len(refits)} refits in {time.perf_counter() - start:.1f} s")
 bootstrap = refits.std(axis=0, ddof=1)
 for k, name in enumerate(NAMES):
