@@ -27,14 +27,16 @@ if TYPE_CHECKING:
     from gapkit.functionals import energy_difference, joint_posterior, pressure, propagate_linear
     from gapkit.gap import GAP
     from gapkit.kernels import DotProduct, SquaredExponential
+    from gapkit.leaving_out import leave_one_out
+    from gapkit.md_guard import UncertaintyGuard, guard_thresholds
     from gapkit.next_calculations import most_wanted
+    from gapkit.parameter_search import Between, tune
     from gapkit.prediction import Predictions
     from gapkit.recalibration import fit_recalibration
     from gapkit.shortest_distances import distance_warning
     from gapkit.structures import describe_structures, read_structures
     from gapkit.terms import Term
     from gapkit.threads import get_num_threads, set_num_threads
-    from gapkit.tune import Between
     from gapkit.uncertainty import calibration, calibration_by
     from gapkit.which_data import which_data_matter
 
@@ -64,10 +66,12 @@ _ROOMS = {  # in the order in which data flow; no name may be that of a module, 
     "feature_function": "feature_terms.linear",
     "GAP": "gap",
     "Predictions": "prediction",
-    "Between": "tune",
+    "Between": "parameter_search",
+    "tune": "parameter_search",
     "evaluate": "evaluation",
     "calibration": "uncertainty",
     "calibration_by": "uncertainty",
+    "leave_one_out": "leaving_out",
     "which_data_matter": "which_data",
     "most_wanted": "next_calculations",
     "fit_recalibration": "recalibration",
@@ -80,6 +84,8 @@ _ROOMS = {  # in the order in which data flow; no name may be that of a module, 
     "sample": "ensemble",
     "propagate": "ensemble",
     "GAPCalculator": "calculator",
+    "UncertaintyGuard": "md_guard",
+    "guard_thresholds": "md_guard",
     "InputError": "errors",
     "get_num_threads": "threads",
     "set_num_threads": "threads",
@@ -108,6 +114,7 @@ __all__ = [
     "SquaredExponential",
     "Term",
     "Triplet",
+    "UncertaintyGuard",
     "calibration",
     "calibration_by",
     "candidate_acsf",
@@ -119,7 +126,9 @@ __all__ = [
     "fit_conformal",
     "fit_recalibration",
     "get_num_threads",
+    "guard_thresholds",
     "joint_posterior",
+    "leave_one_out",
     "linear_coefficients",
     "most_wanted",
     "pressure",
@@ -129,6 +138,7 @@ __all__ = [
     "sample",
     "select_acsf",
     "set_num_threads",
+    "tune",
     "which_data_matter",
 ]
 

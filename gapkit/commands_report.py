@@ -100,7 +100,7 @@ def _training(
     if train is None:
         return {}
     from gapkit.evaluation import evaluate
-    from gapkit.leave_one_out import leave_one_out
+    from gapkit.leaving_out import leave_one_out
     from gapkit.which_data import which_data_matter
 
     frames = read_labelled([train], keys, say).in_memory()

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from gapkit.gap import GAP
     from gapkit.labelled_files import LabelledFiles
     from gapkit.learning_curve import LearningCurve
-    from gapkit.leave_one_out import LeaveOneOut
-    from gapkit.tune import Search
+    from gapkit.leaving_out import LeaveOneOut
+    from gapkit.parameter_search import Search
 
 USUAL = ("noise", "delta")
 
@@ -73,7 +73,7 @@ def tune(
 
     Each trial is a fit. Noises and amplitudes are learned in each, so that the search only goes over the rest.
     """
-    from gapkit.tune import tune as compare
+    from gapkit.parameter_search import tune as compare
 
     check_output(output, (*train, flags.config))
     settings = settings_of(flags, optimize or (",".join(USUAL),))
@@ -194,7 +194,7 @@ COSTS: dict[str, Callable[[int], float]] = {
 
 
 def _left_out(gap: GAP, files: LabelledFiles) -> LeaveOneOut:
-    from gapkit.leave_one_out import leave_one_out
+    from gapkit.leaving_out import leave_one_out
 
     structures, keys = frames_of(files)
     return leave_one_out(gap, structures, keys)
@@ -211,7 +211,7 @@ def _bare(path: Path) -> Iterator[Atoms]:
 
 
 def _check_search(score: str, search: str, trials: int, folds: int) -> None:
-    from gapkit.tune import SCORES, SEARCHES
+    from gapkit.parameter_search import SCORES, SEARCHES
 
     for name, value, known in (("score", score, SCORES), ("search", search, SEARCHES)):
         if value not in known:
@@ -236,7 +236,7 @@ def space_of(vary: list[str], settings: ModelSettings, search: str) -> dict[str,
         For unknown parameters and values of another type; for a range where the search needs values.
     """
     from gapkit.gap import GAP
-    from gapkit.tune import Between
+    from gapkit.parameter_search import Between
 
     params = GAP(settings.make_terms(), **settings.parameters()).get_params()
     present = params | {full.split("__")[-1]: value for full, value in params.items() if "__" in full}
@@ -260,7 +260,7 @@ def space_of(vary: list[str], settings: ModelSettings, search: str) -> dict[str,
 
 def _values(name: str, text: str, present: Any) -> Any:
     """ "4,5" → [4.0, 5.0], "4..6" → Between(4.0, 6.0), as the `present` value of the parameter has it."""
-    from gapkit.tune import Between
+    from gapkit.parameter_search import Between
 
     kind = float if isinstance(present, dict) and "noise" in name else type(present)
     kind = int if isinstance(present, dict) and kind is dict else kind

@@ -177,7 +177,7 @@ class FittedPotential:
 
     def _left_out(self, data: Structures, keys: LabelKeys | None) -> dict[str, Comparison]:
         """Comparisons of training frames with fits without them."""
-        from gapkit.leave_one_out import leave_one_out
+        from gapkit.leaving_out import leave_one_out
 
         return leave_one_out(self, data, keys).comparisons  # type: ignore[arg-type]
 

@@ -22,7 +22,7 @@ from gapkit.report_text import as_json, as_markdown
 if TYPE_CHECKING:
     from gapkit.gap import GAP
     from gapkit.learning_curve import LearningCurve
-    from gapkit.leave_one_out import LeaveOneOut
+    from gapkit.leaving_out import LeaveOneOut
     from gapkit.which_data import WhichData
 
 TEXT = {".md": as_markdown, ".markdown": as_markdown, ".json": as_json}

@@ -24,7 +24,7 @@ from gapkit.verdict import Verdict, judge
 if TYPE_CHECKING:
     from gapkit.gap import GAP
     from gapkit.learning_curve import LearningCurve
-    from gapkit.leave_one_out import LeaveOneOut
+    from gapkit.leaving_out import LeaveOneOut
     from gapkit.which_data import WhichData
 
 Rows = list[tuple[str, str]]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from gapkit.report_tables import N_WORST, Cell, Number, Table, number, percent, score
 
 if TYPE_CHECKING:
-    from gapkit.leave_one_out import FrameWithout, LeaveOneOut
+    from gapkit.leaving_out import FrameWithout, LeaveOneOut
     from gapkit.next_calculations import MostWanted
     from gapkit.which_data import Outlier, Redundant, WhichData
 

@@ -12,7 +12,7 @@ from scipy.stats import chi2
 from gapkit.duplicates import Contradiction, DuplicateFinder
 from gapkit.errors import InputError
 from gapkit.frames import Structures
-from gapkit.leave_one_out import UNITS, FrameWithout, LeaveOneOut
+from gapkit.leaving_out import UNITS, FrameWithout, LeaveOneOut
 from gapkit.next_calculations import Cost, MostWanted, cubed, most_wanted
 from gapkit.text_table import aligned
 

@@ -14,7 +14,7 @@ from test_terms import MODELS, S
 
 from gapkit import GAP, Pair, Term, evaluate
 from gapkit.learning_curve import with_fewer_sparse_points
-from gapkit.leave_one_out import leave_one_out
+from gapkit.leaving_out import leave_one_out
 from gapkit.next_calculations import most_wanted
 
 FRAMES = [labelled(alloy(k), "even" if k % 2 == 0 else "odd") for k in range(8)]

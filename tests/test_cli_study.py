@@ -14,8 +14,8 @@ from run_gapkit import NOISE, SMALL, assert_refused, fill_folder, gapkit, predic
 from gapkit import GAP, read_structures
 from gapkit.configuration import ModelSettings
 from gapkit.learning_curve import learning_curve
-from gapkit.leave_one_out import leave_one_out
-from gapkit.tune import Between, tune
+from gapkit.leaving_out import leave_one_out
+from gapkit.parameter_search import Between, tune
 from gapkit.which_data import which_data_matter
 
 

@@ -27,7 +27,7 @@ from gapkit import GAP, SOAP, DotProduct, Term, figures
 from gapkit.errors import InputError
 from gapkit.evaluation import Comparison, Evaluation, evaluate
 from gapkit.learning_curve import learning_curve
-from gapkit.leave_one_out import leave_one_out
+from gapkit.leaving_out import leave_one_out
 from gapkit.model_card import describe_model, recipe
 from gapkit.ranking import error_retention
 from gapkit.report import write_report

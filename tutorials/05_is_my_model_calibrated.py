@@ -15,7 +15,7 @@ from gapkit.alternatives import MemberStd, PosteriorStd, descriptor_distance, fi
 from gapkit.conformal import coverage_range, fit_conformal
 from gapkit.datasets import load_silicon
 from gapkit.evaluation import Comparison, evaluate
-from gapkit.leave_one_out import leave_one_out
+from gapkit.leaving_out import leave_one_out
 from gapkit.ranking import error_retention, per_atom
 from gapkit.resampling import committee
 from gapkit.uncertainty import calibration, calibration_by, calibration_in_words

@@ -8,9 +8,9 @@ Numba keeps compiled code as long as the file of a function is unchanged, and do
 function calls. Here the stamp is the text of the whole folder, so that no change leaves stale machine code behind.
 
 The same source compiled by two processes at a time may round differently. So one process compiles while the others wait
-(a lock on a file beside the machine code) and then load what it has made. And what only other loops call is compiled
-into them, for a process that compiles would call it once more apart, optimised otherwise, and a process that loads would
-not. So all processes compute the same bits, the one that compiled too (a test looks).
+(a lock on a file beside the machine code) and then load what it has made. What only other loops call is compiled into
+them: a process that compiles would call it once more, apart and optimised otherwise, a process that loads would not. So
+all processes compute the same bits, the one that compiled included (a test looks).
 """
 
 from __future__ import annotations

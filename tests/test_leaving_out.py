@@ -15,9 +15,9 @@ from gapkit import GAP, SOAP, DotProduct, InputError, Term
 from gapkit.conformal import fit_conformal
 from gapkit.datasets import load_silicon
 from gapkit.evaluation import KINDS, evaluate
-from gapkit.leave_one_out import leave_one_out
+from gapkit.leaving_out import leave_one_out
+from gapkit.parameter_search import left_out_score
 from gapkit.recalibration import fit_recalibration
-from gapkit.tune import left_out_score
 from gapkit.uncertainty import calibration, calibration_by
 
 

@@ -8,8 +8,8 @@ from sklearn.model_selection import GridSearchCV, KFold, RandomizedSearchCV, cro
 
 from gapkit import GAP, SOAP, DotProduct, InputError, Term
 from gapkit.frames import labelled_frames
+from gapkit.parameter_search import Between, evidence_score, left_out_score, tune, whole
 from gapkit.training import frame_rows
-from gapkit.tune import Between, evidence_score, left_out_score, tune, whole
 
 CUTOFF, ZETA = "terms__0__descriptor__cutoff", "terms__0__kernel__zeta"
 
