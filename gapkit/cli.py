@@ -29,6 +29,7 @@ COMMANDS: dict[Callable[..., None], str] = {
     commands_fit.fit: "train.xyz -o si.gap --cutoff 5 --n-sparse 1000 --optimize noise,delta",
     commands_use.evaluate: "si.gap test.xyz --report report.html",
     commands_report.report: "si.gap test.xyz -o report.html --train train.xyz",
+    commands_use.recalibrate: "si.gap held_out.xyz -o honest.gap",
     commands_use.predict: "si.gap trajectory.xyz -o predicted.xyz --std",
     commands_use.info: "si.gap",
     commands_fit.update: "si.gap --add new.xyz -o si2.gap",

@@ -1,4 +1,4 @@
-"""`gapkit evaluate`, `predict`, `info` and `demo`: what can be done with a potential once it is there."""
+"""`gapkit evaluate`, `recalibrate`, `predict`, `info` and `demo`: what can be done with a potential that is there."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gapkit.cli_options import Json, Model, Quiet, labelled_file, option, with_key_options
+from gapkit.cli_options import Json, Model, ModelOutput, Quiet, labelled_file, option, with_key_options
 from gapkit.command_inputs import load_model, read_labelled
 from gapkit.errors import InputError
 from gapkit.output_files import check_output, complete_file
@@ -52,6 +52,40 @@ def evaluate(
         say(f"wrote {report}")
     if as_json:
         print_json(result.summary())
+
+
+@with_key_options
+def recalibrate(
+    model: Model,
+    labelled: Annotated[Path, labelled_file()],
+    keys: dict[str, str],
+    output: ModelOutput = Path("recalibrated.gap"),
+    leave_one_out: Annotated[
+        bool,
+        option("The structures are the training structures: predict each by a fit without it.", "--leave-one-out"),
+    ] = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Make the standard deviations honest by one factor per kind and species, from structures not fitted to.
+
+    The factors and where they come from are kept in the model file; every later prediction uses them.
+    """
+    check_output(output, inputs=(model, labelled))
+    say = speaker(quiet, to_stderr=as_json)
+    gap = load_model(model, verbose=not quiet)
+    structures = read_labelled([labelled], keys, say).in_memory()
+    gap.recalibrate(structures, "leave-one-out" if leave_one_out else "held-out", labelled.name)
+    found = gap.recalibration_
+    assert found is not None
+    for name, scale in found.scales.items():
+        fit = found.provenance.fits[name]
+        data = f"{fit.n} values of {fit.n_structures} structures"
+        say(f"{name}: standard deviations × {scale:.3g} ± {fit.scale_se:.2g}, from {data}")
+    gap.save(output, updatable=gap.factors_ is not None)
+    say(f"wrote {output}")
+    if as_json:
+        print_json({"model": str(output), "recalibration": found.to_dict()})
 
 
 def predict(

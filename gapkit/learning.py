@@ -47,7 +47,8 @@ class Walks(Protocol):
 
 
 class Options(NamedTuple):
-    """How to go about a fit; none of it changes the result.
+    """How to go about a fit. It does not change the result, but for `max_memory`: candidates for the sparse points that
+    do not fit into a quarter of it are thinned out.
 
     Attributes
     ----------

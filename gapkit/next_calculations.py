@@ -7,8 +7,8 @@ Seo, Wallat, Graepel and Obermayer, IJCNN (2000), "ALC", here for all labels of 
     |C⁻¹ W_c V|²,   C Cᵀ = I + W_c W_cᵀ
 
 After each choice R takes the chosen rows in, so that a second structure of the same kind is worth what is left. A score
-is computed again only when it may still be the largest, as if none could rise (Minoux, Lecture Notes in Control and
-Information Sciences 7, 234 (1978)): that is exact where the fall is submodular, which it almost always is.
+is computed again only when it may still be the largest, as if none could rise (Minoux, Lect. Notes Control Inf. Sci. 7,
+234 (1978)): exact where the fall is submodular, as it almost always is.
 """
 
 from __future__ import annotations
@@ -200,18 +200,17 @@ def most_wanted(
         aims = _targets(gap.recipe_, frames, targets, target_frames)
         model = _Model(gap.posterior_.R, aims.rows[:, :-1])
         rows = _Rows(gap, frames, names, tuple(labels))
-        follow = progress(gap.verbose)
         found = ordered_map(lambda k: _looked_at(gap, model, frames[k], rows, k), range(len(frames)))
-        looks = list(follow(found, "candidates", len(frames)))
+        looks = list(progress(gap.verbose)(found, "candidates", len(frames)))
         picks = _chosen(model, rows, [look.score for look in looks], costs, n)
     choices = []
     for pick in picks:
         k, atoms = pick.number, frames[pick.number]
-        own = (names[k], atoms.get_chemical_formula(), len(atoms), costs[k])
-        choices.append(Wanted(k, *own, *_worth(pick, looks[k], costs[k], aims.n_rows)))
+        worth = _worth(pick, looks[k], costs[k], aims.n_rows)
+        choices.append(Wanted(k, names[k], atoms.get_chemical_formula(), len(atoms), costs[k], *worth))
     what = _WORDS[targets] if isinstance(targets, str) else "targets"
-    before = float(np.sqrt(model.total / aims.n_rows))
-    return MostWanted(tuple(choices), what, aims.n_rows, len(frames), before, _foreign(looks))
+    numbers = (aims.n_rows, len(frames), float(np.sqrt(model.total / aims.n_rows)))
+    return MostWanted(tuple(choices), what, *numbers, _foreign(looks))
 
 
 def _worth(pick: _Pick, look: _Look, cost: float, n_targets: int) -> tuple[float, ...]:
