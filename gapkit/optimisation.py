@@ -17,6 +17,7 @@ from gapkit.leave_out_error import chosen_frames, least_errors, rows_of
 from gapkit.left_out import left_out
 from gapkit.observations import KINDS, Noise
 from gapkit.optimum import Optimum
+from gapkit.reference_energies import names_isolated_atoms
 from gapkit.terms import Term, with_delta
 from gapkit.threads import ordered_map
 from gapkit.training import OUTLIER, Factors, Group, Noises, Recipe, stream_rows
@@ -72,8 +73,10 @@ def _optimised(
 ) -> tuple[Recipe, Factors, Optimum]:
     noise = {group: recipe.noises.std(group) for group in factors}
     amplitudes = _amplitudes(recipe)
-    fixed: list[Group | str] = [] if "noise" in wanted else [*factors]
-    fixed += [] if "delta" in wanted else [amplitude.name for amplitude in amplitudes]
+    # isolated atoms define e0: their noise says how exactly, and a handful of labels cannot decide it
+    exact = {group for group in factors if names_isolated_atoms(group[1])}
+    fixed: set[Group | str] = {*exact} if "noise" in wanted else {*factors}
+    fixed |= set() if "delta" in wanted else {amplitude.name for amplitude in amplitudes}
     K_mm = covariance.K_mm(recipe.terms, recipe.blocks)
     n_starts = 1 if parents else 3  # with outliers apart the search starts from the optimum without
     options = {"jitter": jitter, "fixed": fixed, "parents": parents, "n_starts": n_starts, "random_state": seed}

@@ -143,10 +143,15 @@ class ReferenceEnergies:
         return mean + deviation, len(unknown) - rank, [int(k) for k in inseparable]
 
 
+def names_isolated_atoms(config_type: str) -> bool:
+    """Whether a config type says that its frames are isolated atoms."""
+    return config_type.lower().replace("_", "").replace("-", "") == "isolatedatom"
+
+
 def _is_isolated(atoms: Atoms, label: Labels) -> bool:
     if len(atoms) != 1:
         return False
-    if not atoms.pbc.any() or label.config_type.lower().replace("_", "").replace("-", "") == "isolatedatom":
+    if not atoms.pbc.any() or names_isolated_atoms(label.config_type):
         return True
     reduced, _ = minkowski_reduce(atoms.cell.array, atoms.pbc)
     return bool((np.linalg.norm(reduced[atoms.pbc], axis=1) >= _ISOLATION).all())

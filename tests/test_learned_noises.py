@@ -106,3 +106,13 @@ def test_what_was_learned_is_saved(frames, tmp_path):
 def test_unknown_wishes_are_refused(frames, wrong, match):
     with pytest.raises(InputError, match=match):
         model().fit(frames[:2], optimize=wrong)
+
+
+def test_the_noise_of_isolated_atoms_stays_as_it_was_given(frames):
+    alone = copper_frames(1)[0][:1]
+    alone.info["config_type"] = "isolated_atom"
+    alone.calc = SinglePointCalculator(alone, energy=-1.0, forces=np.zeros((1, 3)))
+    found = model().fit([*frames, alone], optimize="config_type").noise_
+    assert found.energy["isolated_atom"] == pytest.approx(0.002, rel=1e-12)
+    assert found.forces["isolated_atom"] == pytest.approx(0.05, rel=1e-12)
+    assert found.energy["bulk"] != 0.002
