@@ -144,8 +144,8 @@ class GAP(FittedPotential, NestedParameters):
         optimize : bool or list of {"noise", "delta", "config_type", "outliers", "leave_out"}
             Learn noises and amplitudes δ from the training data by their evidence, without another walk: "noise" those
             of the groups as given, "config_type" one for every kind and config type but isolated atoms, "delta" the
-            amplitudes, "outliers" an own noise for frames that the others contradict (two more walks). True: "noise" and
-            "delta".
+            amplitudes, "outliers" an own noise for frames that the others contradict (two more walks). True: "noise"
+            and "delta".
             "leave_out" takes the ratios between kinds, and of δ to them, from the errors of left-out frames instead
             (with a walk, and rows of at most 134 MB): no kind gets worse than with the noises as given, or as the
             evidence has them by "config_type" or with "outliers"; the evidence sets the common factor of them all.
