@@ -361,7 +361,11 @@ def _write_curve(path: Path, curve: LearningCurve, source: str) -> None:
         title = html.escape(f"Learning curve: {source}")
         picture = base64.b64encode(curve.figure()).decode()
         content = (
-            f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title></head><body>'
+            '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+            '<meta name="viewport" content="width=device-width, initial-scale=1">'
+            "<style>body{font-family:system-ui,sans-serif;max-width:46rem;margin:2rem auto;padding:0 1rem}"
+            "img{max-width:100%}pre{overflow-x:auto}</style>"
+            f"<title>{title}</title></head><body>"
             f'<h1>{title}</h1><img alt="{html.escape(curve.advice())}" src="data:image/png;base64,{picture}">'
             f"<pre>{html.escape(curve.table())}</pre></body></html>\n"
         ).encode()

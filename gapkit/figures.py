@@ -200,7 +200,10 @@ def learning_curve(curve: LearningCurve) -> bytes:
     _plain_log(bottom.xaxis)
     _label(top, "", "root mean square error")
     _label(bottom, "sparse points of each species and term", "log evidence\nper label")
-    _legend(top, "best")
+    near = {"columnspacing": 0.9, "handletextpad": 0.3, "handlelength": 1.2}
+    top.legend(
+        loc="lower center", bbox_to_anchor=(0.45, 1.0), ncols=3, fontsize=8, labelcolor=INK, frameon=False, **near
+    )
     return _png(figure)
 
 
