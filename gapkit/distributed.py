@@ -355,6 +355,8 @@ class OnWorkers:
 
     def __getattr__(self, name: str) -> Any:
         """What the potential has."""
+        if name == "_gap":  # asked for by copy and pickle before there is one
+            raise AttributeError(name)
         return getattr(self._gap, name)
 
 

@@ -51,6 +51,8 @@ def check_periodicity(atoms: Atoms, what: str) -> None:
             f"{what} needs three periodic directions or none, not pbc = {atoms.pbc.tolist()}: "
             "give the slab or wire a vacuum and set pbc=True."
         )
+    if atoms.pbc.all() and np.linalg.matrix_rank(atoms.cell.array) < 3:
+        raise InputError("the periodic cell vectors depend on each other: give independent ones.")
 
 
 def lattice_sums(

@@ -273,6 +273,12 @@ def test_bad_zbl_is_refused(zbl, text):
 # -- dispersion ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("cell", "pbc"), [(None, True), (None, [True, False, False]), ([[5, 0, 0]] * 3, True)])
+def test_d3_refuses_cells_without_volume(cell, pbc):
+    with pytest.raises(InputError, match="depend on each other"):
+        D3("pbe").evaluate(Atoms("NaCl", [[0, 0, 0], [2.5, 0, 0]], cell=cell, pbc=pbc))
+
+
 def test_d3_equals_the_numbers_of_its_package():
     assert D3("pbe").evaluate(molecule("H2O")).energy == pytest.approx(-0.009781920198843976, rel=1e-9)  # its manual
     assert D3("tpss").evaluate(molecule("H2O")).energy == pytest.approx(-0.011441640787279111, rel=1e-9)

@@ -7,6 +7,7 @@ import pickle
 import signal
 import threading
 import time
+from copy import copy
 
 import numpy as np
 import psutil
@@ -430,3 +431,9 @@ def is_alive(pid):
 def test_a_number_of_processes_is_enough(frames, test_frames, reference):
     found = model().fit(frames, client=2)
     assert max(relative_differences(found, reference, test_frames).values()) < 1e-10
+
+
+def test_a_potential_on_workers_can_be_copied():
+    gap = GAP()
+    for same in (copy(OnWorkers(gap, 1)), pickle.loads(pickle.dumps(OnWorkers(gap, 1)))):
+        assert same.verbose == gap.verbose

@@ -276,3 +276,11 @@ def test_bad_features_are_refused(features, text):
 def test_unknown_species_are_refused():
     with pytest.raises(InputError, match="add K to LongRangeFeatures"):
         LongRangeFeatures(["Na"]).features(Atoms("K"))
+
+
+@pytest.mark.parametrize("cell", [np.zeros((3, 3)), [[5, 0, 0], [0, 5, 0], [5, 5, 0]]])
+def test_cells_without_volume_are_refused(cell):
+    atoms = Atoms("NaCl", [[0, 0, 0], [2.5, 0, 0]], cell=cell, pbc=True)
+    for evaluate in (Ewald({"Na": 1.0, "Cl": -1.0}).evaluate, LongRangeFeatures(["Na", "Cl"]).features):
+        with pytest.raises(InputError, match="depend on each other"):
+            evaluate(atoms)

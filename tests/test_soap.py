@@ -210,6 +210,7 @@ def test_numbers_are_the_same_for_any_block_of_centres(soap):
     [
         ({"cutoff": 1.0}, r"cutoff = 1.0 Å must be larger than 1 Å"),
         ({"species": ["Xx"]}, r"unknown species 'Xx'"),
+        ({"species": ["X"]}, "unknown species 'X'"),
         ({"species": []}, r"must be a non-empty list"),
         ({"species": "Si"}, r"must be a non-empty list"),
         ({"species": ["Si", "Si"]}, r"names one species twice"),

@@ -475,6 +475,7 @@ def test_wrong_functions_are_refused():
         (Pair([]), "non-empty"),
         (Pair("Cu"), "non-empty"),
         (Pair(["Cx"]), "unknown species"),
+        (Pair(["X"]), "unknown species"),
         (Pair(["Cu", "Cu"]), "twice"),
         (Pair(S, cutoff=-1.0), "cutoff = -1.0"),
         (Pair(S, cutoff=float("nan")), "cutoff"),

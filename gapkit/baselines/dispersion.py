@@ -175,6 +175,8 @@ def _placed(atoms: Atoms) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         return atoms.positions, {}
     vectors, positions = atoms.cell.array.copy(), atoms.positions
     vectors[~atoms.pbc] = 0.0
+    if np.linalg.matrix_rank(vectors) < atoms.pbc.sum():
+        raise InputError("the periodic cell vectors depend on each other: give independent ones.")
     vectors = Cell(vectors).complete().array  # unit vectors, perpendicular to the periodic ones
     for axis in np.flatnonzero(~atoms.pbc):
         heights = positions @ vectors[axis]

@@ -9,13 +9,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from ase import Atoms
-from ase.data import atomic_numbers, chemical_symbols
+from ase.data import atomic_numbers
 
 from gapkit._numba import acsf as loops
 from gapkit._numba.kernels import project_rows
+from gapkit.descriptors.known_species import check_known, check_symbols
 from gapkit.descriptors.soap import Tangents, channels
 from gapkit.descriptors.soap_rows import RowProducts, Slots, neighbour_slots, row_offsets
-from gapkit.errors import InputError, did_you_mean
+from gapkit.errors import InputError
 from gapkit.neighbourhoods import Neighbourhoods, find_neighbourhoods
 from gapkit.structures import check_structures
 from gapkit.workspace import Fresh, Workspace
@@ -83,13 +84,7 @@ class ACSF:
 
     def validate(self) -> None:
         """Raise `InputError` for parameters that make no symmetry functions."""
-        if isinstance(self.species, str) or not len(self.species):
-            raise InputError(f"species = {self.species!r} must be a non-empty list of symbols, for example ['Si'].")
-        for symbol in self.species:
-            if symbol not in atomic_numbers:
-                raise InputError(f"unknown species {symbol!r}{did_you_mean(str(symbol), list(atomic_numbers)[1:])}.")
-        if len(set(self.species)) < len(self.species):
-            raise InputError(f"species = {list(self.species)} names one species twice: list each once.")
+        check_symbols(self.species)
         if not self.cutoff > 1.0 or not np.isfinite(self.cutoff):
             raise InputError(f"cutoff = {self.cutoff} Å must be larger than 1 Å; 4 to 7 Å is usual.")
         self._validate_functions()
@@ -171,13 +166,7 @@ class ACSF:
 
     def check_species(self, numbers: np.ndarray) -> None:
         """Raise `InputError` if `numbers` holds a species that this descriptor does not know."""
-        unknown = np.setdiff1d(numbers, self.numbers).tolist()
-        if unknown:
-            symbols = ", ".join(chemical_symbols[z] for z in unknown)
-            raise InputError(
-                f"the structure holds {symbols} but the descriptor's species are {', '.join(self.species)}: "
-                f"add {symbols} to ACSF(species=…) and fit again."
-            )
+        check_known(numbers, self.species, "ACSF")
 
     # -- seam to the kernels ----------------------------------------------------------------------------------------
 

@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from ase import Atoms
-from ase.data import atomic_numbers, chemical_symbols
+from ase.data import atomic_numbers
 
 from gapkit._numba import soap as loops
 from gapkit._numba.tangents import tangents as fill_tangents
 from gapkit.descriptors import soap_dscribe
+from gapkit.descriptors.known_species import check_known, check_symbols
 from gapkit.descriptors.soap_basis import (
     FeatureLayout,
     RadialTable,
@@ -109,13 +110,7 @@ class SOAP:
 
     def validate(self) -> None:
         """Raise `InputError` for parameters that make no SOAP."""
-        if isinstance(self.species, str) or not len(self.species):
-            raise InputError(f"species = {self.species!r} must be a non-empty list of symbols, for example ['Si'].")
-        for symbol in self.species:
-            if symbol not in atomic_numbers:
-                raise InputError(f"unknown species {symbol!r}{did_you_mean(str(symbol), list(atomic_numbers)[1:])}.")
-        if len(set(self.species)) < len(self.species):
-            raise InputError(f"species = {list(self.species)} names one species twice: list each once.")
+        check_symbols(self.species)
         if not self.cutoff > 1.0 or not np.isfinite(self.cutoff):
             raise InputError(f"cutoff = {self.cutoff} Å must be larger than 1 Å; 4 to 6 Å is usual.")
         if self.n_max < 1 or not 0 <= self.l_max <= 20:
@@ -204,13 +199,7 @@ class SOAP:
 
     def check_species(self, numbers: np.ndarray) -> None:
         """Raise `InputError` if `numbers` holds a species that this descriptor does not know."""
-        unknown = np.setdiff1d(numbers, self.numbers).tolist()
-        if unknown:
-            symbols = [chemical_symbols[z] for z in unknown]
-            raise InputError(
-                f"the structure holds {', '.join(symbols)} but the descriptor's species are "
-                f"{', '.join(self.species)}: add {', '.join(symbols)} to SOAP(species=…) and fit again."
-            )
+        check_known(numbers, self.species, "SOAP")
 
     def evaluate(
         self, neighbourhoods: Neighbourhoods, numbers: np.ndarray, workspace: Workspace | None = None

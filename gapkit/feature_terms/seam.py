@@ -132,7 +132,7 @@ def check_symbols(species: Sequence[str], name: str) -> None:
     if isinstance(species, str) or not len(species):
         raise InputError(f"{name}: species = {species!r} must be a non-empty list of symbols, for example ['Si'].")
     for symbol in species:
-        if symbol not in atomic_numbers:
+        if atomic_numbers.get(symbol, 0) < 1:
             meant = did_you_mean(str(symbol), list(atomic_numbers)[1:])
             raise InputError(f"{name}: unknown species {symbol!r}{meant}.")
     if len(set(species)) < len(species):
