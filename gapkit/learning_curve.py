@@ -205,10 +205,9 @@ def learning_curve(
 
 def _wanted(optimize: bool | str | Sequence[str]) -> list[str]:
     wanted = parse_optimize(optimize)
-    if "outliers" in wanted:
-        raise InputError(
-            "optimize names 'outliers', which need the data for each number of sparse points: leave it out."
-        )
+    for name in ("outliers", "leave_out"):
+        if name in wanted:
+            raise InputError(f"optimize names {name!r}, which needs the data for each n_sparse: leave it out.")
     return sorted(wanted)
 
 

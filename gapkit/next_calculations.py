@@ -113,7 +113,7 @@ class MostWanted:
         lines = [
             f"{len(self.choices)} of {self.n_candidates} candidates; error bar of {self.n_targets} {self.targets} "
             f"{1000 * self.std_before:.3g} meV now (root mean square).",
-            aligned([_HEAD, *(self._cells(k, choice) for k, choice in enumerate(self.choices, 1))], "rrllrrrrrrr"),
+            aligned([_HEAD.split(","), *(self._cells(k, c) for k, c in enumerate(self.choices, 1))], "rrllrrrrrrr"),
         ]
         if self.foreign:
             names = ", ".join(f"{number} ({1000 * std:.3g} meV/atom)" for number, std in self.foreign)
@@ -139,8 +139,7 @@ class MostWanted:
         return (*name, f"{choice.cost:.3g}", share, alone, *rest)
 
 
-_COLUMNS = ",frame,config type,formula,atoms,cost,falls by %,alone %,nats,meV left,foreign %"
-_HEAD = tuple(_COLUMNS.split(","))
+_HEAD = ",frame,config type,formula,atoms,cost,falls by %,alone %,nats,meV left,foreign %"
 
 
 def cubed(atoms: Atoms) -> float:
@@ -216,8 +215,7 @@ def most_wanted(
 def _worth(pick: _Pick, look: _Look, cost: float, n_targets: int) -> tuple[float, ...]:
     """`Wanted` from `reduction` on."""
     fall, information = pick.score
-    std = float(np.sqrt(pick.left / n_targets))
-    return fall, look.score.reduction, fall / cost, std, information, look.uncovered
+    return fall, look.score.reduction, fall / cost, float(np.sqrt(pick.left / n_targets)), information, look.uncovered
 
 
 # ---- scores
@@ -302,8 +300,7 @@ def _local_variances(recipe: Recipe, posterior: SparsePosterior, K: np.ndarray, 
     amplitudes = dict.fromkeys(atoms.numbers.tolist(), 0.0)
     for block in recipe.blocks:
         if block.number in amplitudes:
-            term = kernel_term(recipe.terms, block)
-            amplitudes[block.number] += float(term.kernel.value(np.ones((1, 1)))[0, 0])
+            amplitudes[block.number] += float(kernel_term(recipe.terms, block).kernel.value(np.ones((1, 1)))[0, 0])
     k_ii = np.array([amplitudes[z] for z in atoms.numbers.tolist()])
     for _, feature_term, block in feature_blocks(recipe.terms, recipe.blocks):
         own = K[:, block.columns] / feature_term.delta

@@ -194,8 +194,9 @@ class Optimum:
             lines += [f"  {e}" for e in self.left_out]
             lines.append(f"{evidence}; {self.n_evaluations} evaluations; {checked}")
         else:
-            starts = f"{len(self.start_values)} starts agree within {self.spread:.1g}"
-            lines.append(f"{evidence} in {self.n_evaluations} evaluations; {starts}; {checked}")
+            n_starts = len(self.start_values)
+            starts = f"{n_starts} starts agree within {self.spread:.1g}; " if n_starts > 1 else ""
+            lines.append(f"{evidence} in {self.n_evaluations} evaluations; {starts}{checked}")
         return "\n".join([*lines, *self.notes()])
 
 

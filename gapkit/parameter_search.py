@@ -68,6 +68,8 @@ class Between(NamedTuple):
         if not (np.isfinite(self.low) and self.low < self.high < np.inf and (self.low > 0 or not self.log)):
             positive = " and be positive, for its logarithm" if self.log else ""
             raise InputError(f"{name} between {self.low} and {self.high}: low must be below high{positive}.")
+        if self.whole and (self.low % 1 or self.high % 1):
+            raise InputError(f"{name} between {self.low} and {self.high}: whole numbers need whole ends.")
 
 
 Space = Mapping[str, Sequence[Any] | Between]
@@ -184,7 +186,7 @@ def tune(
     _check(space, score, search, n_trials, n_folds)
     data: Any = list(structures) if isinstance(structures, Iterator) else structures
     if score == "kfold":
-        _check_in_memory(data)
+        _check_in_memory(data, n_folds)
     measure = _measures(data, keys, optimize, n_folds, random_state)[score]
 
     def trial(params: Params) -> Trial:
@@ -331,9 +333,11 @@ def _check(space: Space, score: str, search: str, n_trials: int, n_folds: int) -
             raise InputError(f"{what} = {n} must be a whole number of at least {least}.")
 
 
-def _check_in_memory(structures: Any) -> None:
+def _check_in_memory(structures: Any, n_folds: int) -> None:
     if not isinstance(structures, Sequence) or not all(isinstance(entry, Atoms) for entry in structures):
         raise InputError("score='kfold' needs the frames in memory: read them first with read_structures(path).")
+    if n_folds > len(structures):
+        raise InputError(f"n_folds = {n_folds} is more than the {len(structures)} frames: use fewer folds.")
 
 
 def _short(value: Any) -> str:

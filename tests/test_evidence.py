@@ -233,6 +233,9 @@ def test_all_starts_lead_to_one_optimum_and_the_table_says_so():
     table = found.table()
     for text in ("energy_noise[bulk]", "virial_noise ", "eV/Å", "first", "4 starts agree"):
         assert text in table
+    alone = maximise(K_mm, factors, at_start(factors), AMPLITUDES, n_starts=1).table()
+    assert "evaluations; checked to" in alone
+    assert "agree" not in alone
 
 
 def test_the_posterior_is_that_of_the_rescaled_factors():

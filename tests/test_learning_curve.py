@@ -215,6 +215,7 @@ def test_the_figure_is_a_picture_with_every_point(monkeypatch):
         ({"n_sparse": [2.5]}, r"n_sparse = \[2.5\] must be positive whole numbers"),
         ({"gap": model(method="kmeans")}, r"terms\[0\] chooses its sparse points by 'kmeans'.*use 'fps'"),
         ({"optimize": ["outliers"]}, "optimize names 'outliers'"),
+        ({"optimize": "leave_out"}, "optimize names 'leave_out'"),
         ({"optimize": "noises"}, "optimize names 'noises' .did you mean 'noise'"),
     ],
 )

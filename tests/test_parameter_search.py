@@ -182,6 +182,8 @@ def test_without_optuna_one_sentence_says_so(base, few, monkeypatch):
         ({"n_trials": 0}, "n_trials = 0 must be"),
         ({"n_folds": 1}, "n_folds = 1 must be"),
         ({"structures": "train.xyz", "score": "kfold"}, "needs the frames in memory"),
+        ({"score": "kfold", "n_folds": 1000}, "n_folds = 1000 is more than the"),
+        ({"space": {"n_sparse": Between(4.5, 4.8, whole=True)}, "search": "random"}, "whole numbers need whole ends"),
     ],
 )
 def test_what_cannot_be_searched_is_refused(base, few, changes, message):
