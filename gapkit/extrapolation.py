@@ -162,14 +162,19 @@ def _distance(S: FloatArray) -> FloatArray:
 
 
 def _std_limits(gap: GAP) -> dict[str, float]:
-    """Symbol -> quantile of the std at its sparse points, eV; nothing for potentials of several terms."""
+    """Symbol -> quantile of the std at its sparse points, eV, recalibrated as those of `GAP.predict` are.
+
+    Nothing for potentials of several terms.
+    """
     if len(gap.terms_) > 1:
         return {}
+    recalibration = gap.recalibration_
+    factor = 1.0 if recalibration is None else recalibration.factor("energy")
     limits = {}
     for block in _environments(gap):
         K = kernel_term(gap.terms_, block).kernel.value(block.X @ block.X.T)
         variance = gap.posterior_.local_variance(K, np.diag(K).copy(), (block.columns,))
-        limits[chemical_symbols[block.number]] = float(np.quantile(np.sqrt(variance), QUANTILE)) or np.nan
+        limits[chemical_symbols[block.number]] = factor * float(np.quantile(np.sqrt(variance), QUANTILE)) or np.nan
     return limits
 
 

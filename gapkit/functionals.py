@@ -173,7 +173,13 @@ def propagate_linear(
     J = np.zeros((len(mean), len(joint.mean)))
     for t in np.flatnonzero(joint.std):
         step = STEP * joint.std[t] * (np.arange(len(joint.mean)) == t)
-        J[:, t] = (at(joint.mean + step) - at(joint.mean - step)) / (2.0 * step[t])
+        ends = at(joint.mean + step), at(joint.mean - step)
+        if {len(end) for end in ends} != {len(mean)}:
+            raise InputError(
+                f"the function gave {len(mean)} numbers for the means and {len(ends[0])} and {len(ends[1])} within the "
+                "error bars: let it always give as many."
+            )
+        J[:, t] = (ends[0] - ends[1]) / (2.0 * step[t])
     return LinearPosterior(mean, joint.of(J).covariance)
 
 

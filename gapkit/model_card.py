@@ -9,8 +9,11 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from ase.data import chemical_symbols
 
 import gapkit
+from gapkit.conditioning import Conditioning, explain
+from gapkit.terms import ALL_SPECIES, SparseBlock
 
 if TYPE_CHECKING:
     from gapkit.evaluation import Evaluation
@@ -50,7 +53,7 @@ def describe_model(gap: GAP, train_evaluation: Evaluation | None) -> dict[str, s
         "Virial noise (eV/atom)": _noise(gap, "virial"),
         "Learned from the data": _learned(getattr(gap, "hyperparameters_", None) or ()),
         "Sparse points of the fit": _sparse_points(getattr(gap, "selection_", None) or {}),
-        "Conditioning": _conditioning(getattr(posterior, "conditioning", None)),
+        "Conditioning": _conditioning(gap),
         "Log marginal likelihood": getattr(posterior, "log_marginal_likelihood", None),
         "Training frames": n_training,
         "Training frames by config type": _frames_by_config_type(training),
@@ -88,12 +91,17 @@ def _updatable(gap: GAP) -> str | None:
     return "no: it was saved without its row factors" if gap.factors_ is None else "yes, with gapkit update"
 
 
-def _conditioning(found: Any) -> Any:
-    """Names as words; long lists are counted."""
-    if not hasattr(found, "_asdict"):
+def _conditioning(gap: GAP) -> Any:
+    """In sentences."""
+    found = getattr(getattr(gap, "posterior_", None), "conditioning", None)
+    if not isinstance(found, Conditioning):
         return found
-    counted = {name: len(x) if isinstance(x, tuple | list | np.ndarray) else x for name, x in found._asdict().items()}
-    return {name.replace("_", " "): value for name, value in counted.items()}
+    return " ".join(explain(found, {_block_name(block): block.columns for block in gap.blocks_}))
+
+
+def _block_name(block: SparseBlock) -> str:
+    symbol = "all species" if block.number == ALL_SPECIES else chemical_symbols[block.number]
+    return f"term {block.term + 1}, {symbol}"
 
 
 def _frames_by_config_type(training: Mapping[str, Any]) -> dict[str, int] | None:

@@ -224,7 +224,7 @@ def calibration_in_words(comparison: Comparison, kind: str = "energy") -> str:
     if scored.scale > 1.0 + margin:
         verdict = f"too small: errors are {scored.scale:.1f} times what they promise"
     elif scored.scale < 1.0 / (1.0 + margin):
-        verdict = f"too large: errors are {scored.scale:.1f} times what they promise"
+        verdict = f"too large: errors are {scored.scale:.1g} times what they promise"
     return (
         f"Error bars of the {plural} are {verdict}. {inside:.0f} % of {scored.n} {plural} lie inside their 90 % "
         f"interval (90 ± {expected_spread:.0f} % if calibrated); z-scores have mean {scored.mean_z:.2f} and standard "

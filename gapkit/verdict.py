@@ -156,6 +156,7 @@ def _overall(kind: str, comparison: Comparison) -> Finding:
         text = f"{head} are too small: multiply them by {scored.scale:.2g}. {inside} ({counted})."
         return Finding("bad", kind, (), text, f"error bars of {PLURALS[kind]} as they are")
     text = f"{head} are too large, on the safe side: errors are {scored.scale:.2g} times what they promise. {inside}."
+    text += " So few structures prove little." if n < FEW_STRUCTURES else ""
     return Finding("note", kind, (), text)
 
 

@@ -213,6 +213,7 @@ def test_info(folder):
     run = gapkit("info", folder / "model.gap")
     for words in ("format 2", "cutoff=4.0", "DotProduct(zeta=2", "Training frames", "Au", "gapkit"):
         assert words in run.out
+    assert "are independent" in run.out
     header, _ = read_model(folder / "model.gap")
     found = json.loads(gapkit("info", folder / "model.gap", "--json").out)
     assert found == {name: header[name] for name in found}

@@ -431,6 +431,9 @@ def test_bad_weights_are_refused(gap, weights):
 def test_a_function_without_a_number_is_refused(gap):
     with pytest.raises(InputError, match="finite numbers"):
         propagate_linear(gap, alloy(1), lambda v: np.nan * v[0].energy)
+    sizes = iter(range(1, 9))
+    with pytest.raises(InputError, match="always give as many"):
+        propagate_linear(gap, alloy(1), lambda v: np.ones(next(sizes)), ("energy",))
 
 
 def test_a_variance_below_round_off_is_refused(gap, monkeypatch):

@@ -15,6 +15,7 @@ from sklearn.base import clone
 
 from gapkit import GAP, InputError, evaluate
 from gapkit import ensemble as ensembles
+from gapkit.extrapolation import extrapolation
 from gapkit.model_card import describe_model
 from gapkit.model_file import read_model, write_model
 from gapkit.recalibration import Recalibration, fit_recalibration
@@ -97,6 +98,11 @@ def test_a_second_recalibration_starts_from_the_model_itself(honest, changed, he
     again = changed.recalibrate(held_out[:22]).recalibration_
     assert again.scales != honest.recalibration_.scales
     assert (honest.recalibration_.provenance.data, again.provenance.data) == ("alloys", "")
+
+
+def test_factors_move_no_environment_beyond_the_training_range(gap, honest):
+    np.testing.assert_allclose(extrapolation(honest, alloy(1)).spread, extrapolation(gap, alloy(1)).spread, rtol=1e-12)
+    assert honest.recalibration_.factor("energy") != pytest.approx(1.0, rel=1e-3)
 
 
 def test_samples_come_from_the_posterior(gap, honest):

@@ -271,6 +271,7 @@ def test_words_judge_by_the_number_of_structures():
 
 
 def test_words_name_the_kind():
+    assert "errors are 0.04 times" in calibration_in_words(_comparison(0.04 * np.resize([-1.0, 1.0], 400), 1.0))
     assert calibration_in_words(_forces(), "forces").startswith("Error bars of the force components are ")
     with pytest.raises(InputError, match=r"kind 'force' \(did you mean 'forces'\?\)"):
         calibration_in_words(_forces(), "force")
