@@ -218,6 +218,7 @@ class GAP(FittedPotential, NestedParameters):
         self.selection_, self.frames_ = learned.start.selection, learned.start.frames
         self._take(recipe, factors, solve(recipe, factors, self.jitter), learned.start.training)
         self.memory_: MemoryUse | None = learned.memory
+        learned.memory.check()
         self.recalibration_ = None
         self._remember(learned.start.references)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import sys
 from typing import NamedTuple
@@ -11,6 +12,9 @@ import psutil
 from gapkit.errors import InputError
 from gapkit.row_factor import ROWS_TOGETHER
 
+logger = logging.getLogger("gapkit")
+
+TOLERANCE = 0.2  # of the estimate
 UNITS = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
 
@@ -27,6 +31,15 @@ class MemoryUse(NamedTuple):
 
     estimated: int
     peak: int
+
+    def check(self) -> None:
+        """Log a warning if a fit took much more than was foretold."""
+        if self.peak > (1.0 + TOLERANCE) * self.estimated:
+            logger.warning(
+                "the fit took %s, more than the %s that were foretold: allow for that when you set max_memory.",
+                in_words(self.peak),
+                in_words(self.estimated),
+            )
 
 
 def in_bytes(memory: str | float | None) -> int | None:
@@ -126,11 +139,11 @@ class RowSizes(NamedTuple):
     def evidence(self) -> int:
         """Whitened factors of all groups, and what an evaluation of the evidence and its check need, bytes."""
         square = 8 * (self.n_sparse + 1) ** 2
-        return int(sum(square * min(1.0, 2.0 * n / self.n_sparse) for n in self.rows)) + 10 * square
+        return int(sum(square * min(1.0, 2.0 * n / self.n_sparse) for n in self.rows)) + 7 * square
 
     def total(self, n_threads: int, ahead: int, optimize: bool) -> int:
         """Peak of the walk and of the solution after it, bytes; `ahead` as in `gapkit.threads.ordered_map`."""
-        after = self.solution() + (self.evidence() if optimize else 0)
+        after = max(self.solution(), self.evidence() if optimize else 0)
         return self.factors() + max(self.in_flight(n_threads, ahead), after)
 
 

@@ -17,7 +17,7 @@ from labelled_frames import copper_frames
 
 from gapkit import GAP, SOAP, DotProduct, InputError, Term
 from gapkit.frames import labelled_frames
-from gapkit.memory import in_bytes
+from gapkit.memory import MemoryUse, in_bytes
 
 TERMS = [Term(SOAP(species=["Cu"], cutoff=4.0, n_max=4, l_max=3), DotProduct(3, 2.0), n_sparse=20)]
 
@@ -144,6 +144,32 @@ def test_the_memory_budget_does_not_change_the_model(frames, reference):
     found = model().fit(frames, max_memory="4GB")
     assert_same_bits(found, reference)
     assert 0 < found.memory_.peak < 4e9
+
+
+def test_a_fit_that_took_more_than_foretold_says_so(caplog):
+    MemoryUse(estimated=10**9, peak=int(1.19e9)).check()
+    assert not caplog.records
+    MemoryUse(estimated=10**9, peak=int(1.3e9)).check()
+    assert "took 1.3 GB, more than the 1.0 GB" in caplog.text
+
+
+FIT = """
+from gapkit import GAP, SOAP, Term
+from gapkit.datasets import load_silicon
+terms = [Term(SOAP(["Si"]), n_sparse={n_sparse})]
+memory = GAP(terms, verbose=False).fit(load_silicon("train"), optimize={optimize!r}).memory_
+print(memory.peak / memory.estimated)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("n_sparse", "optimize"), [(500, False), (1500, True), (1000, "config_type"), (1000, "leave_out")]
+)
+def test_the_peak_is_within_a_fifth_of_the_estimate(n_sparse, optimize):
+    """In a process of its own: what others have used before would hide it."""
+    command = [sys.executable, "-W", "ignore", "-c", FIT.format(n_sparse=n_sparse, optimize=optimize)]
+    assert 0.8 < float(subprocess.check_output(command, text=True)) < 1.2
 
 
 # ---- checkpoints
