@@ -177,7 +177,7 @@ class GAP(FittedPotential, NestedParameters):
         budget = in_bytes(max_memory)
         state = None if checkpoint is None else Checkpoint(checkpoint, self._job(noises), resume)
         with _walks(client, self.terms or ()) as walks:
-            options = Options(budget, state, walks, progress(self.verbose), bool(wanted))
+            options = Options(budget, state, walks, progress(self.verbose), bool(wanted), "leave_out" in wanted)
             learned = learn(self.terms or (), noises, self._given_e0(), self.random_state, frames, options)
         self.baseline_ = tuple(self.baseline)
         self._adopt(learned, wanted, frames)
