@@ -219,8 +219,7 @@ def _estimate(start: Start, options: Options, present: int) -> tuple[int, int]:
     n_threads, budget = get_num_threads(), options.max_memory
     sizes = row_sizes(start.recipe, start.rows, start.largest_frame, start.n_neighbours)
     choices = [2 * n_threads, n_threads, 1, 0] if n_threads > 1 else [0]
-    if options.leave_out:  # rows of frames, and some ten matrices for the slopes of their errors
-        present += min(ROWS_BYTES, 8 * sizes.n_sparse * sum(sizes.rows)) + 80 * (sizes.n_sparse + 1) ** 2
+    present += min(ROWS_BYTES, 8 * sizes.n_sparse * sum(sizes.rows)) if options.leave_out else 0
     for ahead in choices:
         estimated = present + sizes.total(n_threads, ahead, options.optimize)
         if budget is None or estimated <= budget:
