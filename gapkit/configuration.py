@@ -10,7 +10,6 @@ from typing import Any, Literal
 import numpy as np
 import yaml
 from ase import Atoms
-from ase.data import atomic_numbers
 from typing_extensions import TypedDict  # pydantic asks for this one before Python 3.12
 
 from gapkit.baselines import ZBL, Baseline, baseline_from_dict
@@ -21,9 +20,11 @@ from gapkit.feature_terms.linear import FUNCTIONS, Linear
 from gapkit.feature_terms.long_range import LongRange  # noqa: F401  registers itself
 from gapkit.feature_terms.pair import Pair
 from gapkit.feature_terms.triplet import Triplet
+from gapkit.field_types import check_number, check_seed
 from gapkit.kernels import DotProduct, SquaredExponential
 from gapkit.observations import KINDS, check_noise
 from gapkit.plain_data import build, check_keys, checked
+from gapkit.reference_energies import check_e0
 from gapkit.structures import LabelKeys
 from gapkit.terms import AnyTerm, Term
 
@@ -205,15 +206,10 @@ class ModelSettings:
         for kind in KINDS:
             if (noise := getattr(self, f"{kind}_noise")) is not None:
                 check_noise(kind, noise)
-        for symbol, energy in (self.e0 or {}).items():
-            if symbol not in atomic_numbers:
-                raise InputError(f"e0 has an unknown species {symbol!r}: write chemical symbols, such as Si.")
-            if not np.isfinite(energy):
-                raise InputError(f"e0[{symbol!r}] = {energy} must be a number in eV.")
-        if self.jitter is not None and not 0 <= self.jitter <= 1e-4:
-            raise InputError(f"jitter = {self.jitter} must lie between 0 and 1e-4; 1e-10 is usual.")
-        if self.random_state is not None and self.random_state < 0:
-            raise InputError(f"random_state = {self.random_state} must be 0 or larger.")
+        check_e0(self.e0)
+        if self.jitter is not None:
+            check_number("jitter", self.jitter, 0.0, 1e-4, "1e-10")
+        check_seed(self.random_state)
 
 
 def _make_baseline(

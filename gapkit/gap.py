@@ -16,6 +16,7 @@ from gapkit.baselines import Baseline, baseline_to_dict, check_baselines
 from gapkit.checkpoint import Checkpoint
 from gapkit.configuration import term_to_dict
 from gapkit.errors import InputError
+from gapkit.field_types import check_number, check_seed
 from gapkit.fitted_model import from_file, to_file
 from gapkit.fitted_potential import FittedPotential
 from gapkit.frames import Frames, Structures, labelled_frames
@@ -27,6 +28,7 @@ from gapkit.optimisation import as_rows, learn_hyperparameters, parse_optimize
 from gapkit.parameters import NestedParameters
 from gapkit.posterior import SparsePosterior
 from gapkit.progress import progress
+from gapkit.reference_energies import check_e0
 from gapkit.remainders import less_baseline
 from gapkit.structures import LabelKeys
 from gapkit.terms import AnyTerm, fold_weights, known_numbers
@@ -192,6 +194,9 @@ class GAP(FittedPotential, NestedParameters):
             raise InputError("terms must be a non-empty list of Term, for example GAP([Term(SOAP(species=['Si']))]).")
         for kind in KINDS:
             check_noise(kind, getattr(self, f"{kind}_noise"))
+        check_e0(self.e0)
+        check_number("jitter", self.jitter, 0.0, 1e-4, "1e-10")
+        check_seed(self.random_state)
         for term in terms:
             term.validate()
         check_baselines(self.baseline, np.empty(0, dtype=int))

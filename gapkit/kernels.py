@@ -18,6 +18,7 @@ import numpy as np
 
 from gapkit._numba import kernels as loops
 from gapkit.errors import InputError
+from gapkit.field_types import is_number
 from gapkit.workspace import Fresh, Workspace
 
 
@@ -147,8 +148,8 @@ class DotProduct:
 
     def validate(self) -> None:
         """Raise `InputError` unless zeta is a positive integer and delta a positive number."""
-        if self.zeta != int(self.zeta) or self.zeta < 1:
-            raise InputError(f"zeta = {self.zeta} must be a positive integer (2 to 6 is usual).")
+        if not is_number(self.zeta) or self.zeta % 1 or self.zeta < 1:
+            raise InputError(f"zeta = {self.zeta!r} must be a positive integer (2 to 6 is usual).")
         _check_positive("delta", self.delta, "eV")
 
     def __call__(self, X: np.ndarray, Z: np.ndarray) -> np.ndarray:
@@ -246,5 +247,5 @@ class SquaredExponential:
 
 
 def _check_positive(name: str, value: float, unit: str) -> None:
-    if not value > 0 or not np.isfinite(value):
-        raise InputError(f"{name} = {value} {unit}".strip() + " must be a positive number.")
+    if not is_number(value) or not value > 0:
+        raise InputError(f"{name} = {value!r} {unit}".strip() + " must be a positive number.")

@@ -19,10 +19,11 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from ase import Atoms
-from ase.data import atomic_numbers, chemical_symbols
 
+from gapkit.chemical_species import check_known, check_symbols
 from gapkit.errors import InputError
 from gapkit.ewald_sums import LatticeSums, check_periodicity, lattice_sums
+from gapkit.field_types import check_fields
 from gapkit.shortest_distances import pair_name
 
 
@@ -85,11 +86,9 @@ class LongRangeFeatures:
 
     def validate(self) -> None:
         """Raise `InputError` for unknown species, powers, and an impossible width or tolerance."""
-        if isinstance(self.species, str) or not self.species or len(set(self.species)) < len(self.species):
-            raise InputError(f"species = {self.species!r} must be a list of different symbols, such as ['Na', 'Cl'].")
-        if unknown := [symbol for symbol in self.species if atomic_numbers.get(symbol, 0) < 1]:
-            raise InputError(f"species has an unknown {unknown[0]!r}: write chemical symbols, such as Si.")
-        if not self.powers or not set(self.powers) <= {1, 6} or len(set(self.powers)) < len(self.powers):
+        check_symbols(self.species, type(self).__name__)
+        check_fields(self)
+        if not len(self.powers) or not set(self.powers) <= {1, 6} or len(set(self.powers)) < len(self.powers):
             raise InputError(f"powers = {self.powers!r} must be [1], [6] or [1, 6].")
         if not 0 <= self.width < np.inf:
             raise InputError(f"width = {self.width} must be 0 or a length in Å.")
@@ -98,12 +97,7 @@ class LongRangeFeatures:
 
     def check_species(self, numbers: np.ndarray) -> None:
         """Raise `InputError` if `numbers` holds a species that is not among `species`."""
-        unknown = [symbol for z in np.unique(numbers) if (symbol := chemical_symbols[z]) not in self.species]
-        if unknown:
-            raise InputError(
-                f"the structure holds {', '.join(unknown)} but the long-range species are {', '.join(self.species)}: "
-                f"add {', '.join(unknown)} to {type(self).__name__}(species=…) and fit again."
-            )
+        check_known(numbers, self.species, type(self).__name__)
 
     def features(self, atoms: Atoms) -> FeatureValues:
         """Features of a structure, with derivatives by positions and strain.

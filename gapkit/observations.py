@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gapkit.errors import InputError, did_you_mean
+from gapkit.field_types import is_number
 from gapkit.structures import Labels
 
 Noise = float | Mapping[str, float]
@@ -97,11 +98,7 @@ def check_noise(kind: str, noise: Noise) -> None:
     """Raise `InputError` unless every value of a noise is a positive number."""
     named: dict[str, Any] = dict(noise) if isinstance(noise, Mapping) and noise else {"": noise}
     for name, value in named.items():
-        try:
-            good = float(value) > 0 and bool(np.isfinite(float(value)))
-        except (TypeError, ValueError):
-            good = False
-        if not good:
+        if not isinstance(name, str) or not is_number(value) or not value > 0:
             where = f"{kind}_noise[{name!r}]" if name else f"{kind}_noise"
             raise InputError(
                 f"{where} = {value!r} must be a positive number in {UNITS[kind]}; "

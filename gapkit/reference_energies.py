@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from ase import Atoms
-from ase.data import chemical_symbols
+from ase.data import atomic_numbers, chemical_symbols
 from ase.geometry import minkowski_reduce
 
 from gapkit.errors import InputError
+from gapkit.field_types import is_number
 
 if TYPE_CHECKING:
     from gapkit.structures import Labels
@@ -21,6 +22,17 @@ logger = logging.getLogger("gapkit")
 
 _ISOLATION = 6.0  # Å between images of a single atom that count as no neighbours
 _AGREEMENT = 1e-3  # eV within which two isolated atoms are the same atom computed twice
+
+
+def check_e0(e0: Any) -> None:
+    """Raise `InputError` unless `e0` is None or maps chemical symbols to numbers."""
+    if e0 is not None and not isinstance(e0, Mapping):
+        raise InputError(f"e0 = {e0!r} must map symbols to energies in eV, as {{'Si': -103.2}}, or be None.")
+    for symbol, energy in (e0 or {}).items():
+        if not isinstance(symbol, str) or atomic_numbers.get(symbol, 0) < 1:
+            raise InputError(f"e0 has an unknown species {symbol!r}: write chemical symbols, such as Si.")
+        if not is_number(energy):
+            raise InputError(f"e0[{symbol!r}] = {energy!r} must be a number in eV.")
 
 
 def find_e0(structures: Sequence[Atoms], labels: Sequence[Labels]) -> dict[str, float]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from numbers import Real
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
@@ -22,6 +21,7 @@ from gapkit._numba import kernels as loops
 from gapkit.descriptors.protocol import Descriptor
 from gapkit.errors import InputError
 from gapkit.feature_terms.seam import FeatureTerm
+from gapkit.field_types import check_fields, is_number
 from gapkit.kernels import DotProduct, Kernel, contract_folded, contract_gradient, inner_products, normalise
 from gapkit.neighbourhoods import Neighbourhoods, NeighbourList, find_neighbourhoods, whole_structure
 from gapkit.threads import ordered_map
@@ -55,12 +55,20 @@ class Term:
 
     def validate(self) -> None:
         """Raise `InputError` for parameters that cannot work."""
-        self.descriptor.validate()
-        self.kernel.validate()
+        for name, part, example in (
+            ("descriptor", self.descriptor, "SOAP(['Si'])"),
+            ("kernel", self.kernel, "DotProduct()"),
+        ):
+            if isinstance(part, type) or not hasattr(part, "validate"):
+                raise InputError(f"Term: {name} = {part!r} is none, give for example {example}.")
+            part.validate()
         counts = self.n_sparse.values() if isinstance(self.n_sparse, Mapping) else [self.n_sparse]
         for n in counts:
-            if not isinstance(n, Real) or not n >= 1 or n % 1 != 0:
-                raise InputError(f"n_sparse = {self.n_sparse} must be a positive whole number (500 to 4000 is usual).")
+            if not is_number(n) or not n >= 1 or n % 1:
+                raise InputError(
+                    f"n_sparse = {self.n_sparse!r} must be a positive whole number (500 to 4000 is usual)."
+                )
+        check_fields(self)
 
     @property
     def reach(self) -> float:

@@ -208,8 +208,8 @@ def test_one_species_is_summed_without_cells_or_without_charges():
 @pytest.mark.parametrize(
     ("function", "words"),
     [
-        (LongRange("Na"), "list of different symbols"),
-        (LongRange(["Na", "Xq"]), "unknown 'Xq'"),
+        (LongRange("Na"), "non-empty list of symbols"),
+        (LongRange(["Na", "Xq"]), "unknown species 'Xq'"),
         (LongRange(S, powers=(2,)), "powers"),
         (LongRange(S, width=-1.0), "width = -1.0"),
         (LongRange(S, tolerance=0.1), "tolerance = 0.1"),

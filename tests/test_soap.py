@@ -228,5 +228,5 @@ def test_impossible_parameters_are_refused(parameters, message):
 
 
 def test_unknown_species_in_structure_is_refused(water):
-    with pytest.raises(InputError, match=r"holds H, O but the descriptor's species are Si: add H, O"):
+    with pytest.raises(InputError, match=r"holds H, O but the species of SOAP are Si: add H, O"):
         SOAP(["Si"]).create(water)

@@ -42,7 +42,7 @@ BASELINES: dict[str, type] = {"ZBL": ZBL, "D3": D3, "D4": D4, "Ewald": Ewald, "C
 
 def check_baselines(baselines: Sequence[Baseline], numbers: np.ndarray) -> None:
     """Raise `InputError` for baselines that are impossible or do not know all the atomic numbers."""
-    if not isinstance(baselines, Sequence) or not all(isinstance(b, tuple(BASELINES.values())) for b in baselines):
+    if not isinstance(baselines, list | tuple) or not all(isinstance(b, tuple(BASELINES.values())) for b in baselines):
         raise InputError(
             f"baseline = {baselines!r} must be a list of {', '.join(BASELINES)}, for example [ZBL(species=['Si'])]."
         )

@@ -15,6 +15,7 @@ from ase.calculators.calculator import PropertyNotImplementedError
 
 from gapkit.baselines.properties import BaselineProperties
 from gapkit.errors import InputError
+from gapkit.field_types import check_fields
 
 # what a model file may start by itself: these compute, they read no files and run no commands
 HARMLESS = frozenset(
@@ -57,6 +58,11 @@ class Calculator:
         """Raise `InputError` unless the calculator can be made with its parameters."""
         if not isinstance(self.parameters, Mapping):
             raise InputError(f"Calculator's parameters = {self.parameters!r} must be a mapping of keyword arguments.")
+        check_fields(self)
+        if not isinstance(self.factory, str) and not callable(self.factory):
+            raise InputError(
+                f"Calculator's factory = {self.factory!r} must be 'module:name', such as 'tblite.ase:TBLite'."
+            )
         self._make()
 
     def check_species(self, numbers: np.ndarray) -> None:

@@ -16,6 +16,7 @@ from ase.units import Bohr, Hartree
 from gapkit.baselines.properties import BaselineProperties
 from gapkit.errors import InputError, did_you_mean
 from gapkit.ewald_sums import check_periodicity
+from gapkit.field_types import check_fields
 
 D3_DAMPINGS: Mapping[str, str] = {
     "bj": "RationalDampingParam",
@@ -53,6 +54,7 @@ class D3:
 
     def validate(self) -> None:
         """Raise `InputError` for an unknown functional or damping, or without the package."""
+        check_fields(self)
         if self.damping not in D3_DAMPINGS:
             raise InputError(
                 f"D3's damping = {self.damping!r} is unknown{did_you_mean(str(self.damping), D3_DAMPINGS)}."
@@ -106,6 +108,7 @@ class D4:
 
     def validate(self) -> None:
         """Raise `InputError` for an unknown functional, or without the package."""
+        check_fields(self)
         self._damping_parameters()
 
     def check_species(self, numbers: np.ndarray) -> None:

@@ -9,9 +9,11 @@ import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
 
-from gapkit.baselines.properties import COULOMB, BaselineProperties, check_symbols, unknown_species
+from gapkit.baselines.properties import COULOMB, BaselineProperties
+from gapkit.chemical_species import check_symbols, unknown_species
 from gapkit.errors import InputError
 from gapkit.ewald_sums import check_periodicity, lattice_sums
+from gapkit.field_types import check_fields
 
 NEUTRAL = 1e-6  # e per atom: what rounded charges leave
 
@@ -44,9 +46,7 @@ class Ewald:
         if not isinstance(self.charges, Mapping) or not self.charges:
             raise InputError(f"Ewald's charges = {self.charges!r} must map symbols to charges, as {{'Na': 1.0}}.")
         check_symbols(self.charges, "Ewald")
-        for symbol, charge in self.charges.items():
-            if not isinstance(charge, float | int) or not np.isfinite(charge):
-                raise InputError(f"Ewald's charges[{symbol!r}] = {charge!r} must be a number of elementary charges.")
+        check_fields(self)
         if not 0 <= self.width < np.inf:
             raise InputError(f"Ewald's width = {self.width} must be 0 or a length in Å.")
         if not 1e-14 <= self.tolerance <= 1e-3:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
 import numpy as np
 from ase import Atoms
-from ase.data import atomic_numbers, chemical_symbols
 from ase.units import Bohr, Hartree
-
-from gapkit.errors import InputError
 
 COULOMB = Hartree * Bohr  # e²/(4πε₀), eV Å
 
@@ -57,16 +53,3 @@ class Baseline(Protocol):
     def evaluate(self, atoms: Atoms) -> BaselineProperties:
         """Energy, forces, strain derivative and local energies of a structure; `InputError` if it has none."""
         ...
-
-
-def check_symbols(symbols: Iterable[str], where: str) -> None:
-    """Raise `InputError` for the first of `symbols` that is no chemical symbol."""
-    for symbol in symbols:
-        if not isinstance(symbol, str) or atomic_numbers.get(symbol, 0) < 1:
-            raise InputError(f"{where} has an unknown species {symbol!r}: write chemical symbols, such as Si.")
-
-
-def unknown_species(numbers: np.ndarray, species: Iterable[str]) -> list[str]:
-    """Symbols among the atomic numbers that `species` does not hold, by atomic number."""
-    known = set(species)
-    return [symbol for z in np.unique(numbers) if (symbol := chemical_symbols[z]) not in known]

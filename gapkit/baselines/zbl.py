@@ -10,8 +10,10 @@ from ase import Atoms
 from ase.data import atomic_numbers, chemical_symbols, covalent_radii
 
 from gapkit._numba.repulsion import screened_repulsion
-from gapkit.baselines.properties import COULOMB, BaselineProperties, check_symbols, unknown_species
+from gapkit.baselines.properties import COULOMB, BaselineProperties
+from gapkit.chemical_species import check_symbols, unknown_species
 from gapkit.errors import InputError, did_you_mean
+from gapkit.field_types import check_fields
 from gapkit.neighbourhoods import SHORTEST_DISTANCE, find_neighbourhoods
 from gapkit.shortest_distances import distance_warning, pair_name, pair_names, shortest_distances
 
@@ -99,9 +101,8 @@ class ZBL:
 
     def validate(self) -> None:
         """Raise `InputError` for unknown species and radii that are not 0 ≤ inner < outer."""
-        if isinstance(self.species, str) or not self.species:
-            raise InputError(f"ZBL's species = {self.species!r} must be a list of chemical symbols, such as ['Si'].")
         check_symbols(self.species, "ZBL")
+        check_fields(self)
         for name, radii in (("inner", self.inner), ("outer", self.outer), ("shortest", self.shortest)):
             if isinstance(radii, Mapping):
                 _check_pairs(name, radii, list(self.species))

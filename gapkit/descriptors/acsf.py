@@ -13,10 +13,11 @@ from ase.data import atomic_numbers
 
 from gapkit._numba import acsf as loops
 from gapkit._numba.kernels import project_rows
-from gapkit.descriptors.known_species import check_known, check_symbols
+from gapkit.chemical_species import check_known, check_symbols
 from gapkit.descriptors.soap import Tangents, channels
 from gapkit.descriptors.soap_rows import RowProducts, Slots, neighbour_slots, row_offsets
 from gapkit.errors import InputError
+from gapkit.field_types import check_fields
 from gapkit.neighbourhoods import Neighbourhoods, find_neighbourhoods
 from gapkit.structures import check_structures
 from gapkit.workspace import Fresh, Workspace
@@ -84,7 +85,8 @@ class ACSF:
 
     def validate(self) -> None:
         """Raise `InputError` for parameters that make no symmetry functions."""
-        check_symbols(self.species)
+        check_symbols(self.species, "ACSF")
+        check_fields(self)
         if not self.cutoff > 1.0 or not np.isfinite(self.cutoff):
             raise InputError(f"cutoff = {self.cutoff} Å must be larger than 1 Å; 4 to 7 Å is usual.")
         self._validate_functions()

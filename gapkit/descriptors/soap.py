@@ -13,8 +13,8 @@ from ase.data import atomic_numbers
 
 from gapkit._numba import soap as loops
 from gapkit._numba.tangents import tangents as fill_tangents
+from gapkit.chemical_species import check_known, check_symbols
 from gapkit.descriptors import soap_dscribe
-from gapkit.descriptors.known_species import check_known, check_symbols
 from gapkit.descriptors.soap_basis import (
     FeatureLayout,
     RadialTable,
@@ -25,6 +25,7 @@ from gapkit.descriptors.soap_basis import (
 )
 from gapkit.descriptors.soap_rows import Points, RowProducts, Slots, neighbour_slots, row_offsets, row_products
 from gapkit.errors import InputError, did_you_mean
+from gapkit.field_types import check_fields
 from gapkit.neighbourhoods import Neighbourhoods, find_neighbourhoods
 from gapkit.structures import check_structures
 from gapkit.workspace import Fresh, Workspace
@@ -110,7 +111,8 @@ class SOAP:
 
     def validate(self) -> None:
         """Raise `InputError` for parameters that make no SOAP."""
-        check_symbols(self.species)
+        check_symbols(self.species, "SOAP")
+        check_fields(self)
         if not self.cutoff > 1.0 or not np.isfinite(self.cutoff):
             raise InputError(f"cutoff = {self.cutoff} Å must be larger than 1 Å; 4 to 6 Å is usual.")
         if self.n_max < 1 or not 0 <= self.l_max <= 20:

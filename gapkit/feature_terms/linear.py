@@ -11,16 +11,16 @@ import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers
 
+from gapkit.chemical_species import check_known, check_symbols
 from gapkit.errors import InputError
 from gapkit.feature_terms.seam import (
     Candidates,
     FeatureRows,
     FeatureTerm,
     FeatureValues,
-    check_known,
     check_positive,
-    check_symbols,
 )
+from gapkit.field_types import check_fields
 from gapkit.neighbourhoods import Neighbourhoods, find_neighbourhoods
 
 VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
@@ -103,6 +103,7 @@ class Composition:
     def validate(self) -> None:
         """Raise `InputError` unless the species are symbols."""
         check_symbols(self.species, "Composition")
+        check_fields(self)
 
     def check_species(self, numbers: np.ndarray) -> None:
         """Raise `InputError` for a species that is not listed."""
@@ -149,6 +150,7 @@ class InversePowers:
     def validate(self) -> None:
         """Raise `InputError` for parameters that cannot work."""
         check_symbols(self.species, "InversePowers")
+        check_fields(self)
         check_positive("InversePowers", cutoff=self.cutoff)
         if not len(self.exponents) or not all(0 <= n <= 50 for n in self.exponents):
             raise InputError(f"exponents = {list(self.exponents)} of InversePowers must be numbers between 0 and 50.")
@@ -204,12 +206,13 @@ class Linear(FeatureTerm):
 
     def validate(self) -> None:
         """Raise `InputError` for parameters that cannot work."""
-        if not isinstance(self.function, FeatureFunction):
+        if isinstance(self.function, type) or not isinstance(self.function, FeatureFunction):
             raise InputError(
                 f"function = {self.function!r} of Linear must have n_features, validate, check_species and be "
                 "callable, for example Composition(['Si'])."
             )
         self.function.validate()
+        check_fields(self)
         check_positive("Linear", delta=self.delta)
         if self.scales is not None:
             check_positive("Linear", **{f"scales[{k}]": s for k, s in enumerate(self.scales)})

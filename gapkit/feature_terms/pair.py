@@ -11,19 +11,19 @@ import numpy as np
 from ase.data import atomic_numbers
 
 from gapkit._numba import distances as loops
+from gapkit.chemical_species import check_known, check_symbols
 from gapkit.errors import InputError, did_you_mean
 from gapkit.feature_terms.seam import (
     Candidates,
     FeatureRows,
     FeatureTerm,
     FeatureValues,
-    check_known,
     check_positive,
-    check_symbols,
     species_index,
     sum_pairs,
 )
 from gapkit.feature_terms.whitening import Whitened, independent, split, stack
+from gapkit.field_types import check_fields
 from gapkit.neighbourhoods import SHORTEST_DISTANCE, Neighbourhoods
 
 TRANSFORMS = ("distance", "logarithm", "inverse")
@@ -99,6 +99,7 @@ class Pair(FeatureTerm):
     def validate(self) -> None:
         """Raise `InputError` for parameters that cannot work."""
         check_symbols(self.species, "Pair")
+        check_fields(self)
         check_positive(
             "Pair", cutoff=self.cutoff, cutoff_width=self.cutoff_width, delta=self.delta, length_scale=self.length_scale
         )

@@ -14,10 +14,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from ase.data import atomic_numbers, chemical_symbols
+from ase.data import atomic_numbers
 
 from gapkit._numba.kernels import pair_forces
-from gapkit.errors import InputError, did_you_mean
+from gapkit.errors import InputError
 from gapkit.neighbourhoods import Neighbourhoods
 from gapkit.threads import ordered_map
 
@@ -125,29 +125,6 @@ def sum_pairs(
         values.local_energies[nb.centres] += e
         pair_forces(nb.centres, nb.first, nb.j, nb.D, g, values.forces, values.strain_derivative)
     return values
-
-
-def check_symbols(species: Sequence[str], name: str) -> None:
-    """Raise `InputError` unless `species` are distinct chemical symbols; `name` is the term's."""
-    if isinstance(species, str) or not len(species):
-        raise InputError(f"{name}: species = {species!r} must be a non-empty list of symbols, for example ['Si'].")
-    for symbol in species:
-        if atomic_numbers.get(symbol, 0) < 1:
-            meant = did_you_mean(str(symbol), list(atomic_numbers)[1:])
-            raise InputError(f"{name}: unknown species {symbol!r}{meant}.")
-    if len(set(species)) < len(species):
-        raise InputError(f"{name}: species = {list(species)} names one species twice: list each once.")
-
-
-def check_known(numbers: np.ndarray, species: Sequence[str], name: str) -> None:
-    """Raise `InputError` if `numbers` holds a species other than `species`."""
-    unknown = np.setdiff1d(numbers, [atomic_numbers[s] for s in species]).tolist()
-    if unknown:
-        symbols = ", ".join(chemical_symbols[z] for z in unknown)
-        raise InputError(
-            f"the structure holds {symbols} but the species of {name} are {', '.join(species)}: "
-            f"add {symbols} to {name}(species=…) and fit again."
-        )
 
 
 def check_positive(name: str, **values: float) -> None:

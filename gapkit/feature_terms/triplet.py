@@ -13,19 +13,19 @@ from numpy.typing import NDArray
 from scipy.linalg import solve_banded
 
 from gapkit._numba import triplets as loops
+from gapkit.chemical_species import check_known, check_symbols
 from gapkit.errors import InputError
 from gapkit.feature_terms.seam import (
     Candidates,
     FeatureRows,
     FeatureTerm,
     FeatureValues,
-    check_known,
     check_positive,
-    check_symbols,
     species_index,
     sum_pairs,
 )
 from gapkit.feature_terms.whitening import Whitened, independent, split, stack
+from gapkit.field_types import check_fields
 from gapkit.neighbourhoods import SHORTEST_DISTANCE, Neighbourhoods
 from gapkit.sparsification import select_sparse_points
 
@@ -105,6 +105,7 @@ class Triplet(FeatureTerm):
     def validate(self) -> None:
         """Raise `InputError` for parameters that cannot work."""
         check_symbols(self.species, "Triplet")
+        check_fields(self)
         check_positive(
             "Triplet", cutoff=self.cutoff, cutoff_width=self.cutoff_width, delta=self.delta,
             length_scale=self.length_scale,
