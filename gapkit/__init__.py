@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from gapkit.prediction import Predictions
     from gapkit.recalibration import fit_recalibration
     from gapkit.shortest_distances import distance_warning
+    from gapkit.species_weights import learn_species_weights
     from gapkit.structures import describe_structures, read_structures
     from gapkit.terms import Term
     from gapkit.threads import get_num_threads, set_num_threads
@@ -68,6 +69,7 @@ _ROOMS = {  # in the order in which data flow; no name may be that of a module, 
     "Predictions": "prediction",
     "Between": "parameter_search",
     "tune": "parameter_search",
+    "learn_species_weights": "species_weights",
     "evaluate": "evaluation",
     "calibration": "uncertainty",
     "calibration_by": "uncertainty",
@@ -128,6 +130,7 @@ __all__ = [
     "get_num_threads",
     "guard_thresholds",
     "joint_posterior",
+    "learn_species_weights",
     "leave_one_out",
     "linear_coefficients",
     "most_wanted",

@@ -45,13 +45,21 @@ def tune(
     train: TrainingFiles,
     flags: Flags,
     vary: Annotated[
-        list[str],
+        list[str] | None,
         option(
             "Parameter and its values, such as cutoff=4,5,6; for random and optuna also a range, such as cutoff=4..6 "
             "or delta=log:0.1..10; repeat for each parameter.",
             show_default=False,
         ),
-    ],
+    ] = None,
+    species_weights: Annotated[
+        bool,
+        option(
+            "SOAP of several species: learn the weights of species, for the best of the trials, and try it with them.",
+            "--species-weights",
+            show_default=False,
+        ),
+    ] = False,
     output: Annotated[Path, option("Configuration to write, for gapkit fit --config.", "--output", "-o")] = Path(
         "best.yaml"
     ),
@@ -78,17 +86,22 @@ def tune(
     check_output(output, (*train, flags.config))
     settings = settings_of(flags, optimize or (",".join(USUAL),))
     _check_search(score, search, trials, folds)
-    space = space_of(vary, settings, search)
+    space = space_of(vary or [], settings, search)
+    if not space and not species_weights:
+        raise InputError("there is nothing to tune: give --vary cutoff=4,5,6, for example, or --species-weights.")
     say = speaker(quiet, to_stderr=as_json)
     with warnings_kept() as warned:
         data = read_labelled(train, settings.keys, say, not quiet)
         gap = new_gap(settings, data, verbose=not quiet)
         structures, keys = (data.in_memory(), None) if score == "kfold" else frames_of(data)
         ways: dict[str, Any] = {"score": score, "search": search, "n_trials": trials, "n_folds": folds}
-        found = compare(gap, structures, space, **ways, optimize=settings.optimize, keys=keys)
+        ways |= {"species_weights": species_weights, "optimize": settings.optimize, "keys": keys}
+        found = compare(gap, structures, space, **ways)
     best = gap.set_params(**found.best_params)
     found = _as_named(found, list(space))
     say(found.table())
+    if found.species_weights is not None:
+        say(f"\n{found.species_weights.table()}\n")
     _write_configuration(output, best, settings, f"the best of {len(found.trials)} trials by {score}")
     say(f"wrote {output}, the best of these: gapkit fit {' '.join(map(str, train))} --config {output}")
     if as_json:
@@ -306,7 +319,8 @@ def _as_named(found: Search, names: list[str]) -> Search:
     """The trials with each parameter by the name that it was given on the command line."""
 
     def named(params: dict[str, Any]) -> dict[str, Any]:
-        return {name: next(v for full, v in params.items() if f"__{full}".endswith(f"__{name}")) for name in names}
+        own = {name: next(v for full, v in params.items() if f"__{full}".endswith(f"__{name}")) for name in names}
+        return own | {full: v for full, v in params.items() if full.endswith("__species_weights")}
 
     return replace(found, trials=tuple(replace(trial, params=named(trial.params)) for trial in found.trials))
 
@@ -322,7 +336,8 @@ def _trials(found: Search) -> dict[str, Any]:
         }
         for trial in found.trials
     ]
-    return {"score": found.score, "best": found.best_params, "trials": trials}
+    data = {"score": found.score, "best": found.best_params, "trials": trials}
+    return data | ({} if found.species_weights is None else {"species_weights": found.species_weights.to_dict()})
 
 
 # ---- learning curve

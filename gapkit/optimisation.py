@@ -72,7 +72,7 @@ def _optimised(
     recipe: Recipe, factors: Factors, jitter: float, wanted: frozenset[str], parents: dict[Group, Group], seed: int
 ) -> tuple[Recipe, Factors, Optimum]:
     noise = {group: recipe.noises.std(group) for group in factors}
-    amplitudes = _amplitudes(recipe)
+    amplitudes = amplitudes_of(recipe)
     # isolated atoms define e0: their noise says how exactly, and a handful of labels cannot decide it
     exact = {group for group in factors if names_isolated_atoms(group[1])}
     fixed: set[Group | str] = {*exact} if "noise" in wanted else {*factors}
@@ -89,7 +89,7 @@ def _with_least_errors(
     noise = {group: recipe.noises.std(group) for group in factors}
     K_mm = covariance.K_mm(recipe.terms, recipe.blocks)
     rows = (rows_of(recipe, frame) for frame in chosen_frames(recipe, frames, seed))
-    optimum = least_errors(K_mm, factors, noise, _amplitudes(recipe), rows, jitter=jitter)
+    optimum = least_errors(K_mm, factors, noise, amplitudes_of(recipe), rows, jitter=jitter)
     return _taken(recipe, factors, optimum)
 
 
@@ -99,7 +99,7 @@ def _taken(recipe: Recipe, factors: Factors, optimum: Optimum) -> tuple[Recipe, 
         factor.rescale(optimum.column_scale)
     terms = tuple(
         with_delta(term, optimum.amplitudes[amplitude.name])
-        for term, amplitude in zip(recipe.terms, _amplitudes(recipe))
+        for term, amplitude in zip(recipe.terms, amplitudes_of(recipe))
     )
     return recipe._replace(terms=terms, noises=_learned(recipe.noises, optimum.noise)), factors, optimum
 
@@ -111,7 +111,8 @@ def as_rows(optimum: Optimum | None) -> list[dict[str, Any]]:
     return [{name: getattr(h, name) for name in names} | {"note": h.note()} for h in found]
 
 
-def _amplitudes(recipe: Recipe) -> list[Amplitude]:
+def amplitudes_of(recipe: Recipe) -> list[Amplitude]:
+    """The amplitude of each term, with the sparse points that it belongs to."""
     found = []
     for t, term in enumerate(recipe.terms):
         columns = [np.arange(b.columns.start, b.columns.stop) for b in recipe.blocks if b.term == t]

@@ -9,6 +9,9 @@ search only goes over the rest. Trials are compared by one of three scores, the 
 
 scikit-learn's own search classes work as well, with lists of Atoms as X: `evidence_score` and `left_out_score` go to
 their `scoring`, and as both are about the training frames themselves, `whole(frames)` to their `cv`.
+
+Species weights, which no grid can hold, are learned for the best of the trials (`learn_species_weights`), and a last
+trial with them tells what they are worth by the same score.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from ase import Atoms
@@ -28,7 +31,11 @@ from gapkit.frames import Structures
 from gapkit.gap import GAP
 from gapkit.left_out import left_out
 from gapkit.progress import progress
+from gapkit.species_weights import learn_species_weights, learnable
 from gapkit.structures import LabelKeys
+
+if TYPE_CHECKING:
+    from gapkit.learned_weights import SpeciesWeights
 
 SCORES = ("evidence", "loo", "kfold")
 SEARCHES = ("grid", "random", "optuna")
@@ -105,10 +112,13 @@ class Search:
     score : {"evidence", "loo", "kfold"}
     trials : tuple of Trial
         In the order in which they were made.
+    species_weights : SpeciesWeights or None
+        Those of the last trial, if they were asked for.
     """
 
     score: str
     trials: tuple[Trial, ...]
+    species_weights: SpeciesWeights | None = None
 
     @property
     def best(self) -> Trial:
@@ -123,10 +133,10 @@ class Search:
     def table(self) -> str:
         """All trials as text, the best first."""
         unit = {"evidence": "log evidence", "loo": "log p left out", "kfold": "-RMSE of forces (eV/Å)"}[self.score]
-        names = list(self.trials[0].params)
+        names = list(self.trials[-1].params)
         rows = [(*names, unit, "to the best", "s")]
         for trial in sorted(self.trials, key=lambda t: -t.score):
-            values = (_short(trial.params[name]) for name in names)
+            values = (_short(trial.params.get(name)) for name in names)
             away = trial.message or f"{trial.score - self.best.score:.4g}"
             rows.append((*values, f"{trial.score:.6g}", away, f"{trial.seconds:.1f}"))
         widths = [max(map(len, column)) for column in zip(*rows)]
@@ -143,6 +153,7 @@ def tune(
     n_trials: int = 20,
     n_folds: int = 5,
     optimize: bool | str | Sequence[str] = True,
+    species_weights: bool = False,
     keys: LabelKeys | None = None,
     random_state: int = 0,
 ) -> Search:
@@ -167,6 +178,9 @@ def tune(
         Of "kfold". The frames are shuffled first.
     optimize : bool or list of str
         What each fit learns, as for `GAP.fit`.
+    species_weights : bool
+        Learn the species weights of all SOAP terms for the best of the trials, and make one more trial with them; the
+        space may then be empty.
     keys : LabelKeys, optional
         As for `GAP.fit`.
     random_state : int
@@ -183,7 +197,9 @@ def tune(
         For names or ranges that make no sense, or if no trial could be fitted.
     """
     named = {name: _targets(gap, name) for name in space}
-    _check(space, score, search, n_trials, n_folds)
+    _check(space, score, search, n_trials, n_folds, species_weights)
+    if species_weights:
+        learnable(gap)
     data: Any = list(structures) if isinstance(structures, Iterator) else structures
     if score == "kfold":
         _check_in_memory(data, n_folds)
@@ -194,11 +210,15 @@ def tune(
         return _tried(gap, full, measure)
 
     ways = {"grid": _by_grid, "random": _by_samples, "optuna": _by_optuna}
-    trials = ways[search](trial, space, n_trials, random_state, gap.verbose)
+    trials = ways[search if space else "grid"](trial, space, n_trials, random_state, gap.verbose)
     found = Search(score, tuple(trials))
     if not np.isfinite(found.best.score):
         raise InputError(f"none of the {len(trials)} trials could be fitted; the first said: {trials[0].message}")
-    return found
+    if not species_weights:
+        return found
+    template = clone(gap).set_params(**found.best_params)
+    learned = learn_species_weights(template, data, keys=keys, random_state=random_state)
+    return Search(score, (*trials, _tried(gap, found.best_params | learned.params, measure)), learned)
 
 
 # ---- scores
@@ -313,11 +333,11 @@ def _targets(gap: GAP, name: str) -> list[str]:
     return found
 
 
-def _check(space: Space, score: str, search: str, n_trials: int, n_folds: int) -> None:
+def _check(space: Space, score: str, search: str, n_trials: int, n_folds: int, may_be_empty: bool) -> None:
     for what, value, known in (("score", score, SCORES), ("search", search, SEARCHES)):
         if value not in known:
             raise InputError(f"{what} = {value!r} is unknown{did_you_mean(value, known)}.")
-    if not space:
+    if not space and not may_be_empty:
         raise InputError("the search space is empty: name at least one parameter, such as {'cutoff': [4.5, 5.0, 5.5]}.")
     for name, values in space.items():
         if isinstance(values, Between):
@@ -341,4 +361,8 @@ def _check_in_memory(structures: Any, n_folds: int) -> None:
 
 
 def _short(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, Mapping):
+        return " ".join(f"{name}:{_short(inner)}" for name, inner in value.items())
     return f"{value:.6g}" if isinstance(value, float) else str(value)

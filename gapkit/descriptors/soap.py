@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -86,7 +87,8 @@ class SOAP:
     compression : {"off", "mu2", "mu1nu1", "crossover"}
         How the species dependence is shortened (dscribe's names; Darby et al., npj Comput. Mater. 8, 166 (2022)).
     species_weights : mapping of str to float, optional
-        Weight of each species' density, as dscribe's ``species_weighting``; all 1 if not given.
+        Weight of each species' density, as dscribe's ``species_weighting``; all 1 if not given. Normalised features
+        do not depend on a common factor. `gapkit.learn_species_weights` learns them from data.
     engine : {"numba", "dscribe"}
         "numba" is fast and has every derivative; "dscribe" computes the same numbers with dscribe (values
         exact, derivatives numerical, much slower) and is there to check against.
@@ -134,6 +136,12 @@ class SOAP:
                 f"species_weights are for {sorted(self.species_weights)} but species are {sorted(self.species)}: "
                 "give one weight per species."
             )
+        for symbol, weight in (self.species_weights or {}).items():
+            if not isinstance(weight, Real) or not np.isfinite(weight) or weight == 0:
+                raise InputError(
+                    f"species_weights[{symbol!r}] = {weight} must be a finite number other than 0, "
+                    "which would make the species invisible."
+                )
 
     @property
     def numbers(self) -> np.ndarray:

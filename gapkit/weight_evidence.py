@@ -1,0 +1,216 @@
+"""log p(labels) as a function of the species weights of SOAP terms.
+
+The weights enter every feature, so that each evaluation makes the rows of some frames anew, and learns the noises and
+amplitudes for these rows: log p(labels | weights) is maximised over all of them (`gapkit.evidence.maximise`, from the
+same start each time). The sparse points are fixed environments, not fixed features, whose features are computed with
+the weights at hand: log p is a smooth function of the weights, and a choice made for one set of weights has no say.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+from ase.data import chemical_symbols
+
+from gapkit import covariance
+from gapkit.descriptors.soap import SOAP
+from gapkit.errors import InputError
+from gapkit.evidence import maximise
+from gapkit.frames import Frame
+from gapkit.kernels import normalise
+from gapkit.neighbourhoods import Neighbourhoods, find_neighbourhoods
+from gapkit.optimisation import amplitudes_of
+from gapkit.reference_energies import ReferenceEnergies, names_isolated_atoms
+from gapkit.sparsification import check_features, choose_distinct, find_distinct
+from gapkit.terms import AnyTerm, SparseBlock, Term
+from gapkit.training import Noises, Recipe, SparsePools, check_species, environments, stream_rows
+
+Key = tuple[int, int]  # term, atomic number of the central atoms
+
+
+class Centres(NamedTuple):
+    """Environments of one species in one frame: their neighbourhoods, and the atomic numbers of the whole frame."""
+
+    neighbourhoods: Neighbourhoods
+    numbers: np.ndarray
+
+
+class Found(NamedTuple):
+    """log p(labels) at its largest over noises and amplitudes, and the same plus the log prior of these."""
+
+    log_evidence: float
+    log_posterior: float
+
+
+class WeightEvidence:
+    """log p(labels) of some frames for any species weights.
+
+    Parameters
+    ----------
+    terms : sequence of Term, Pair, Triplet or Linear
+    noises : Noises
+        Where the search for noises starts.
+    e0 : dict of str to float
+        eV.
+    frames : sequence of Frame
+        In memory.
+    learned : sequence of int
+        The terms whose weights vary, SOAP with "numba" as engine.
+    n_sparse : int
+        Most sparse points of a term and species.
+    jitter : float
+        As for `GAP`.
+    random_state : int
+        Seed of the choice of sparse points.
+
+    Attributes
+    ----------
+    n_evaluations : int
+    n_columns : int
+        Sparse points of all terms.
+    """
+
+    def __init__(
+        self,
+        terms: Sequence[AnyTerm],
+        noises: Noises,
+        e0: dict[str, float],
+        frames: Sequence[Frame],
+        learned: Sequence[int],
+        n_sparse: int,
+        jitter: float = 1e-10,
+        random_state: int = 0,
+    ) -> None:
+        self._terms = tuple(_with_fewer(term, n_sparse) for term in terms)
+        self._noises, self._e0, self._frames = noises, e0, frames
+        self._learned, self._jitter = tuple(learned), jitter
+        self._fixed = _fixed_points(self._terms, frames, set(learned), random_state)
+        self._places = {
+            key: part
+            for t in self._learned
+            for key, part in _places(self._terms[t], t, frames, random_state).items()  # type: ignore[arg-type]
+        }
+        self.n_evaluations = 0
+        self.n_columns = 0
+
+    def __call__(self, weights: Sequence[Mapping[str, float]]) -> Found:
+        """log p with these weights by symbol, one mapping for each of the terms that are learned."""
+        terms = list(self._terms)
+        for t, own in zip(self._learned, weights):
+            terms[t] = with_weights(terms[t], own)
+        recipe = Recipe(tuple(terms), self._blocks(terms), self._e0, self._noises)
+        factors = stream_rows(recipe, self._frames, {})
+        K_mm = covariance.K_mm(recipe.terms, recipe.blocks)
+        noise = {group: self._noises.std(group) for group in factors}
+        options = {"jitter": self._jitter, "n_starts": 1}
+        found = maximise(K_mm, factors, noise, amplitudes_of(recipe), **options)  # type: ignore[arg-type]
+        self.n_evaluations += 1
+        self.n_columns = len(K_mm)
+        return Found(found.log_evidence, found.start_values[0])
+
+    def _blocks(self, terms: Sequence[AnyTerm]) -> tuple[SparseBlock, ...]:
+        """Sparse points with the present weights, in the order of terms and species."""
+        blocks, start = [], 0
+        for t, z in sorted({*self._fixed, *self._places}):
+            X = self._fixed[t, z] if (t, z) in self._fixed else _features(terms[t], self._places[t, z])
+            blocks.append(SparseBlock(t, z, X, slice(start, start + len(X))))
+            start += len(X)
+        return tuple(blocks)
+
+
+def with_weights(term: AnyTerm, weights: Mapping[str, float]) -> Term:
+    """A SOAP term with other species weights."""
+    assert isinstance(term, Term)
+    return replace(term, descriptor=replace(term.descriptor, species_weights=dict(weights)))  # type: ignore[type-var]
+
+
+def gathered(frames: Iterable[Frame], n_atoms: int, random_state: int) -> tuple[list[Frame], ReferenceEnergies]:
+    """Frames at random, until they hold `n_atoms` atoms, in their order; and what all frames say of the e0.
+
+    Isolated atoms are left out, their features do not depend on weights. Memory does not grow with the data.
+
+    Raises
+    ------
+    InputError
+        If there is no frame with a label.
+    """
+    rng, references = np.random.default_rng(random_state), ReferenceEnergies()
+    kept: list[tuple[float, int, Frame]] = []  # a heap, the frame that is the first to go on top
+    held = 0
+    for k, frame in enumerate(frames):
+        references.add(frame.atoms, frame.labels)
+        labels = (frame.labels.energy, frame.labels.forces, frame.labels.virial)
+        if names_isolated_atoms(frame.labels.config_type) or all(label is None for label in labels):
+            continue
+        heapq.heappush(kept, (-rng.random(), k, frame))
+        held += len(frame.atoms)
+        while held - len(kept[0][2].atoms) >= n_atoms:
+            held -= len(heapq.heappop(kept)[2].atoms)
+    if not kept:
+        raise InputError("none of the frames has labels and more than an isolated atom: weights need neighbours.")
+    return [frame for _, _, frame in sorted(kept, key=lambda entry: entry[1])], references
+
+
+# ---- sparse points
+
+
+def _with_fewer(term: AnyTerm, n_sparse: int) -> AnyTerm:
+    if not isinstance(term, Term):
+        return term
+    if isinstance(term.n_sparse, Mapping):
+        return replace(term, n_sparse={s: min(int(n), n_sparse) for s, n in term.n_sparse.items()})
+    return replace(term, n_sparse=min(int(term.n_sparse), n_sparse))
+
+
+def _fixed_points(
+    terms: Sequence[AnyTerm], frames: Sequence[Frame], learned: set[int], seed: int
+) -> dict[Key, np.ndarray]:
+    """Sparse points of the terms that do not change, chosen as by a fit."""
+    pools = SparsePools(terms, seed)
+    for frame in frames:
+        check_species(terms, np.unique(frame.atoms.numbers))
+        if len(learned) < len(terms):
+            found = environments(terms, frame.atoms)
+            pools.add(found._replace(features=[part for part in found.features if part[0][0] not in learned]))
+    blocks, _ = pools.choose()
+    return {(block.term, block.number): block.X for block in blocks}
+
+
+def _places(term: Term, t: int, frames: Sequence[Frame], seed: int) -> dict[Key, list[Centres]]:
+    """Environments that serve as sparse points, by the term's own way to choose.
+
+    They are told apart by features with "crossover" compression and weights of one: short, and with every species by
+    itself, so that they are good for any weights.
+    """
+    soap = term.descriptor
+    assert isinstance(soap, SOAP)
+    neutral = replace(soap, compression="crossover", species_weights=None)
+    rows: dict[int, list[tuple[int, int, np.ndarray]]] = {}
+    for k, frame in enumerate(frames):
+        values = normalise(neutral.features(frame.atoms))[0]
+        for i, z in enumerate(frame.atoms.numbers.tolist()):
+            rows.setdefault(z, []).append((k, i, values[i]))
+    places = {}
+    for z, own in rows.items():
+        X = check_features([row for _, _, row in own])
+        distinct = find_distinct(X)
+        n = term.n_sparse[chemical_symbols[z]] if isinstance(term.n_sparse, Mapping) else term.n_sparse
+        chosen = choose_distinct(X[distinct], min(int(n), len(distinct)), term.sparsification, seed)
+        places[t, z] = list(_centres([own[c][:2] for c in distinct[chosen]], frames, soap.cutoff))
+    return places
+
+
+def _centres(chosen: Sequence[tuple[int, int]], frames: Sequence[Frame], cutoff: float) -> Iterator[Centres]:
+    for k in sorted({k for k, _ in chosen}):
+        atoms = frames[k].atoms
+        own = np.array(sorted(i for frame, i in chosen if frame == k))
+        yield Centres(find_neighbourhoods(atoms, cutoff).select(own), atoms.numbers)
+
+
+def _features(term: AnyTerm, places: Sequence[Centres]) -> np.ndarray:
+    assert isinstance(term, Term)
+    return np.vstack([normalise(term.descriptor.evaluate(*place)[0])[0] for place in places])
