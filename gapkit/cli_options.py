@@ -110,8 +110,16 @@ OTHER_OPTIONS: dict[str, Any] = {
     "config": Annotated[
         Path | None,
         option(
-            "YAML file with any of: terms, energy_noise, forces_noise, virial_noise (numbers, or one per config type), "
-            "e0, jitter, random_state, optimize, keys, baseline. Options given here override it.",
+            "YAML file with any of: terms or preset, energy_noise, forces_noise, virial_noise (numbers, or one per "
+            "config type), e0, jitter, random_state, optimize, keys, baseline. Options given here override it.",
+            show_default=False,
+        ),
+    ],
+    "preset": Annotated[
+        str | None,
+        option(
+            "Start from the terms, baseline and noises of a solid, molecule, liquid or ionic system; of the options "
+            "for descriptor and kernel, --cutoff and --n-sparse go with it.",
             show_default=False,
         ),
     ],
@@ -152,6 +160,7 @@ class Flags(NamedTuple):
     keys: dict[str, str]
     e0: dict[str, float]
     zbl: bool
+    preset: str | None
 
 
 def given(values: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str, Any]:
@@ -202,6 +211,7 @@ def _flags(values: Mapping[str, Any]) -> Flags:
         keys=_keys(values),
         e0=parse_e0(values["e0"] or []),
         zbl=bool(values["zbl"]),
+        preset=values["preset"],
     )
 
 
@@ -246,9 +256,12 @@ def settings_of(flags: Flags, optimize: Sequence[str] | None = None) -> ModelSet
     from gapkit.configuration import read_yaml, settings_from_dict
     from gapkit.optimisation import parse_optimize
 
-    settings = settings_from_dict(read_yaml(flags.config) if flags.config else {}, str(flags.config))
-    parse_optimize(settings.optimize)
+    data = read_yaml(flags.config) if flags.config else {}
     of_a_term = flags.descriptor | flags.kernel | flags.term
+    if flags.preset is not None or data.get("preset") is not None:
+        data, of_a_term = _with_preset(data, flags.preset, of_a_term), {}
+    settings = settings_from_dict(data, str(flags.config or "configuration"))
+    parse_optimize(settings.optimize)
     if of_a_term and len(settings.terms) > 1:
         named = ", ".join(f"--{name.replace('_', '-')}" for name in of_a_term)
         raise InputError(
@@ -272,3 +285,16 @@ def settings_of(flags: Flags, optimize: Sequence[str] | None = None) -> ModelSet
     settings = replace(settings, terms=terms, e0=e0, keys=keys, baseline=baseline, **model)
     settings.validate()
     return settings
+
+
+def _with_preset(data: Mapping[str, Any], name: str | None, of_a_term: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration with the preset of the command line, or with its own, and what was given for its terms."""
+    for option_name in of_a_term:
+        if option_name not in ("cutoff", "n_sparse"):
+            raise InputError(
+                f"--{option_name.replace('_', '-')} could belong to any of a preset's terms: write them to a file with "
+                "gapkit suggest and change it there."
+            )
+    present = data.get("preset")
+    own = dict(present) if isinstance(present, Mapping) else {"name": present}
+    return {**data, "preset": {**own, **({} if name is None else {"name": name}), **of_a_term}}

@@ -24,6 +24,7 @@ from gapkit.field_types import check_number, check_seed
 from gapkit.kernels import DotProduct, SquaredExponential
 from gapkit.observations import KINDS, check_noise
 from gapkit.plain_data import build, check_keys, checked
+from gapkit.presets import preset_settings, preset_terms
 from gapkit.reference_energies import check_e0
 from gapkit.structures import LabelKeys
 from gapkit.terms import AnyTerm, Term
@@ -134,6 +135,19 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
+class PresetSettings:
+    """Arguments of `preset_terms` but the species; in a YAML file the mapping or the name alone."""
+
+    name: str
+    cutoff: float | None = None
+    n_sparse: int | None = None
+
+    def make_terms(self, species: list[str]) -> list[AnyTerm]:
+        """The preset's terms for `species`; for two that every preset takes if none are known yet."""
+        return preset_terms(self.name, species or ["H", "O"], self.cutoff, self.n_sparse)
+
+
+@dataclass(frozen=True)
 class ModelSettings:
     """What a YAML model file may hold.
 
@@ -149,6 +163,8 @@ class ModelSettings:
         As in `baseline_from_dict`; a ZBL takes species and, without inner and outer, its radii from the data.
     keys : dict
         Names of labels by the fields of `LabelKeys`; what is absent or None is found, "" leaves a label out.
+    preset : PresetSettings, optional
+        Where the terms come from instead.
     """
 
     terms: list[dict[str, Any]] = field(default_factory=lambda: [{"descriptor": {}}])
@@ -161,6 +177,7 @@ class ModelSettings:
     optimize: bool | str | list[str] = False
     keys: dict[str, str | None] = field(default_factory=dict)
     baseline: list[dict[str, Any]] = field(default_factory=list)
+    preset: PresetSettings | None = None
 
     def parameters(self) -> dict[str, Any]:
         """Arguments of `GAP` other than the terms."""
@@ -173,8 +190,10 @@ class ModelSettings:
         Raises
         ------
         InputError
-            As `term_from_dict`.
+            As `term_from_dict` and `preset_terms`.
         """
+        if self.preset is not None:
+            return self.preset.make_terms(list(species or []))
         return [
             term_from_dict(_with_species(data, list(species or []), f"terms[{k}]"), f"terms[{k}]")
             for k, data in enumerate(self.terms)
@@ -255,8 +274,20 @@ def settings_from_dict(data: Mapping[str, Any], where: str = "configuration") ->
         Naming the key, its value and what was expected.
     """
     known = {"model": ModelSettings}
+    if data.get("preset") is not None:
+        data = _with_preset(data, where)
     if isinstance(keys := data.get("keys"), Mapping):
         check_keys(keys, LabelKeys._fields, f"{where}.keys")
     settings: ModelSettings = build(known, data, where, "model")
     settings.validate()
     return settings
+
+
+def _with_preset(data: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """`data` on top of what its preset says beside the terms."""
+    preset = data["preset"]
+    plain = {"name": preset} if isinstance(preset, str) else preset
+    own = build({"preset": PresetSettings}, plain, f"{where}.preset", "preset")
+    if "terms" in data:
+        raise InputError(f"{where} has terms and a preset, which brings its own: keep one of the two.")
+    return {**preset_settings(own.name), **data, "preset": own}

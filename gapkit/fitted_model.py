@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Collection, Mapping
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from gapkit.baselines import baseline_from_dict, baseline_to_dict
 from gapkit.checkpoint import pack_counts, pack_factors, unpack_counts, unpack_factors
 from gapkit.conditioning import Conditioning
 from gapkit.configuration import term_from_dict, term_to_dict
+from gapkit.errors import InputError
+from gapkit.model_file import read_model
 from gapkit.observations import KINDS
 from gapkit.posterior import SparsePosterior
 from gapkit.recalibration import Recalibration
@@ -106,6 +109,35 @@ def from_file(
         )
         for k, r in enumerate(header["references"])
     ]
+    return gap
+
+
+def from_path(gap: GAP, path: str | Path, self_test: bool, trusted_calculators: Collection[str]) -> GAP:
+    """`from_file` of a model file, and the test that `GAP.load` promises.
+
+    Raises
+    ------
+    InputError
+        As `GAP.load`.
+    """
+    header, arrays = read_model(path)
+    try:
+        gap = from_file(gap, header, arrays, trusted_calculators)
+    except InputError:
+        raise
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{str(path)!r} is not a complete gapkit model file ({type(error).__name__}: {error}): "
+            "its header was changed; copy or save it again."
+        ) from None
+    for atoms, energy, forces in gap.references_ if self_test else []:
+        p = gap.predict(atoms)
+        difference = max(abs(float(p.energy[0]) - energy), float(np.abs(p.forces[0] - forces).max()))
+        if not difference <= 1e-6 * max(1.0, abs(energy)):  # NaN fails too
+            raise InputError(
+                f"{str(path)!r} fails its self-test by {difference:.2g} eV or eV/Å: "
+                "this gapkit computes another potential than the one that saved it."
+            )
     return gap
 
 

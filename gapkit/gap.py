@@ -17,16 +17,17 @@ from gapkit.checkpoint import Checkpoint
 from gapkit.configuration import term_to_dict
 from gapkit.errors import InputError
 from gapkit.field_types import check_number, check_seed
-from gapkit.fitted_model import from_file, to_file
+from gapkit.fitted_model import from_path, to_file
 from gapkit.fitted_potential import FittedPotential
 from gapkit.frames import Frames, Structures, labelled_frames
 from gapkit.learning import Learned, Options, Walks, learn
 from gapkit.memory import MemoryUse, in_bytes
-from gapkit.model_file import read_model, write_model
+from gapkit.model_file import write_model
 from gapkit.observations import KINDS, Noise, check_noise, noise_std
 from gapkit.optimisation import as_rows, learn_hyperparameters, parse_optimize
 from gapkit.parameters import NestedParameters
 from gapkit.posterior import SparsePosterior
+from gapkit.presets import preset_parameters
 from gapkit.progress import progress
 from gapkit.reference_energies import check_e0
 from gapkit.remainders import less_baseline
@@ -116,6 +117,27 @@ class GAP(FittedPotential, NestedParameters):
         self.random_state = random_state
         self.verbose = verbose
         self.baseline = baseline
+
+    @classmethod
+    def preset(cls, name: str, species: Sequence[str], **overrides: Any) -> GAP:
+        """A potential, not fitted yet, that is a good start; to be fitted with ``optimize=PRESETS[name].optimize``.
+
+        Numbers and reasons are in `gapkit.presets`; ``baseline=[ZBL.from_structures(train)]`` has radii from the data.
+
+        Parameters
+        ----------
+        name : {"solid", "molecule", "liquid", "ionic"}
+        species : sequence of str
+            Chemical symbols, each once; lengths follow from their covalent radii.
+        **overrides
+            Parameters of `GAP` other than ``terms``; ``cutoff`` and ``n_sparse`` as `preset_terms` has them.
+
+        Raises
+        ------
+        InputError
+            For what is unknown or impossible.
+        """
+        return cls(**preset_parameters(name, species, overrides, cls._get_param_names()))
 
     # -- fitting --------------------------------------------------------------------------------------------------
 
@@ -367,25 +389,7 @@ class GAP(FittedPotential, NestedParameters):
         InputError
             If the file is missing, damaged, newer than this gapkit or predicts other numbers than when it was saved.
         """
-        header, arrays = read_model(path)
-        try:
-            gap = from_file(cls(), header, arrays, trusted_calculators)
-        except InputError:
-            raise
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-            raise InputError(
-                f"{str(path)!r} is not a complete gapkit model file ({type(error).__name__}: {error}): "
-                "its header was changed; copy or save it again."
-            ) from None
-        for atoms, energy, forces in gap.references_ if self_test else []:
-            p = gap.predict(atoms)
-            difference = max(abs(float(p.energy[0]) - energy), float(np.abs(p.forces[0] - forces).max()))
-            if not difference <= 1e-6 * max(1.0, abs(energy)):  # NaN fails too
-                raise InputError(
-                    f"{str(path)!r} fails its self-test by {difference:.2g} eV or eV/Å: "
-                    "this gapkit computes another potential than the one that saved it."
-                )
-        return gap
+        return from_path(cls(), path, self_test, trusted_calculators)
 
 
 def _walks(client: Client | int | None, terms: Sequence[AnyTerm]) -> AbstractContextManager[Walks | None]:

@@ -1,0 +1,306 @@
+"""Presets: terms, amplitudes and noises to start with for solids, molecules, liquids and ionic crystals.
+
+All numbers stand in one table, `PRESETS`. There is one preset for every element: lengths are multiples of a typical
+distance d between atoms, which follows from the species,
+
+    d = 2 (mean over the species of r³)^(1/3)
+
+with covalent radii r (Cordero et al., Dalton Trans. 2832 (2008)): atoms fill space by their volumes. d is 2.22 Å for
+Si, 2.64 Å for Cu, 2.31 Å for MgO, 1.26 Å for molecules of C, H and O.
+
+Sources, by the names that the table uses:
+
+- tutorial: A. P. Bartók and G. Csányi, Int. J. Quantum Chem. 115, 1051 (2015)
+- review: V. L. Deringer et al., Chem. Rev. 121, 10073 (2021)
+- Si-18: A. P. Bartók et al., Phys. Rev. X 8, 041048 (2018)
+- C-17: V. L. Deringer and G. Csányi, Phys. Rev. B 95, 094203 (2017)
+- C-20: P. Rowe et al., J. Chem. Phys. 153, 034702 (2020)
+- comparison: Y. Zuo et al., J. Phys. Chem. A 124, 731 (2020)
+- representations: F. Musil et al., Chem. Rev. 121, 9759 (2021)
+- compression: J. P. Darby et al., npj Comput. Mater. 8, 166 (2022)
+- own: `benchmarks/RESULTS.md`
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from ase.data import atomic_numbers, covalent_radii
+
+from gapkit.baselines import ZBL
+from gapkit.chemical_species import check_symbols
+from gapkit.descriptors.soap import SOAP
+from gapkit.errors import InputError, did_you_mean
+from gapkit.feature_terms.linear import Linear
+from gapkit.feature_terms.long_range import LongRange
+from gapkit.feature_terms.pair import Pair
+from gapkit.feature_terms.triplet import Triplet
+from gapkit.kernels import DotProduct
+from gapkit.terms import AnyTerm, Term
+
+# ---- the table ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class SoapRule:
+    """A SOAP term; `reach` is a fraction of the preset's cutoff, `atom_sigma` one of d, `n_sparse` for all species."""
+
+    reach: float = 1.0
+    n_max: int = 8
+    l_max: int = 6
+    atom_sigma: float = 0.225
+    zeta: int = 4
+    delta: float = 5.0
+    n_sparse: int = 2000
+
+
+@dataclass(frozen=True)
+class PairRule:
+    """A pair term; `reach` is a fraction of the preset's cutoff, `cutoff_width` of the term's, `length_scale` of d."""
+
+    reach: float = 1.0
+    cutoff_width: float = 0.2
+    length_scale: float = 0.4
+    delta: float = 2.0
+
+
+@dataclass(frozen=True)
+class TripletRule:
+    """A triplet term, as `PairRule`; `n_sparse` for all triples of species."""
+
+    reach: float = 0.7
+    cutoff_width: float = 0.25
+    length_scale: float = 0.4
+    delta: float = 0.3
+    n_sparse: int = 200
+    table: float = 0.05
+
+
+@dataclass(frozen=True)
+class LongRangeRule:
+    """A linear term of 1/r^n sums; `width` of the damping is a fraction of d, `delta` in eV Å^n."""
+
+    powers: tuple[Literal[1, 6], ...] = (1,)
+    width: float = 0.4
+    delta: float = 14.4  # e²/(4πε₀): charges of one electron
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Everything that one kind of system starts from.
+
+    Attributes
+    ----------
+    purpose : str
+    cutoff : float
+        Of the terms that reach farthest, in units of d.
+    limits : tuple of two float
+        Å; the cutoff is kept between them.
+    soaps : tuple of SoapRule
+    pair, triplet, long_range : rule or None
+    zbl : bool
+        Whether nuclei repel each other by a ZBL baseline.
+    energy_noise, forces_noise, virial_noise : float
+        eV/atom, eV/Å, eV/atom, to start from.
+    optimize : tuple of str
+        What `GAP.fit` should learn, as its argument of that name.
+    """
+
+    purpose: str
+    cutoff: float
+    limits: tuple[float, float]
+    soaps: tuple[SoapRule, ...] = (SoapRule(),)
+    pair: PairRule | None = field(default_factory=PairRule)
+    triplet: TripletRule | None = None
+    long_range: LongRangeRule | None = None
+    zbl: bool = True
+    energy_noise: float = 0.001
+    forces_noise: float = 0.05
+    virial_noise: float = 0.02
+    optimize: tuple[str, ...] = ("delta",)
+
+
+PRESETS: Mapping[str, Preset] = {
+    "solid": Preset(
+        "crystals with their defects, surfaces and melts",
+        cutoff=2.25,
+        limits=(4.5, 6.5),
+        triplet=TripletRule(),
+    ),
+    "molecule": Preset(
+        "molecules and clusters without a cell",
+        cutoff=4.0,
+        limits=(4.5, 6.5),
+        soaps=(SoapRule(atom_sigma=0.25, zeta=2, delta=3.0),),
+        energy_noise=0.0005,
+        forces_noise=0.02,
+    ),
+    "liquid": Preset(
+        "liquids, glasses and molecular crystals",
+        cutoff=2.5,
+        limits=(5.5, 6.5),
+        energy_noise=0.002,
+        forces_noise=0.1,
+        virial_noise=0.05,
+    ),
+    "ionic": Preset(
+        "oxides, halides and other crystals of ions",
+        cutoff=2.25,
+        limits=(4.5, 6.5),
+        long_range=LongRangeRule(),
+    ),
+}
+
+SIGMA = (0.3, 0.6)  # Å; atom_sigma is kept between them
+FEWEST = 100  # sparse points of a SOAP for each species, however many species there are
+COMPRESSED = ("mu1nu1", 5)  # how SOAP is shortened, and from how many species on
+MOST_PAIR_SPECIES, MOST_TRIPLET_SPECIES = 8, 2  # above, the term is left out: its functions would be too many
+
+# Why each number is as it is: told by `gapkit suggest`, and to be changed with the table.
+WHY: Mapping[str, str] = {
+    "cutoff": "the second shell and more; published: Si 5.0 (Si-18), 5.4 (comparison), C 3.7 (C-17), 4.5 Å (C-20)",
+    "cutoff molecule": "four bonds: torsions and close contacts within a molecule",
+    "n_max, l_max": "resolve what atoms of this width show; 8, 8 was no better for its price (own)",
+    "atom_sigma": "0.5 Å is usual for Si, 0.3 Å for H, C, N, O (tutorial, review); by size for the rest",
+    "zeta": "4 is usual (Si-18, C-17, comparison): sharp enough to tell crystals from their defects",
+    "zeta molecule": "one molecule has few different surroundings; a softer kernel learns them from fewer frames",
+    "delta": "amplitude to start from; learned by the fit",
+    "n_sparse": "2000 surroundings in all: from 1200 to 2000 silicon's errors fell by 5 to 10 % (own)",
+    "pair": "the steep, simple part of the energy, learned from few data, sensible where they end (review, C-17)",
+    "length_scale": "at the cutoff; shorter near the atom, where energies are steep",
+    "triplet": "angles, learned from few data; beside SOAP it lowered the errors of silicon (tutorial 9)",
+    "long_range": "charges act beyond every cutoff; with them, larger cells of NaCl had 4 times smaller errors (own)",
+    "zbl": "keeps atoms from fusing where no data say so (Si-18 and C-17 have a repulsion, too)",
+    "noises": "errors to allow for: larger than those of the labels, smaller than what matters (review)",
+    "optimize": "amplitudes by the evidence; [noise, delta] makes better error bars and up to 5 times larger energy "
+    "errors (own): gapkit recalibrate mends them instead",
+    "compression": "features grow with the number of species, not its square; each still meets all (compression)",
+}
+
+
+# ---- what is made of it ---------------------------------------------------------------------------------------------
+
+
+def preset_named(name: str) -> Preset:
+    """The entry of `PRESETS`.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    if not isinstance(name, str) or name not in PRESETS:
+        raise InputError(f"preset {name!r} is unknown{did_you_mean(str(name), PRESETS)}.")
+    return PRESETS[name]
+
+
+def typical_distance(species: Sequence[str]) -> float:
+    """d = 2 (mean r³)^(1/3), Å, of different chemical symbols.
+
+    Raises
+    ------
+    InputError
+        If they are none.
+    """
+    check_symbols(species, "preset")
+    radii = covalent_radii[[atomic_numbers[symbol] for symbol in species]]
+    return 2.0 * float(np.mean(radii**3)) ** (1 / 3)
+
+
+def preset_terms(
+    name: str, species: Sequence[str], cutoff: float | None = None, n_sparse: int | None = None
+) -> list[AnyTerm]:
+    """The terms of a preset for these species.
+
+    Parameters
+    ----------
+    name : {"solid", "molecule", "liquid", "ionic"}
+    species : sequence of str
+        Chemical symbols, each once.
+    cutoff : float, optional
+        Å, of the terms that reach farthest; the others keep their share of it.
+    n_sparse : int, optional
+        Sparse points for each species of the SOAP with most of them; others keep their share.
+
+    Raises
+    ------
+    InputError
+        For unknown names and species, impossible numbers, and "ionic" with one species.
+    """
+    preset, d = preset_named(name), typical_distance(species)
+    species = sorted(species, key=atomic_numbers.__getitem__)
+    if preset.long_range is not None and len(species) < 2:
+        raise InputError(f"preset {name!r} needs two species or more, whose charges cancel: use 'solid' for {species}.")
+    _check_positive(cutoff=cutoff, n_sparse=n_sparse)
+    reach = round(float(np.clip(preset.cutoff * d, *preset.limits)), 2) if cutoff is None else float(cutoff)
+    terms: list[AnyTerm] = []
+    if preset.pair is not None and len(species) <= MOST_PAIR_SPECIES:
+        terms.append(_pair(preset.pair, species, reach, d))
+    if preset.triplet is not None and len(species) <= MOST_TRIPLET_SPECIES:
+        terms.append(_triplet(preset.triplet, species, reach, d))
+    most = max(rule.n_sparse for rule in preset.soaps)
+    for rule in preset.soaps:
+        own = max(rule.n_sparse // len(species), FEWEST)
+        count = own if n_sparse is None else max(int(n_sparse * rule.n_sparse / most), 1)
+        terms.append(_soap(rule, species, reach, d, count))
+    if (sums := preset.long_range) is not None:
+        terms.append(Linear(LongRange(species, list(sums.powers), round(sums.width * d, 2)), sums.delta))
+    for term in terms:
+        term.validate()
+    return terms
+
+
+def _pair(rule: PairRule, species: list[str], reach: float, d: float) -> Pair:
+    cutoff = round(rule.reach * reach, 2)
+    return Pair(species, cutoff, round(rule.cutoff_width * cutoff, 2), rule.delta, round(rule.length_scale * d, 2))
+
+
+def _triplet(rule: TripletRule, species: list[str], reach: float, d: float) -> Triplet:
+    cutoff, n = round(rule.reach * reach, 2), len(species)
+    count = max(rule.n_sparse // (n * n * (n + 1) // 2), 20)
+    length = round(rule.length_scale * d, 2)
+    return Triplet(species, cutoff, round(rule.cutoff_width * cutoff, 2), rule.delta, length, count, rule.table)
+
+
+def _soap(rule: SoapRule, species: list[str], reach: float, d: float, n_sparse: int) -> Term:
+    compression = COMPRESSED[0] if len(species) >= COMPRESSED[1] else "off"
+    sigma = round(float(np.clip(rule.atom_sigma * d, *SIGMA)), 2)
+    soap = SOAP(species, round(rule.reach * reach, 2), rule.n_max, rule.l_max, sigma, compression=compression)
+    return Term(soap, DotProduct(rule.zeta, rule.delta), n_sparse)
+
+
+def _check_positive(**numbers: Any) -> None:
+    for name, value in numbers.items():
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < np.inf:
+            raise InputError(f"{name} = {value!r} of a preset must be a positive number.")
+        if name == "n_sparse" and value % 1:
+            raise InputError(f"n_sparse = {value} of a preset must be a whole number.")
+
+
+def preset_settings(name: str) -> dict[str, Any]:
+    """All that a preset says beside the terms, as a configuration has it: noises, baseline, what to learn."""
+    preset = preset_named(name)
+    noises = {f"{kind}_noise": getattr(preset, f"{kind}_noise") for kind in ("energy", "forces", "virial")}
+    return {**noises, "baseline": [{"type": "ZBL"}] if preset.zbl else [], "optimize": list(preset.optimize)}
+
+
+def preset_parameters(
+    name: str, species: Sequence[str], overrides: Mapping[str, Any], known: Sequence[str]
+) -> dict[str, Any]:
+    """Arguments of an estimator with the `known` parameters that make it a preset; errors as `GAP.preset`."""
+    allowed = [*known, "cutoff", "n_sparse"]
+    for key in overrides:
+        if key == "terms":
+            raise InputError("a preset has its own terms: change them with set_params, or give terms to GAP instead.")
+        if key not in allowed:
+            raise InputError(f"a preset has no parameter {key!r}{did_you_mean(key, allowed)}.")
+    rest = dict(overrides)
+    terms = preset_terms(name, species, rest.pop("cutoff", None), rest.pop("n_sparse", None))
+    noises = {key: value for key, value in preset_settings(name).items() if key.endswith("_noise")}
+    baseline = [ZBL(sorted(species, key=atomic_numbers.__getitem__))] if preset_named(name).zbl else []
+    return {"terms": terms, **noises, "baseline": baseline, **rest}
