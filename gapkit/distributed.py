@@ -168,7 +168,7 @@ def chunks_of(frames: Iterable[Frame], n_atoms: int) -> Iterator[list[Frame]]:
     chunk: list[Frame] = []
     size = 0
     for frame in frames:
-        chunk.append(Frame(frame.bare(), frame.labels))
+        chunk.append(frame.stripped())
         size += len(frame.atoms)
         if size >= n_atoms:
             yield chunk

@@ -54,6 +54,10 @@ class Frame(NamedTuple):
         a = self.atoms
         return Atoms(a.numbers, a.positions, cell=a.cell, pbc=a.pbc)
 
+    def stripped(self) -> Frame:
+        """The frame with nothing but geometry and labels, to be sent elsewhere."""
+        return Frame(self.bare(), self.labels)
+
 
 class Frames(Protocol):
     """Frames that can be walked through again and again."""

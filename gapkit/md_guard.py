@@ -13,6 +13,7 @@ from ase.io import write
 
 from gapkit.calculator import GAPCalculator, Uncertainty
 from gapkit.errors import InputError, UncertaintyError, did_you_mean
+from gapkit.field_types import is_list, is_number
 from gapkit.output_files import check_output
 
 if TYPE_CHECKING:
@@ -230,8 +231,8 @@ def guard_thresholds(
     frames = [frames] if isinstance(frames, Atoms) else list(frames)
     if not frames:
         raise InputError("thresholds need frames: give the training frames, for example.")
-    low, high = quantiles
-    if not (0.0 <= low <= high <= 1.0 and 0.0 < factor < np.inf):
+    rising = is_list(quantiles) and len(quantiles) == 2 and all(map(is_number, quantiles))
+    if not (rising and 0.0 <= quantiles[0] <= quantiles[1] <= 1.0 and is_number(factor) and factor > 0.0):
         raise InputError(
             f"quantiles {quantiles} and factor {factor} make no thresholds: give two rising numbers from 0 to 1 and a "
             "positive one, for example (0.95, 1.0) and 1."
@@ -239,11 +240,11 @@ def guard_thresholds(
     calculator = GAPCalculator(gap)
     which = QUANTITIES[quantity].which
     largest = [deviations(calculator.uncertainty(atoms, which), quantity).max() for atoms in frames]
-    warn, stop = factor * np.quantile(largest, [low, high])
+    warn, stop = factor * np.quantile(largest, quantiles)
     if not warn > 0.0:
         raise InputError(
             f"so many of these {len(frames)} frames have no uncertainty (isolated atoms, perfect crystals) that the "
-            f"threshold at the quantile {low} is zero: leave such frames out, or raise the quantile."
+            f"threshold at the quantile {quantiles[0]} is zero: leave such frames out, or raise the quantile."
         )
     return Thresholds(float(warn), float(stop))
 
@@ -293,7 +294,8 @@ def _check_quantity(quantity: str) -> None:
 
 
 def _check_thresholds(warn: float, stop: float, quantity: str) -> None:
-    if not 0.0 < warn <= stop:
+    numbers = is_number(warn) and (is_number(stop) or stop == np.inf)
+    if not numbers or not 0.0 < warn <= stop:
         raise InputError(
             f"thresholds warn = {warn} and stop = {stop} {QUANTITIES[quantity].unit} must be positive, the first not "
             "above the second."

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from ase import Atoms
+
 from gapkit.baselines import Baseline, BaselineProperties, evaluate_baselines, subtract_baseline
 from gapkit.errors import InputError
 from gapkit.frames import Frame, Frames, FramesInMemory
@@ -25,6 +27,17 @@ class Remainder(Frame):
         """`Frame.digest` with the labels that were given."""
         return Frame(self.atoms, self.given).digest(before)
 
+    def stripped(self) -> Remainder:
+        """`Frame.stripped`, known by the same labels."""
+        return remainder(self.bare(), self.labels, self.given)
+
+
+def remainder(atoms: Atoms, labels: Labels, given: Labels) -> Remainder:
+    """A frame with `labels` that is known by the `given` ones."""
+    rest = Remainder(atoms, labels)
+    rest.given = given
+    return rest
+
 
 class Remainders:
     """Frames less their baselines, which are evaluated on all threads, a few frames ahead of their use.
@@ -44,9 +57,7 @@ class Remainders:
         for k, (frame, known) in enumerate(ordered_map(self._known, enumerate(self._frames))):
             if kept is not None and k == len(kept):
                 kept.append(known)
-            rest = Remainder(frame.atoms, subtract_baseline(frame.labels, known))
-            rest.given = frame.labels
-            yield rest
+            yield remainder(frame.atoms, subtract_baseline(frame.labels, known), frame.labels)
         self.n_frames = self._frames.n_frames
 
     def _known(self, numbered: tuple[int, Frame]) -> tuple[Frame, BaselineProperties]:

@@ -225,8 +225,9 @@ def calibration_in_words(comparison: Comparison, kind: str = "energy") -> str:
         verdict = f"too small: errors are {scored.scale:.1f} times what they promise"
     elif scored.scale < 1.0 / (1.0 + margin):
         verdict = f"too large: errors are {scored.scale:.1g} times what they promise"
+    judgement = f"are {verdict}" if scored.n_structures > 1 else "cannot be judged: one structure proves nothing"
     return (
-        f"Error bars of the {plural} are {verdict}. {inside:.0f} % of {scored.n} {plural} lie inside their 90 % "
+        f"Error bars of the {plural} {judgement}. {inside:.0f} % of {scored.n} {plural} lie inside their 90 % "
         f"interval (90 ± {expected_spread:.0f} % if calibrated); z-scores have mean {scored.mean_z:.2f} and standard "
         f"deviation {scored.std_z:.2f} (0 and 1)."
     )

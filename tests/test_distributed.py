@@ -21,7 +21,23 @@ distributed = pytest.importorskip("distributed")
 from test_streaming import Again, assert_same_bits, interrupted
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from gapkit import GAP, SOAP, DotProduct, InputError, Term, threads, training
+from gapkit import (
+    GAP,
+    SOAP,
+    ZBL,
+    DotProduct,
+    Ewald,
+    InputError,
+    InversePowers,
+    Linear,
+    LongRange,
+    Pair,
+    Term,
+    Triplet,
+    threads,
+    training,
+)
+from gapkit.baselines import Calculator
 from gapkit.distributed import AHEAD, OnWorkers, _spread, connected, predict
 from gapkit.evaluation import evaluate
 
@@ -50,7 +66,7 @@ def frames():
 
 
 @pytest.fixture(scope="module")
-def test_frames():
+def held_out():
     return [*copper_frames(12)[6:], crystal(30)]
 
 
@@ -101,10 +117,10 @@ def relative_differences(one, other, frames):
 # ---- the same posterior
 
 
-def test_the_posterior_is_that_of_the_serial_fit(client, frames, test_frames, reference):
+def test_the_posterior_is_that_of_the_serial_fit(client, frames, held_out, reference):
     found = model().fit(frames, client=client)
     np.testing.assert_array_equal(found.blocks_[0].X, reference.blocks_[0].X)
-    differences = relative_differences(found, reference, test_frames)
+    differences = relative_differences(found, reference, held_out)
     assert max(differences.values()) < 1e-10, differences
     assert found.training_ == reference.training_
     assert found.frames_ == reference.frames_
@@ -114,18 +130,18 @@ def test_the_posterior_is_that_of_the_serial_fit(client, frames, test_frames, re
     assert found.posterior_.log_marginal_likelihood == pytest.approx(lml, rel=1e-12)
 
 
-def test_local_variances_agree_to_the_round_off_of_the_prior(client, frames, test_frames, reference):
+def test_local_variances_agree_to_the_round_off_of_the_prior(client, frames, held_out, reference):
     """They are differences of numbers of the size of δ²: that is what their round-off is relative to."""
     found = model().fit(frames, client=client)
-    p, q = (np.concatenate(g.predict(test_frames, return_std="local").local_energies_std) for g in (found, reference))
+    p, q = (np.concatenate(g.predict(held_out, return_std="local").local_energies_std) for g in (found, reference))
     assert np.abs(p**2 - q**2).max() < 1e-12 * TERM_VARIANCE
 
 
-def test_round_off_grows_with_the_condition_number_and_no_more(client, frames, test_frames):
+def test_round_off_grows_with_the_condition_number_and_no_more(client, frames, held_out):
     one, other = model(20, 1.0).fit(frames), model(20, 1.0).fit(frames, client=client)
     condition = np.linalg.cond(one.posterior_.R)
     assert condition > 5e5
-    differences = relative_differences(one, other, test_frames)
+    differences = relative_differences(one, other, held_out)
     assert max(differences.values()) < 4 * np.finfo(float).eps * condition, differences
 
 
@@ -163,7 +179,35 @@ def test_sparse_points_do_not_depend_on_the_workers_when_candidates_are_thinned_
     assert radius <= selection["covering_radius"] + 1e-7
 
 
-def test_what_is_learned_is_the_same(client, frames, test_frames):
+SUMS = {
+    "features": (
+        [Pair(["Cu"], 4.0), Triplet(["Cu"], 3.5, n_sparse=10), Linear(InversePowers(["Cu"], (0, 1, 2)), 0.03)],
+        [],
+    ),
+    "long range": ([Pair(["Cu"], 4.0), Linear(LongRange(["Cu"], (6,)), 50.0)], []),
+    "baselines": (
+        [Term(SOAP_CU, DotProduct(3, 2.0), 10), Pair(["Cu"], 4.0)],
+        [ZBL(["Cu"]), Ewald({"Cu": 0.0}), Calculator("ase.calculators.lj:LennardJones", {"sigma": 2.2, "rc": 4.0})],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", list(SUMS))
+def test_sums_with_baselines_are_those_of_the_serial_fit(client, frames, held_out, name):
+    terms, baseline = SUMS[name]
+    one = model().set_params(terms=terms, baseline=baseline).fit(frames)
+    other = model().set_params(terms=terms, baseline=baseline).fit(frames, client=client)
+    for block, wanted in zip(other.blocks_, one.blocks_, strict=True):
+        np.testing.assert_array_equal(block.X, wanted.X)
+    differences = relative_differences(other, one, held_out)
+    assert max(differences.values()) < 1e-10, differences
+    assert (other.training_, other.frames_) == (one.training_, one.frames_)
+    p, q = predict(one, held_out, client, "all"), one.predict(held_out, "all")
+    for found, wanted in zip(p.forces + p.forces_std, q.forces + q.forces_std):
+        np.testing.assert_array_equal(found, wanted)
+
+
+def test_what_is_learned_is_the_same(client, frames, held_out):
     one, other = model().fit(frames, optimize=True), model().fit(frames, optimize=True, client=client)
     assert other.noise_.forces == pytest.approx(one.noise_.forces, rel=1e-6)
     assert other.terms_[0].kernel.delta == pytest.approx(one.terms_[0].kernel.delta, rel=1e-6)
@@ -171,12 +215,12 @@ def test_what_is_learned_is_the_same(client, frames, test_frames):
     assert set(groups.noise_.forces) == {"bulk", "cluster", "crystal", "default"}
 
 
-def test_an_iterator_and_updates_work_as_without_workers(client, frames, test_frames, reference):
+def test_an_iterator_and_updates_work_as_without_workers(client, frames, held_out, reference):
     found = model().fit(iter(frames), client=client)
-    assert max(relative_differences(found, reference, test_frames).values()) < 1e-8
+    assert max(relative_differences(found, reference, held_out).values()) < 1e-8
     whole = model().fit(frames, client=client)
     again = whole.remove(frames[3:9]).partial_fit(frames[3:9])
-    assert max(relative_differences(again, reference, test_frames).values()) < 1e-8
+    assert max(relative_differences(again, reference, held_out).values()) < 1e-8
 
 
 # ---- checkpoints
@@ -194,13 +238,13 @@ def test_a_resumed_fit_has_the_same_bits(client, frames, tmp_path, monkeypatch, 
     assert not file.exists()
 
 
-def test_a_fit_begun_here_goes_on_on_workers(client, frames, test_frames, reference, tmp_path, monkeypatch):
+def test_a_fit_begun_here_goes_on_on_workers(client, frames, held_out, reference, tmp_path, monkeypatch):
     monkeypatch.setattr("gapkit.checkpoint.Checkpoint.due", lambda self: True)
     file = tmp_path / "fit.checkpoint"
     with pytest.raises(KeyboardInterrupt):
         model().fit(interrupted(frames, 11), checkpoint=file)
     found = model().fit(Again(frames), checkpoint=file, resume=True, client=client)
-    assert max(relative_differences(found, reference, test_frames).values()) < 1e-10
+    assert max(relative_differences(found, reference, held_out).values()) < 1e-10
 
 
 # ---- lost workers
@@ -297,20 +341,20 @@ def test_a_closed_client_and_a_cluster_without_workers_are_refused(frames, monke
 
 
 @pytest.mark.parametrize("return_std", [False, True, "local", "all"])
-def test_predictions_have_the_same_bits(client, test_frames, reference, return_std):
-    found, wanted = predict(reference, test_frames, client, return_std), reference.predict(test_frames, return_std)
+def test_predictions_have_the_same_bits(client, held_out, reference, return_std):
+    found, wanted = predict(reference, held_out, client, return_std), reference.predict(held_out, return_std)
     assert (found.energy_std is None, found.forces_std is None) == (return_std in (False, "local"), return_std != "all")
     for name, value in vars(wanted).items():
         if value is None:
             assert getattr(found, name) is None
             continue
-        assert len(getattr(found, name)) == len(test_frames)
+        assert len(getattr(found, name)) == len(held_out)
         for one, other in zip(getattr(found, name), value):
             np.testing.assert_array_equal(one, other)
 
 
-def test_evaluation_is_the_same(client, test_frames, reference):
-    assert evaluate(OnWorkers(reference, client), test_frames).table() == evaluate(reference, test_frames).table()
+def test_evaluation_is_the_same(client, held_out, reference):
+    assert evaluate(OnWorkers(reference, client), held_out).table() == evaluate(reference, held_out).table()
 
 
 def test_bad_structures_are_refused_as_without_workers(client, reference):
@@ -408,13 +452,13 @@ def test_workers_in_this_process_work_on_one_thread_each(frames, monkeypatch):
     assert after == 2
 
 
-def test_processes_started_for_a_fit_end_with_it(frames, test_frames, reference):
+def test_processes_started_for_a_fit_end_with_it(frames, held_out, reference):
     with connected(2) as own:
         assert sorted(own.nthreads().values()) == [1, 1]
         pids = list(own.run(os.getpid).values())
         assert os.getpid() not in pids
         found = model().fit(frames, client=own)
-    assert max(relative_differences(found, reference, test_frames).values()) < 1e-10
+    assert max(relative_differences(found, reference, held_out).values()) < 1e-10
     assert not any(is_alive(pid) for pid in pids)
     with pytest.raises(ValueError, match="No clients found"):
         distributed.default_client()
@@ -428,9 +472,9 @@ def is_alive(pid):
 
 
 @pytest.mark.slow
-def test_a_number_of_processes_is_enough(frames, test_frames, reference):
+def test_a_number_of_processes_is_enough(frames, held_out, reference):
     found = model().fit(frames, client=2)
-    assert max(relative_differences(found, reference, test_frames).values()) < 1e-10
+    assert max(relative_differences(found, reference, held_out).values()) < 1e-10
 
 
 def test_a_potential_on_workers_can_be_copied():

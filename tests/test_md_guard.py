@@ -273,6 +273,12 @@ def test_thresholds_are_those_of_the_recalibrated_model(gap, frames):
         ({"quantiles": (0.9, 0.5)}, r"quantiles \(0.9, 0.5\) and factor 1.0 make no thresholds"),
         ({"quantiles": (0.9, 95)}, "two rising numbers from 0 to 1"),
         ({"quantiles": (np.nan, 1.0)}, "two rising numbers from 0 to 1"),
+        ({"quantiles": (0.9,)}, r"quantiles \(0.9,\) and factor 1.0 make no thresholds"),
+        ({"quantiles": 0.9}, "quantiles 0.9 and factor 1.0 make no thresholds"),
+        ({"quantiles": (0.9, None)}, "two rising numbers from 0 to 1"),
+        ({"quantiles": "01"}, "two rising numbers from 0 to 1"),
+        ({"factor": "2"}, "factor 2 make no thresholds"),
+        ({"factor": None}, "factor None make no thresholds"),
         ({"factor": 0.0}, "factor 0.0 make no thresholds"),
         ({"factor": np.inf}, "factor inf make no thresholds"),
     ],
@@ -282,7 +288,7 @@ def test_impossible_quantiles_are_refused(gap, frames, change, message):
         guard_thresholds(**({"gap": gap, "frames": frames} | change))
 
 
-@pytest.mark.parametrize("thresholds", [(0.0, 1.0), (-1.0, 1.0), (2.0, 1.0), (np.nan, 1.0), (1.0, np.nan)])
+@pytest.mark.parametrize("thresholds", [(0.0, 1.0), (-1.0, 1.0), (2.0, 1.0), (np.nan, 1.0), (1.0, np.nan), ("a", 1.0)])
 def test_impossible_thresholds_are_refused(gap, thresholds):
     with pytest.raises(InputError, match=r"eV/Å must be positive, the first not above the second"):
         UncertaintyGuard(on(alloy(3), gap), *thresholds, "forces")

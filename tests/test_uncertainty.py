@@ -270,6 +270,12 @@ def test_words_judge_by_the_number_of_structures():
     assert "are honest" in calibration_in_words(_comparison(z, 1.0, np.arange(400) % 8))
 
 
+def test_one_structure_proves_nothing():
+    for scale in (0.1, 1.0, 10.0):
+        words = calibration_in_words(_comparison(scale * _quantiles(30), 1.0, np.zeros(30, dtype=int)), "forces")
+        assert words.startswith("Error bars of the force components cannot be judged: one structure proves nothing.")
+
+
 def test_words_name_the_kind():
     assert "errors are 0.04 times" in calibration_in_words(_comparison(0.04 * np.resize([-1.0, 1.0], 400), 1.0))
     assert calibration_in_words(_forces(), "forces").startswith("Error bars of the force components are ")

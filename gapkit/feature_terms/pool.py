@@ -46,6 +46,9 @@ class FeaturePool:
         """Take in all that `other` holds, as if its stream followed on this one."""
         self.add(other.found)
 
+    def thin(self) -> None:
+        """Do nothing: candidates are merged in bounded memory."""
+
     def choose(self) -> tuple[np.ndarray, FeatureReport]:
         """What defines the columns, and what it was chosen from."""
         X = self.term.select(self.found, self.random_state)
