@@ -26,6 +26,7 @@ from gapkit import (
     InputError,
     InversePowers,
     Linear,
+    LongRange,
     Pair,
     SquaredExponential,
     Term,
@@ -52,6 +53,16 @@ SYMMETRY = ACSF(
 )
 ATOM = Term(replace(SYMMETRY, scales=[0.3] * 17), DotProduct(2, 1.5), n_sparse=10)
 SHORT, LONG = (Term(SOAP(S, r, 3, 2, smoothness=2), DotProduct(2, 1.0), n_sparse=8) for r in (3.4, 4.5))
+COULOMB = Linear(LongRange(S, width=0.9), 2.0)
+
+
+def compressed(term: Term, compression: str) -> Term:
+    """With that compression, and weights of which one is negative."""
+    return replace(
+        term, descriptor=replace(term.descriptor, compression=compression, species_weights={"Cu": 1.1, "Au": -0.6})
+    )
+
+
 MODELS: dict[str, list] = {
     "pair": [PAIR],
     "pair_distance": [replace(PAIR, transform="distance", length_scale=0.6)],
@@ -62,15 +73,41 @@ MODELS: dict[str, list] = {
     "acsf_exponential": [replace(ATOM, kernel=SquaredExponential(0.6, 1.2))],
     "features": [PAIR, TRIPLET, POWERS, Linear(Composition(S), 0.2)],
     "sum": [SHORT, PAIR, LONG, Linear(Composition(S), 0.2), ATOM, TRIPLET, POWERS],
-}
+    "soaps_off": [compressed(SHORT, "off"), compressed(LONG, "off")],
+    "soaps_mu2": [compressed(SHORT, "mu2"), compressed(LONG, "mu2")],
+    "soaps_mu1nu1": [compressed(SHORT, "mu1nu1"), compressed(LONG, "mu1nu1")],
+    "soaps_crossover": [compressed(SHORT, "crossover"), compressed(LONG, "crossover")],
+    "long_range": [PAIR, COULOMB],
+    "everything": [
+        compressed(SHORT, "mu2"), compressed(LONG, "mu1nu1"), compressed(SHORT, "crossover"), LONG, PAIR, TRIPLET,
+        POWERS, Linear(Composition(S), 0.2), ATOM, COULOMB,
+    ],
+}  # fmt: skip
+CHARGED = [name for name, terms in MODELS.items() if COULOMB in terms]
 FEATURES = [name for name, terms in MODELS.items() if all(isinstance(t, FeatureTerm) for t in terms)]
 CUTOFF = 4.6  # the largest of all
 _fitted: dict[str, GAP] = {}
 
 
+def charged_geometries() -> dict[str, Atoms]:
+    """As `structures`, for sums over all images: slabs with a periodic vacuum, and both species in every cell."""
+    found = {**GEOMETRIES, "slab": GEOMETRIES["slab"].copy()}
+    found["slab"].pbc = True
+    for name in ("one_atom", "sheared_one_atom"):
+        found[name] = Atoms("CuAu", [[0, 0, 0], [1.9, 0.1, 1.8]], pbc=True, cell=GEOMETRIES[name].cell.array * 1.5)
+    return found
+
+
+GEOMETRIES_CHARGED = charged_geometries()
+
+
+def geometry(gap: GAP, name: str) -> Atoms:
+    return (GEOMETRIES_CHARGED if COULOMB in gap.terms else GEOMETRIES)[name]
+
+
 def fitted(name: str) -> GAP:
     if name not in _fitted:
-        isolated = [labelled(Atoms(s, cell=[20] * 3, pbc=True)) for s in S]
+        isolated = [labelled(Atoms(s, cell=[20] * 3, pbc=name not in CHARGED)) for s in S]
         frames = [labelled(alloy(k)) for k in range(6)] + [labelled(GEOMETRIES["cluster"])] + isolated
         _fitted[name] = GAP(MODELS[name], 0.005, 0.05, 0.02, jitter=1e-9, verbose=False).fit(frames)
     return _fitted[name]
@@ -78,6 +115,11 @@ def fitted(name: str) -> GAP:
 
 @pytest.fixture(params=MODELS)
 def gap(request) -> GAP:
+    return fitted(request.param)
+
+
+@pytest.fixture(params=[name for name in MODELS if name not in CHARGED])
+def short_ranged(request) -> GAP:
     return fitted(request.param)
 
 
@@ -99,12 +141,22 @@ def stacked(rows) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", GEOMETRIES)
-def test_energies_and_derivatives_are_those_of_the_twin(gap, name):
+def test_energies_and_derivatives_are_those_of_the_twin(short_ranged, name):
     """Without differences of energies: by complex steps, to 1e-8 of the largest force."""
-    atoms = GEOMETRIES[name]
+    gap, atoms = short_ranged, GEOMETRIES[name]
     exact = float(naive.energy(gap, atoms))
     np.testing.assert_allclose(gap.predict(atoms).energy[0], exact, rtol=1e-10, atol=1e-9)
     laws.check_exact_derivatives(gap, atoms, atol=3e-8, n=2)
+
+
+@pytest.mark.parametrize("model", CHARGED)
+@pytest.mark.parametrize("name", GEOMETRIES)
+def test_derivatives_with_lattice_sums_are_those_of_energy_differences(model, name):
+    gap = fitted(model)
+    atoms, predict = geometry(gap, name), laws.predictor(gap)
+    laws.check_forces(predict, atoms, atol=1e-7, n=2, h=1e-3)  # the slab has a pair at 4.5017 Å
+    if atoms.pbc.all():
+        laws.check_stress(predict, atoms, atol=1e-7)
 
 
 @pytest.mark.parametrize("strain", [-0.08, -0.02, 0.03, 0.11])
@@ -116,16 +168,18 @@ def test_derivatives_are_those_of_energy_differences_over_a_sweep(gap, strain):
 
 @pytest.mark.parametrize("name", ["alloy", "slab", "sheared_one_atom"])
 def test_invariances(gap, name):
-    atoms, predict = GEOMETRIES[name], laws.predictor(gap)
+    atoms, predict = geometry(gap, name), laws.predictor(gap)
     for check in (laws.check_momentum, laws.check_rotation, laws.check_permutation):
         check(predict, atoms)
-    if name != "slab":
+    if atoms.pbc.all():
         laws.check_lattice_translation(predict, atoms)
         laws.check_supercell(predict, atoms)
 
 
-def test_extensive_beyond_the_cutoff(gap):
-    laws.check_additivity(laws.predictor(gap), GEOMETRIES["cluster"], Atoms("AuCu", [[0, 0, 0], [2.5, 0, 0]]), CUTOFF)
+def test_extensive_beyond_the_cutoff(short_ranged):
+    laws.check_additivity(
+        laws.predictor(short_ranged), GEOMETRIES["cluster"], Atoms("AuCu", [[0, 0, 0], [2.5, 0, 0]]), CUTOFF
+    )
 
 
 @pytest.mark.parametrize("cutoff", [3.3, 3.4, 4.1, 4.2, 4.5, 4.6])
@@ -139,6 +193,8 @@ def test_smooth_through_every_cutoff(gap, cutoff):
     (e, f), (e_in, f_in) = at(cutoff + 1e-7), at(cutoff - 1e-7)
     assert abs(e - e_in) < 1e-5
     np.testing.assert_allclose(f, f_in, atol=1e-5)
+    if COULOMB in gap.terms:
+        return
     beyond, gone = at(CUTOFF + 1e-9), at(3 * CUTOFF)
     np.testing.assert_allclose(beyond[0], gone[0], rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(beyond[1], gone[1], atol=1e-12)
@@ -149,7 +205,7 @@ def test_smooth_through_every_cutoff(gap, cutoff):
 
 @pytest.mark.parametrize("name", GEOMETRIES)
 def test_rows_times_any_weights_are_the_potential_with_these_weights(gap, name):
-    atoms, alpha = GEOMETRIES[name], np.random.default_rng(0).normal(size=len(gap.alpha_))
+    atoms, alpha = geometry(gap, name), np.random.default_rng(0).normal(size=len(gap.alpha_))
     rows, found = rows_of(gap, atoms), find_all_neighbourhoods(gap.terms_, atoms)
     p = evaluate(
         gap.terms_, gap.blocks_, alpha, found, atoms.numbers, folds=fold_weights(gap.terms_, gap.blocks_, alpha)
@@ -165,7 +221,7 @@ def test_rows_times_any_weights_are_the_potential_with_these_weights(gap, name):
 
 
 def test_rows_without_derivatives_are_the_same_energies(gap):
-    atoms = GEOMETRIES["slab"]
+    atoms = geometry(gap, "slab")
     found = find_all_neighbourhoods(gap.terms_, atoms)
     bare = structure_rows(gap.terms_, gap.blocks_, found, atoms.numbers, derivatives=False)
     np.testing.assert_allclose(bare.energy, rows_of(gap, atoms).energy, rtol=1e-12, atol=1e-14)
@@ -181,7 +237,7 @@ def test_sparse_covariance_is_symmetric_and_positive(gap):
 
 
 def test_the_amplitude_multiplies_rows_and_sparse_covariance(gap):
-    atoms = GEOMETRIES["slab"]
+    atoms = geometry(gap, "slab")
     louder = tuple(with_delta(term, 2 * term.delta) for term in gap.terms_)
     rows = structure_rows(louder, gap.blocks_, find_all_neighbourhoods(louder, atoms), atoms.numbers)
     np.testing.assert_allclose(stacked(rows), 4 * stacked(rows_of(gap, atoms)), rtol=1e-14)
@@ -191,7 +247,7 @@ def test_the_amplitude_multiplies_rows_and_sparse_covariance(gap):
 @pytest.mark.parametrize("name", GEOMETRIES)
 def test_standard_deviations_are_those_of_dense_algebra(features, name):
     """K_tt = K_tm K_mm⁻¹ K_mt: what the features do not span has no variance."""
-    atoms = GEOMETRIES[name]
+    atoms = geometry(features, name)
     K_t = stacked(rows_of(features, atoms))
     K = K_mm(features.terms_, features.blocks_)
     expected = features.posterior_.variance(K_t, np.einsum("tm,mt->t", K_t, np.linalg.solve(K, K_t.T)))
@@ -210,9 +266,11 @@ def test_standard_deviations_are_those_of_dense_algebra(features, name):
 
 
 @pytest.mark.parametrize("name", GEOMETRIES)
-def test_prior_variances_of_a_sum_are_the_sum_of_prior_variances(name):
+@pytest.mark.parametrize("model", ["sum", "everything"])
+def test_prior_variances_of_a_sum_are_the_sum_of_prior_variances(model, name):
     """Terms are independent: each alone, in its own model of the same sparse points, adds its part."""
-    gap, atoms = fitted("sum"), GEOMETRIES[name]
+    gap = fitted(model)
+    atoms = geometry(gap, name)
 
     def untaught(blocks):
         L = np.linalg.cholesky(K_mm(gap.terms_, blocks) + 1e-9 * np.eye(max(b.columns.stop for b in blocks)))
@@ -236,7 +294,7 @@ def test_prior_variances_of_a_sum_are_the_sum_of_prior_variances(name):
 
 
 def test_standard_deviations_are_small_at_data_and_positive_elsewhere(gap):
-    at, away = labelled(alloy(0)), GEOMETRIES["slab"]
+    at, away = labelled(alloy(0)), geometry(gap, "slab")
     known, unknown = (gap.predict(a, return_std="all") for a in (at, away))
     assert known.energy_std[0] < 0.3 * unknown.energy_std[0]
     assert np.all(unknown.local_energies_std[0] > 0)
@@ -359,7 +417,7 @@ def test_tabulated_triplets_are_as_exact_as_they_say_and_conservative(step):
 
 def test_saved_and_loaded_models_predict_the_same_bits(gap, tmp_path):
     gap.save(tmp_path / "m.gap")
-    loaded, atoms = GAP.load(tmp_path / "m.gap"), GEOMETRIES["slab"]
+    loaded, atoms = GAP.load(tmp_path / "m.gap"), geometry(gap, "slab")
     p, q = (g.predict(atoms, return_std="all") for g in (gap, loaded))
     for a, b in ((p.energy, q.energy), (p.forces[0], q.forces[0]), (p.forces_std[0], q.forces_std[0])):
         np.testing.assert_array_equal(a, b)
@@ -367,7 +425,7 @@ def test_saved_and_loaded_models_predict_the_same_bits(gap, tmp_path):
 
 
 def test_the_calculator_takes_every_term(gap):
-    atoms = GEOMETRIES["slab"].copy()
+    atoms = geometry(gap, "slab").copy()
     atoms.calc = GAPCalculator(gap)
     p = gap.predict(atoms)
     np.testing.assert_allclose(atoms.get_forces(), p.forces[0], atol=1e-9)
@@ -375,8 +433,9 @@ def test_the_calculator_takes_every_term(gap):
     np.testing.assert_allclose(atoms.get_potential_energy(), gap.predict(atoms).energy[0], rtol=1e-11)
 
 
-def test_bit_identical_for_any_number_of_threads():
-    gap, atoms = fitted("sum"), GEOMETRIES["alloy"].repeat((5, 4, 4))
+@pytest.mark.parametrize("model", ["sum", "everything"])
+def test_bit_identical_for_any_number_of_threads(model):
+    gap, atoms = fitted(model), GEOMETRIES["alloy"].repeat((5, 4, 4))
     found = []
     for n in (1, 3):
         set_num_threads(n)
