@@ -75,6 +75,7 @@ class GAPCalculator(Calculator):
         self.per_atom_std = per_atom_std
         self.local_energies_std: np.ndarray | None = None
         self._last: Atoms | None = None
+        self._has_warned = False
         self._lists = {t.reach: NeighbourList(t.reach, skin) for t in self.gap.terms_ if t.reach is not None}
 
     def check_state(self, atoms: Atoms, tol: float = 0.0) -> list[str]:
@@ -107,11 +108,19 @@ class GAPCalculator(Calculator):
             For structures that the model cannot describe.
         PropertyNotImplementedError
             If stress is asked of a structure without a three-dimensional cell.
+
+        Warns
+        -----
+        ExtrapolationWarning
+            As `GAP.predict`, once in the life of the calculator.
         """
         self.results, self.local_energies_std = {}, None  # nothing old is left if the structure is refused
         self._take(self.atoms if atoms is None else atoms)
         std = "local" if self.per_atom_std else False
         p = self.gap.predict(self.atoms, return_std=std, neighbour_lists=self._lists)
+        if not self._has_warned and p.short_contacts is not None and p.short_contacts[0] is not None:
+            self._has_warned = True
+            p.warn(stacklevel=2)
         self.local_energies_std = p.local_energies_std[0] if p.local_energies_std else None
         self.results = {
             "energy": float(p.energy[0]),

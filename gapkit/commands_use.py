@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,7 +10,7 @@ import typer
 
 from gapkit.cli_options import Json, Model, ModelOutput, Quiet, labelled_file, option, with_key_options
 from gapkit.command_inputs import load_model, read_labelled
-from gapkit.errors import InputError
+from gapkit.errors import ExtrapolationWarning, InputError
 from gapkit.output_files import check_output, complete_file
 from gapkit.terminal import print_json, speaker
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     from gapkit.gap import GAP
+    from gapkit.prediction import Predictions
 
 
 @with_key_options
@@ -149,21 +151,27 @@ def _predict(gap: GAP, source: Path, output: Path, std: bool, show: bool) -> int
 
     from gapkit.frame_files import iter_frames
     from gapkit.progress import progress
+    from gapkit.shortest_distances import contacts_in_words
     from gapkit.structures import check_structures
 
-    frames = [atoms for _, atoms in iter_frames(source)]
+    frames, contacts = [atoms for _, atoms in iter_frames(source)], []
     check_structures(frames)
     with complete_file(output) as file:
         for atoms in progress(show)(frames, "predictions"):
-            write(file, _with_predictions(atoms, gap, std), format="extxyz")
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ExtrapolationWarning)  # told once, at the end
+                p = gap.predict(atoms, return_std=std)
+            contacts += p.short_contacts or []
+            write(file, _with_predictions(atoms, p), format="extxyz")
+    if sentence := contacts_in_words(contacts):
+        warnings.warn(sentence, ExtrapolationWarning, stacklevel=2)
     return len(frames)
 
 
-def _with_predictions(atoms: Atoms, gap: GAP, std: bool) -> Atoms:
+def _with_predictions(atoms: Atoms, p: Predictions) -> Atoms:
     from ase.calculators.singlepoint import SinglePointCalculator
     from ase.stress import full_3x3_to_voigt_6_stress
 
-    p = gap.predict(atoms, return_std=std)
     out = atoms.copy()
     for name in ("energy", "free_energy", "energies", "forces", "stress", "virial", "energy_std", "local_energies_std"):
         out.info.pop(name, None)

@@ -332,7 +332,9 @@ def predict(gap: GAP, structures: Iterable[Atoms], client: Client | int, return_
     chunks = iter(lambda: list(islice(bare, CHUNK_STRUCTURES)), [])
     with connected(client) as own:
         results = _spread(own, _predictions_of, (gap.potential_, return_std), chunks)
-        return gathered([single for _, future in results for single in pickle.loads(_told(future.result))])
+        found = gathered([single for _, future in results for single in pickle.loads(_told(future.result))])
+    found.warn(stacklevel=2)
+    return found
 
 
 class OnWorkers:

@@ -16,6 +16,10 @@ class InputError(ValueError):
     """Something the user gave cannot be used: one sentence with the condition, the values and the cure."""
 
 
+class ExtrapolationWarning(UserWarning):
+    """A structure, or part of a model, that the training data say nothing about."""
+
+
 class UncertaintyError(RuntimeError):
     """A simulation has come to a structure that the potential is too uncertain about: nothing is wrong with the input.
 

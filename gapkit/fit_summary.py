@@ -50,6 +50,8 @@ def describe_fit(gap: GAP, seconds: float, say: Callable[[str], None], outliers:
         say(f"baseline: {in_words_of(baseline)}")
     for name, chosen in gap.selection_.items():
         say(f"sparse points of {_block_name(name, gap)}: {chosen['text']}")
+    if shortest := gap.training_.get("shortest_distances"):
+        say("shortest distances: " + ", ".join(f"{pair} {distance:.3f} Å" for pair, distance in shortest.items()))
     if gap.e0 is not None:  # otherwise the search has told
         say("e0: " + ", ".join(f"{symbol} {energy:.6f} eV" for symbol, energy in gap.e0_.items()) + " as given")
     if gap.optimum_ is None:

@@ -73,6 +73,12 @@ class FittedPotential:
         ------
         InputError
             For an unknown species, an empty structure or atoms on top of each other.
+
+        Warns
+        -----
+        ExtrapolationWarning
+            Once, if two atoms are closer than any of their species in the training data (by more than 5 %), or of
+            species that never met there; with `neighbour_lists` it is left to the caller.
         """
         check_is_fitted(self, "posterior_")
         if return_std not in (False, True, "local", "all"):
@@ -86,13 +92,17 @@ class FittedPotential:
         results = map if len(structures) == 1 else ordered_map  # one structure shares its own atoms among the threads
         singles = results(lambda atoms: potential.predict(atoms, return_std, neighbour_lists), structures)
         follow = progress(self.verbose and len(structures) > 1)
-        return gathered(list(follow(singles, "predictions", len(structures))))
+        found = gathered(list(follow(singles, "predictions", len(structures))))
+        if neighbour_lists is None:
+            found.warn(stacklevel=3)
+        return found
 
     @property
     def potential_(self) -> Potential:
         """The fitted model as far as predictions need it."""
         own = (self.terms_, self.blocks_, self.alpha_, self.folds_, self.posterior_, self.e0_, self.species_)
-        return Potential(*own, self.recalibration_, self.baseline_)
+        shortest = getattr(self, "training_", {}).get("shortest_distances")
+        return Potential(*own, self.recalibration_, self.baseline_, shortest)
 
     def score(self, structures: Sequence[Atoms], y: None = None) -> float:
         """Minus the root-mean-square error of the forces (eV/Å) or, without forces, of the energies (eV/atom)."""

@@ -22,7 +22,7 @@ from gapkit.checkpoint import (
     unpack_counts,
     unpack_factors,
 )
-from gapkit.errors import InputError
+from gapkit.errors import ExtrapolationWarning, InputError
 from gapkit.frames import Frame, Frames
 from gapkit.leave_out_error import ROWS_BYTES
 from gapkit.memory import MemoryUse, PeakMemory, check_budget, in_words
@@ -198,9 +198,14 @@ def _survey(
     for message in summary.duplicates.messages():
         warnings.warn(message, stacklevel=5)
     blocks, selection = pools.choose()
+    for chosen in selection.values():
+        if chosen.get("unmet"):
+            message = f"{chosen['unmet']}; only other terms and baselines act there: add frames with them."
+            warnings.warn(message, ExtrapolationWarning, stacklevel=5)
     recipe = Recipe(terms, blocks, known, noises)
     sizes = (summary.rows, summary.largest_frame, pools.n_neighbours)
-    return Start(recipe, summary.as_dict(), summary.frames, summary.references(), *sizes, selection)
+    training = summary.as_dict() | {"shortest_distances": pools.shortest}
+    return Start(recipe, training, summary.frames, summary.references(), *sizes, selection)
 
 
 def _known_e0(given: dict[str, float] | None, summary: Summary) -> dict[str, float]:

@@ -57,6 +57,7 @@ def describe_model(gap: GAP, train_evaluation: Evaluation | None) -> dict[str, s
         "Log marginal likelihood": getattr(posterior, "log_marginal_likelihood", None),
         "Training frames": n_training,
         "Training frames by config type": _frames_by_config_type(training),
+        "Shortest training distances (Å)": training.get("shortest_distances") or None,
         "Training rows": getattr(posterior, "n_rows", None),
         "Training data SHA-256": training.get("sha256"),
         "Can be updated": _updatable(gap),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,10 +15,11 @@ from ase.stress import voigt_6_to_full_3x3_stress
 from gapkit import covariance
 from gapkit.baselines import Baseline, evaluate_baselines
 from gapkit.derivative_variance import derivative_variances
-from gapkit.errors import InputError
+from gapkit.errors import ExtrapolationWarning, InputError
 from gapkit.neighbourhoods import Neighbourhoods, NeighbourList
 from gapkit.posterior import SparsePosterior
-from gapkit.terms import AnyTerm, SparseBlock, evaluate, find_all_neighbourhoods
+from gapkit.shortest_distances import ShortContact, contacts_in_words, worst_contact
+from gapkit.terms import AnyTerm, SparseBlock, evaluate, farthest, find_all_neighbourhoods
 
 if TYPE_CHECKING:
     from gapkit.recalibration import Recalibration
@@ -43,6 +45,8 @@ class Predictions:
     forces_std : list of ndarray, shape (n_atoms, 3), eV/Å, or None
     stress_std : list of ndarray, shape (3, 3), eV/Å³, or None
         None, too, for a structure without stress.
+    short_contacts : list of ShortContact or None, or None
+        The pair of atoms that comes most too close for the training data; None where no pair does.
     """
 
     energy: np.ndarray
@@ -53,6 +57,12 @@ class Predictions:
     local_energies_std: list[np.ndarray] | None = None
     forces_std: list[np.ndarray] | None = None
     stress_std: list[np.ndarray | None] | None = None
+    short_contacts: list[ShortContact | None] | None = None
+
+    def warn(self, stacklevel: int) -> None:
+        """One warning if a pair of atoms comes too close for the training data; `stacklevel` as of the caller."""
+        if sentence := contacts_in_words(self.short_contacts or ()):
+            warnings.warn(sentence, ExtrapolationWarning, stacklevel=stacklevel + 1)
 
 
 class Potential(NamedTuple):
@@ -67,6 +77,7 @@ class Potential(NamedTuple):
     species: tuple[str, ...]
     recalibration: Recalibration | None = None
     baselines: tuple[Baseline, ...] = ()
+    shortest: Mapping[str, float] | None = None
 
     def predict(
         self, atoms: Atoms, return_std: bool | str, lists: Mapping[float, NeighbourList] | None = None
@@ -85,6 +96,9 @@ class Potential(NamedTuple):
             "stress": (result.strain_derivative + known.strain_derivative) / volume if volume > 0 else None,
             "local_energies": local_energies,
         }
+        if self.shortest:
+            nb = neighbourhoods[farthest(self.terms)]
+            found["short_contacts"] = worst_contact(nb, atoms.numbers, self.shortest)
         if result.local_variance is not None:
             found["local_energies_std"] = np.sqrt(result.local_variance)
         if return_std in (True, "all"):

@@ -10,7 +10,10 @@ import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers, chemical_symbols
 
-from gapkit.neighbourhoods import find_neighbourhoods
+from gapkit._numba.neighbours import closest_pairs, lowest_ratio
+from gapkit.neighbourhoods import Neighbourhoods, find_neighbourhoods
+
+CHANCE = 0.05  # by which two samples of the same distances may differ at their lower ends; where `ZBL` begins to act
 
 
 class ShortContact(NamedTuple):
@@ -54,13 +57,22 @@ def shortest_distances(structures: Iterable[Atoms], within: float = 5.0) -> dict
     """
     found: dict[str, float] = {}
     for atoms in structures:
-        nb = find_neighbourhoods(atoms, within)
-        distances, z_i, z_j = np.linalg.norm(nb.D, axis=1), atoms.numbers[nb.i], atoms.numbers[nb.j]
-        for a, b in {(int(a), int(b)) for a, b in zip(z_i, z_j) if a <= b}:
-            name = pair_name(chemical_symbols[a], chemical_symbols[b])
-            closest = float(distances[(z_i == a) & (z_j == b)].min())
-            found[name] = min(closest, found.get(name, np.inf))
-    return dict(sorted(found.items()))
+        found = shorter(found, closest_by_pair(find_neighbourhoods(atoms, within), atoms.numbers))
+    return found
+
+
+def closest_by_pair(nb: Neighbourhoods, numbers: np.ndarray) -> dict[str, float]:
+    """The shortest distance (Å) of every pair of species that is in the neighbourhoods of all atoms."""
+    z, kind = np.unique(numbers, return_inverse=True)
+    squares = np.full((len(z), len(z)), np.inf)
+    closest_pairs(nb.first, nb.centres, nb.j, nb.D, kind, squares)
+    places = ((a, b) for a, b in zip(*np.nonzero(squares < np.inf)) if a <= b)
+    return {pair_name(chemical_symbols[z[a]], chemical_symbols[z[b]]): float(np.sqrt(squares[a, b])) for a, b in places}
+
+
+def shorter(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
+    """Shortest distances of two sets of structures together."""
+    return {pair: min(d[pair] for d in (one, other) if pair in d) for pair in sorted({*one, *other})}
 
 
 def short_contacts(atoms: Atoms, shortest: Mapping[str, float]) -> list[ShortContact]:
@@ -82,14 +94,51 @@ def short_contacts(atoms: Atoms, shortest: Mapping[str, float]) -> list[ShortCon
     return sorted(set(found), key=lambda contact: contact.distance / contact.shortest)
 
 
+def worst_contact(nb: Neighbourhoods, numbers: np.ndarray, shortest: Mapping[str, float]) -> ShortContact | None:
+    """The pair that lies farthest, and more than `CHANCE`, below the `shortest` distance (Å) of its species.
+
+    Pairs of species that `shortest` does not name have never met: for them it is infinite.
+
+    Parameters
+    ----------
+    nb : Neighbourhoods
+    numbers : ndarray of int, shape (n_atoms,)
+        Atomic numbers.
+    shortest : mapping of pair to float
+    """
+    z, kind = np.unique(numbers, return_inverse=True)
+    symbols = [chemical_symbols[number] for number in z]
+    limits = np.array([[shortest.get(pair_name(a, b), np.inf) for b in symbols] for a in symbols])
+    i, j, square, ratio = lowest_ratio(nb.first, nb.centres, nb.j, nb.D, kind, limits**-2)
+    if ratio >= (1.0 - CHANCE) ** 2:
+        return None
+    pair = pair_name(symbols[kind[i]], symbols[kind[j]])
+    return ShortContact(int(min(i, j)), int(max(i, j)), pair, float(np.sqrt(square)), shortest.get(pair, np.inf))
+
+
+def contacts_in_words(contacts: Sequence[ShortContact | None]) -> str | None:
+    """One sentence on the worst of the contacts of some structures, None if there is none."""
+    found = [(c.distance / c.shortest, k, c) for k, c in enumerate(contacts) if c is not None]
+    if not found:
+        return None
+    _, k, worst = min(found)
+    where = f"structure {k}: " if len(contacts) > 1 else ""
+    others = "" if len(found) == 1 else f" ({len(found)} of {len(contacts)} structures have such pairs)"
+    cure = "" if worst.shortest == np.inf else " or a ZBL baseline"
+    return f"{where}{_in_words(worst)}{others}: the model extrapolates; add such frames{cure}."
+
+
+def _in_words(contact: ShortContact, others: str = "") -> str:
+    i, j, pair, distance, limit = contact
+    known = "a pair that no training frame has" if limit == np.inf else "closer than any in the training data"
+    shortest = "" if limit == np.inf else f" ({limit:.3f} Å)"
+    return f"atoms {i} and {j} ({pair}) are {distance:.3f} Å apart{others}, {known}{shortest}"
+
+
 def distance_warning(atoms: Atoms, shortest: Mapping[str, float]) -> str | None:
     """One sentence if `atoms` goes below the shortest training distances, else None; errors as `short_contacts`."""
     contacts = short_contacts(atoms, shortest)
     if not contacts:
         return None
-    i, j, pair, distance, limit = contacts[0]
     others = f" (and {len(contacts) - 1} other pairs)" if len(contacts) > 1 else ""
-    return (
-        f"atoms {i} and {j} ({pair}) are {distance:.3f} Å apart{others}, closer than any in the training data "
-        f"({limit:.3f} Å): the model extrapolates; add such frames or a ZBL baseline."
-    )
+    return f"{_in_words(contacts[0], others)}: the model extrapolates; add such frames or a ZBL baseline."

@@ -156,6 +156,11 @@ def find_all_neighbourhoods(
     return [whole_structure(atoms) if term.reach is None else found[term.reach] for term in terms]
 
 
+def farthest(terms: Sequence[AnyTerm]) -> int:
+    """Place of the term with the largest cutoff."""
+    return max(range(len(terms)), key=lambda t: terms[t].reach or 0.0)
+
+
 def kernel_term(terms: Sequence[AnyTerm], block: SparseBlock) -> Term:
     """The term of a block that belongs to one species of central atom."""
     term = terms[block.term]

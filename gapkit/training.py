@@ -25,8 +25,9 @@ from gapkit.observations import KINDS, Noise, noise_group, observations
 from gapkit.progress import Track
 from gapkit.reference_energies import ReferenceEnergies
 from gapkit.row_factor import RowFactor
+from gapkit.shortest_distances import closest_by_pair, shorter
 from gapkit.sparse_pool import SparsePool, default_capacity
-from gapkit.terms import ALL_SPECIES, AnyTerm, SparseBlock, Term, centre_blocks, find_all_neighbourhoods
+from gapkit.terms import ALL_SPECIES, AnyTerm, SparseBlock, Term, centre_blocks, farthest, find_all_neighbourhoods
 from gapkit.threads import ordered_map
 
 N_REFERENCE = 3  # training structures whose predictions travel with the model file and are checked on load
@@ -79,11 +80,13 @@ class Noises(NamedTuple):
 class Environments(NamedTuple):
     """Normalised features (n, n_features) of one frame by (term, species), and its largest number of neighbours.
 
-    Of a `FeatureTerm`, under (term, `ALL_SPECIES`), what it offers for the choice of sparse points.
+    Of a `FeatureTerm`, under (term, `ALL_SPECIES`), what it offers for the choice of sparse points. The shortest
+    distance (Å) of each pair of species is that within the largest cutoff.
     """
 
     features: list[tuple[tuple[int, int], np.ndarray | Candidates]]
     n_neighbours: int
+    shortest: dict[str, float]
 
 
 def environments(terms: Sequence[AnyTerm], atoms: Atoms) -> Environments:
@@ -102,7 +105,8 @@ def environments(terms: Sequence[AnyTerm], atoms: Atoms) -> Environments:
     for t, term in enumerate(terms):
         if isinstance(term, FeatureTerm):
             features.append(((t, ALL_SPECIES), term.candidates(neighbourhoods[t], atoms.numbers)))
-    return Environments(features, max(int(np.diff(nb.first).max()) for nb in neighbourhoods))
+    n_neighbours = max(int(np.diff(nb.first).max()) for nb in neighbourhoods)
+    return Environments(features, n_neighbours, closest_by_pair(neighbourhoods[farthest(terms)], atoms.numbers))
 
 
 class SparsePools:
@@ -121,6 +125,7 @@ class SparsePools:
         self._n_bytes = POOL_BYTES if n_bytes is None else min(max(n_bytes, 0) // 4, POOL_BYTES)
         self.pools: dict[tuple[int, int], Any] = {}  # a SparsePool, or a FeaturePool
         self.n_neighbours = 0
+        self.shortest: dict[str, float] = {}  # distance of every pair of species, Å
 
     def add(self, found: Environments) -> None:
         """Take one frame's environments in."""
@@ -129,6 +134,7 @@ class SparsePools:
                 self.pools[key] = self._new(*key)
             self.pools[key].add(Q)
         self.n_neighbours = max(self.n_neighbours, found.n_neighbours)
+        self.shortest = shorter(self.shortest, found.shortest)
 
     def empty(self) -> SparsePools:
         """Pools of the same kind without candidates."""
@@ -153,6 +159,7 @@ class SparsePools:
             else:
                 self.pools[key] = pool
         self.n_neighbours = max(self.n_neighbours, other.n_neighbours)
+        self.shortest = shorter(self.shortest, other.shortest)
 
     def thin(self) -> None:
         """Once candidates had to be dropped, hold fewer."""

@@ -14,7 +14,8 @@ from gapkit.errors import InputError
 from gapkit.frames import Frame, Frames
 from gapkit.observations import KINDS
 from gapkit.posterior import SparsePosterior, fit_posterior
-from gapkit.terms import ALL_SPECIES, SparseBlock, known_numbers
+from gapkit.shortest_distances import shorter, shortest_distances
+from gapkit.terms import ALL_SPECIES, SparseBlock, farthest, known_numbers
 from gapkit.threads import ordered_map
 from gapkit.training import Factors, Recipe, Summary, check_species, environments, stream_rows
 
@@ -42,6 +43,8 @@ def updated(recipe: Recipe, present: Fitted, frames: Frames, remove: bool) -> Fi
     """The same with some frames more or, to `remove` them, fewer; `present` stays as it is."""
     summary = Summary()
     summary.sha256 = present.training["sha256"]
+    reach = recipe.terms[farthest(recipe.terms)].reach
+    shortest = dict(present.training.get("shortest_distances", {}))
 
     def count(frame: Frame) -> None:
         summary.add(frame, recipe.noises)
@@ -50,6 +53,8 @@ def updated(recipe: Recipe, present: Fitted, frames: Frames, remove: bool) -> Fi
                 f"frame {summary.n_structures - 1} of those to be removed ({frame.atoms.get_chemical_formula()}) is "
                 "not among the training frames, or was removed before: give frames with the labels that were fitted."
             )
+        if reach and not remove:
+            shortest.update(shorter(shortest, shortest_distances([frame.atoms], reach)))
 
     changes = stream_rows(recipe, _known(recipe, frames), {}, count, remove=remove)
     summary.check()
@@ -60,7 +65,8 @@ def updated(recipe: Recipe, present: Fitted, frames: Frames, remove: bool) -> Fi
     for group in present.factors.keys() & changes.keys():
         factors[group] = present.factors[group].copy()
         factors[group].merge(changes[group])
-    return Fitted(factors, _counted(present.training, summary, -1 if remove else 1), total)
+    training = _counted(present.training, summary, -1 if remove else 1)
+    return Fitted(factors, training | {"shortest_distances": shortest}, total)
 
 
 def _known(recipe: Recipe, frames: Iterable[Frame]) -> Iterable[Frame]:

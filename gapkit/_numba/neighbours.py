@@ -1,4 +1,4 @@
-"""From half a neighbour list to neighbourhoods; pairs of a list with a skin at new positions."""
+"""From half a neighbour list to neighbourhoods; pairs of a list with a skin at new positions; the closest pairs."""
 
 from __future__ import annotations
 
@@ -63,3 +63,27 @@ def largest_displacement(positions, reference):
             square += (positions[i, a] - reference[i, a]) ** 2
         largest = max(largest, square)
     return np.sqrt(largest)
+
+
+@njit
+def closest_pairs(first, centres, j, D, kind, squares):
+    """Lower `squares` (n_kinds, n_kinds) to the smallest |D|² of the pairs of each two kinds of atoms."""
+    for c in range(len(centres)):
+        a = kind[centres[c]]
+        for p in range(first[c], first[c + 1]):
+            square = D[p, 0] * D[p, 0] + D[p, 1] * D[p, 1] + D[p, 2] * D[p, 2]
+            squares[a, kind[j[p]]] = min(squares[a, kind[j[p]]], square)
+
+
+@njit
+def lowest_ratio(first, centres, j, D, kind, inverse_squares):
+    """The pair of the smallest |D|² relative to that of its kinds: its atoms, |D|² and the ratio; infinite if none."""
+    atom, other, smallest, lowest = -1, -1, np.inf, np.inf
+    for c in range(len(centres)):
+        a = kind[centres[c]]
+        for p in range(first[c], first[c + 1]):
+            square = D[p, 0] * D[p, 0] + D[p, 1] * D[p, 1] + D[p, 2] * D[p, 2]
+            ratio = square * inverse_squares[a, kind[j[p]]]
+            if ratio < lowest or (ratio == lowest and square < smallest):
+                atom, other, smallest, lowest = centres[c], j[p], square, ratio
+    return atom, other, smallest, lowest

@@ -8,7 +8,7 @@ from itertools import combinations_with_replacement
 from typing import NamedTuple
 
 import numpy as np
-from ase.data import atomic_numbers
+from ase.data import atomic_numbers, chemical_symbols, covalent_radii
 
 from gapkit._numba import distances as loops
 from gapkit.chemical_species import check_known, check_symbols
@@ -19,6 +19,7 @@ from gapkit.feature_terms.seam import (
     FeatureTerm,
     FeatureValues,
     check_positive,
+    some_names,
     species_index,
     sum_pairs,
 )
@@ -144,11 +145,23 @@ class Pair(FeatureTerm):
     def _merged(self, found: Sequence[np.ndarray]) -> np.ndarray:
         return np.minimum.reduce(list(found))
 
+    @property
+    def _keys(self) -> list[tuple[int, int]]:
+        return list(combinations_with_replacement(sorted(atomic_numbers[s] for s in self.species), 2))
+
+    def unmet(self, found: Candidates) -> str:
+        """Pairs of species that no structure has within the cutoff."""
+        missing = [f"{chemical_symbols[a]}-{chemical_symbols[b]}" for a, b in self._keys if (a, b) not in found]
+        names = some_names(missing)
+        return names and f"no training frame has {names} within Pair's {self.cutoff:g} Å: zero energy, prior variance"
+
     def select(self, found: Candidates, random_state: int) -> np.ndarray:
-        """`stack` of a grid of t for each pair of species that occurs."""
+        """`stack` of a grid of t for each pair of species; where it never occurs, from MARGIN of its bond length on."""
         groups = {}
-        for key, shortest in found.items():
-            t = self._grid(self.shortest or max(MARGIN * float(shortest[0]), SHORTEST_DISTANCE))
+        for key in self._keys if found else []:
+            bond = min(float(covalent_radii[list(key)].sum()), 0.5 * self.cutoff)
+            shortest = float(found[key][0]) if key in found else bond
+            t = self._grid(self.shortest or max(MARGIN * shortest, SHORTEST_DISTANCE))
             which, W = independent(np.exp(-0.5 * ((t[:, None] - t) / self.length_scale) ** 2))
             groups[key] = t[which, None], W
         return stack(groups)

@@ -16,13 +16,17 @@ class FeatureReport(NamedTuple):
     ----------
     n_selected, n_candidates : int
         Features; candidates, of all species together.
+    unmet : str
+        From `FeatureTerm.unmet`.
     """
 
     n_selected: int
     n_candidates: int
+    unmet: str = ""
 
     def __str__(self) -> str:
-        return f"{self.n_selected} features" + (f" from {self.n_candidates} candidates" if self.n_candidates else "")
+        source = f" from {self.n_candidates} candidates" if self.n_candidates else ""
+        return f"{self.n_selected} features{source}" + (f"; {self.unmet}" if self.unmet else "")
 
 
 class FeaturePool:
@@ -52,4 +56,5 @@ class FeaturePool:
     def choose(self) -> tuple[np.ndarray, FeatureReport]:
         """What defines the columns, and what it was chosen from."""
         X = self.term.select(self.found, self.random_state)
-        return X, FeatureReport(self.term.n_columns(X), sum(len(x) for x in self.found.values()))
+        n_candidates = sum(len(x) for x in self.found.values())
+        return X, FeatureReport(self.term.n_columns(X), n_candidates, self.term.unmet(self.found))

@@ -21,6 +21,7 @@ from gapkit.errors import InputError
 from gapkit.neighbourhoods import Neighbourhoods
 from gapkit.threads import ordered_map
 
+NAMED = 6  # in sentences
 BLOCK = 256  # centres that one thread does together
 
 Key = tuple[int, ...]
@@ -91,6 +92,10 @@ class FeatureTerm(ABC):
         """What stays of the candidates of one key."""
         return np.concatenate(found)
 
+    def unmet(self, found: Candidates) -> str:
+        """What the term cannot learn, because no structure has it, and what it says of it; empty if all is there."""
+        return ""
+
     @abstractmethod
     def select(self, found: Candidates, random_state: int) -> np.ndarray:
         """What defines the columns, an array X to be stored with the model, from the candidates of all structures."""
@@ -125,6 +130,11 @@ def sum_pairs(
         values.local_energies[nb.centres] += e
         pair_forces(nb.centres, nb.first, nb.j, nb.D, g, values.forces, values.strain_derivative)
     return values
+
+
+def some_names(names: Sequence[str]) -> str:
+    """The first names of a list that may be long."""
+    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
 
 
 def check_positive(name: str, **values: float) -> None:

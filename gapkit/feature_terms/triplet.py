@@ -8,7 +8,7 @@ from itertools import combinations_with_replacement
 from typing import NamedTuple
 
 import numpy as np
-from ase.data import atomic_numbers
+from ase.data import atomic_numbers, chemical_symbols
 from numpy.typing import NDArray
 from scipy.linalg import solve_banded
 
@@ -21,6 +21,7 @@ from gapkit.feature_terms.seam import (
     FeatureTerm,
     FeatureValues,
     check_positive,
+    some_names,
     species_index,
     sum_pairs,
 )
@@ -145,6 +146,14 @@ class Triplet(FeatureTerm):
 
     def _merged(self, found: Sequence[np.ndarray]) -> np.ndarray:
         return self._thinned(np.concatenate(found))
+
+    def unmet(self, found: Candidates) -> str:
+        """Centres with two neighbours that no structure has within the cutoff."""
+        numbers = sorted(atomic_numbers[s] for s in self.species)
+        keys = [(c, a, b) for c in numbers for a, b in combinations_with_replacement(numbers, 2)]
+        missing = ["{}({}, {})".format(*(chemical_symbols[z] for z in key)) for key in keys if key not in found]
+        names = some_names(missing)
+        return names and f"no training frame has {names} within Triplet's {self.cutoff:g} Å: zero energy and variance"
 
     def select(self, found: Candidates, random_state: int) -> np.ndarray:
         """`stack` of the sparse triangles of each three species that occur."""
