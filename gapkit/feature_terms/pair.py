@@ -146,12 +146,12 @@ class Pair(FeatureTerm):
         return np.minimum.reduce(list(found))
 
     @property
-    def _keys(self) -> list[tuple[int, int]]:
+    def _keys(self) -> list[tuple[int, ...]]:
         return list(combinations_with_replacement(sorted(atomic_numbers[s] for s in self.species), 2))
 
     def unmet(self, found: Candidates) -> str:
         """Pairs of species that no structure has within the cutoff."""
-        missing = [f"{chemical_symbols[a]}-{chemical_symbols[b]}" for a, b in self._keys if (a, b) not in found]
+        missing = ["{}-{}".format(*(chemical_symbols[z] for z in key)) for key in self._keys if key not in found]
         names = some_names(missing)
         return names and f"no training frame has {names} within Pair's {self.cutoff:g} Å: zero energy, prior variance"
 
