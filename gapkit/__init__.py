@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from gapkit.shortest_distances import distance_warning
     from gapkit.species_weights import learn_species_weights
     from gapkit.structures import describe_structures, read_structures
+    from gapkit.suggestion import suggest
     from gapkit.terms import Term
     from gapkit.threads import get_num_threads, set_num_threads
     from gapkit.uncertainty import calibration, calibration_by
@@ -67,6 +68,7 @@ _ROOMS = {  # in the order in which data flow; no name may be that of a module, 
     "feature_function": "feature_terms.linear",
     "GAP": "gap",
     "Predictions": "prediction",
+    "suggest": "suggestion",
     "Between": "parameter_search",
     "tune": "parameter_search",
     "learn_species_weights": "species_weights",
@@ -141,6 +143,7 @@ __all__ = [
     "sample",
     "select_acsf",
     "set_num_threads",
+    "suggest",
     "tune",
     "which_data_matter",
 ]

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gapkit import commands_fit, commands_report, commands_study, commands_use
+from gapkit import commands_fit, commands_report, commands_study, commands_suggest, commands_use
 from gapkit.errors import InputError
 from gapkit.terminal import refuse, warn
 
@@ -26,6 +26,7 @@ app = typer.Typer(
 
 COMMANDS: dict[Callable[..., None], str] = {
     commands_use.demo: "-o gapkit-demo",
+    commands_suggest.suggest: "train.xyz -o config.yaml",
     commands_fit.fit: "train.xyz -o si.gap --cutoff 5 --n-sparse 1000 --optimize noise,delta",
     commands_use.evaluate: "si.gap test.xyz --report report.html",
     commands_report.report: "si.gap test.xyz -o report.html --train train.xyz",

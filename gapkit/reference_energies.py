@@ -96,7 +96,7 @@ class ReferenceEnergies:
         numbers, counts = np.unique(atoms.numbers, return_counts=True)
         self.numbers |= set(numbers.tolist())
         if label.energy is not None:
-            if _is_isolated(atoms, label):
+            if is_isolated(atoms, label):
                 self._add_isolated(int(numbers[0]), (label.energy, self._n_frames))
             composition = tuple(zip(numbers.tolist(), counts.tolist()))
             n, total = self._compositions.get(composition, (0, 0.0))
@@ -160,7 +160,8 @@ def names_isolated_atoms(config_type: str) -> bool:
     return config_type.lower().replace("_", "").replace("-", "") == "isolatedatom"
 
 
-def _is_isolated(atoms: Atoms, label: Labels) -> bool:
+def is_isolated(atoms: Atoms, label: Labels) -> bool:
+    """Whether a frame is one atom far from its images, or says so by its config type."""
     if len(atoms) != 1:
         return False
     if not atoms.pbc.any() or names_isolated_atoms(label.config_type):

@@ -1,0 +1,218 @@
+"""What a set of labelled frames is like: sizes, distances, labels and their spread, found in one walk."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from ase import Atoms
+
+from gapkit.duplicates import DuplicateFinder
+from gapkit.errors import InputError
+from gapkit.frames import Frame, Frames
+from gapkit.neighbourhoods import find_neighbourhoods
+from gapkit.observations import KINDS
+from gapkit.reference_energies import is_isolated
+from gapkit.shortest_distances import shortest_distances
+
+WITHIN = 5.0  # Å, in which neighbours are counted and distances compared
+DENSE = 75  # percentile of these counts that stands for the inside of the material
+CHARGES = ("charge", "total_charge")  # names in info
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """What a set of labelled frames is like.
+
+    Attributes
+    ----------
+    species : mapping of str to int
+        Atoms of each, by symbol.
+    sizes : tuple of int
+        Number of atoms of each frame, increasing.
+    labelled : mapping of {"energy", "forces", "virial"} to int
+        Frames with this label.
+    spread : mapping of {"energy", "forces", "virial"} to float
+        Standard deviation of energies (eV/atom) among frames of one composition; root mean square of force components
+        (eV/Å) and of virial components (eV/atom). 0 where there is none.
+    largest_force : float, eV/Å
+    config_types : mapping of str to int
+    molecules, crystals, partial : int
+        Frames without periodic directions, with three, and with one or two; isolated atoms do not count.
+    isolated : frozenset of str
+        Species with a frame of one isolated atom that has an energy.
+    one_species_cells : int
+        Periodic frames of one species, isolated atoms included.
+    without_stress : int
+        Crystals without stress or virial.
+    thinnest : float or None
+        Smallest distance between opposite faces of a periodic frame, Å.
+    shortest : mapping of str to float
+        Shortest distance of each pair of species nearer than 5 Å, Å.
+    spacing : float or None
+        Å; cube root of the volume per atom inside the material, from the number of neighbours within 5 Å.
+    compositions : frozenset of tuple
+        Fractions of the species, for frames with an energy.
+    charges : frozenset of float
+        Total charges that frames name.
+    notes : tuple of str
+        Sentences on frames that come twice.
+    """
+
+    species: Mapping[str, int]
+    sizes: tuple[int, ...]
+    labelled: Mapping[str, int]
+    spread: Mapping[str, float]
+    largest_force: float
+    config_types: Mapping[str, int]
+    molecules: int
+    crystals: int
+    partial: int
+    isolated: frozenset[str]
+    one_species_cells: int
+    without_stress: int
+    thinnest: float | None
+    shortest: Mapping[str, float]
+    spacing: float | None
+    compositions: frozenset[tuple[tuple[str, float], ...]]
+    charges: frozenset[float]
+    notes: tuple[str, ...]
+
+    @property
+    def n_frames(self) -> int:
+        """Number of frames."""
+        return len(self.sizes)
+
+    @property
+    def n_environments(self) -> int:
+        """Number of atoms of all frames."""
+        return sum(self.sizes)
+
+    def rows(self) -> dict[str, int]:
+        """Labels of each kind, components counted, as if all frames with that label were of mean size."""
+        mean = self.n_environments / self.n_frames
+        counts = {"energy": 1.0, "forces": 3.0 * mean, "virial": 6.0}
+        return {kind: round(counts[kind] * n) for kind, n in self.labelled.items()}
+
+
+def find_facts(frames: Frames) -> DataFacts:
+    """Walk through the frames once.
+
+    Raises
+    ------
+    InputError
+        If no frame has a label, and as `find_neighbourhoods`.
+    """
+    walk = _Walk()
+    for frame in frames:
+        walk.add(frame)
+    if not any(walk.labelled.values()):
+        raise InputError(
+            f"none of the {len(walk.sizes)} frames has an energy, forces or a stress: label them, or say where the "
+            "labels are."
+        )
+    return walk.facts()
+
+
+@dataclass
+class _Walk:
+    """Sums of a walk."""
+
+    species: Counter[str] = field(default_factory=Counter)
+    sizes: list[int] = field(default_factory=list)
+    labelled: Counter[str] = field(default_factory=Counter)
+    squares: dict[str, list[float]] = field(default_factory=lambda: {"forces": [0.0, 0.0], "virial": [0.0, 0.0]})
+    energies: dict[tuple[tuple[str, float], ...], list[float]] = field(default_factory=dict)
+    largest_force: float = 0.0
+    config_types: Counter[str] = field(default_factory=Counter)
+    kinds: Counter[str] = field(default_factory=Counter)
+    isolated: set[str] = field(default_factory=set)
+    thinnest: float = np.inf
+    shortest: dict[str, float] = field(default_factory=dict)
+    counts: Counter[int] = field(default_factory=Counter)
+    charges: set[float] = field(default_factory=set)
+    duplicates: DuplicateFinder = field(default_factory=DuplicateFinder)
+
+    def add(self, frame: Frame) -> None:
+        atoms, labels = frame
+        self.duplicates.add(atoms, labels, len(self.sizes))
+        self.species.update(atoms.get_chemical_symbols())
+        self.sizes.append(len(atoms))
+        self.config_types[labels.config_type] += 1
+        self.charges.update(float(atoms.info[key]) for key in CHARGES if np.isscalar(atoms.info.get(key))
+                            and not isinstance(atoms.info[key], str))  # fmt: skip
+        self._add_labels(frame)
+        if atoms.pbc.any() and len(set(atoms.numbers)) == 1:
+            self.kinds["one species"] += 1
+        if is_isolated(atoms, labels):
+            self.kinds["isolated"] += 1
+            if labels.energy is not None:
+                self.isolated.add(atoms.symbols[0])
+            return
+        self._add_geometry(atoms)
+        if atoms.pbc.all() and labels.virial is None:
+            self.kinds["without stress"] += 1
+
+    def _add_labels(self, frame: Frame) -> None:
+        atoms, labels = frame
+        self.labelled.update(kind for kind in KINDS if getattr(labels, kind) is not None)
+        if labels.energy is not None:
+            self.energies.setdefault(_composition(atoms), []).append(labels.energy / len(atoms))
+        for kind, scale in (("forces", 1.0), ("virial", 1.0 / len(atoms))):
+            if (values := getattr(labels, kind)) is not None:
+                self.squares[kind][0] += float(np.sum((values * scale) ** 2))
+                self.squares[kind][1] += np.size(values)
+        if labels.forces is not None:
+            self.largest_force = max(self.largest_force, float(np.linalg.norm(labels.forces, axis=1).max()))
+
+    def _add_geometry(self, atoms: Atoms) -> None:
+        n_periodic = int(atoms.pbc.sum())
+        self.kinds[("molecule", "partial", "partial", "crystal")[n_periodic]] += 1
+        for pair, distance in shortest_distances([atoms], WITHIN).items():
+            self.shortest[pair] = min(distance, self.shortest.get(pair, np.inf))
+        if n_periodic:
+            reciprocal = np.linalg.norm(atoms.cell.complete().reciprocal().array, axis=1)
+            self.thinnest = min(self.thinnest, float((1.0 / reciprocal[atoms.pbc]).min()))
+            self.counts.update(np.diff(find_neighbourhoods(atoms, WITHIN).first).tolist())
+
+    def facts(self) -> DataFacts:
+        """All of it."""
+        return DataFacts(
+            species=dict(sorted(self.species.items())),
+            sizes=tuple(sorted(self.sizes)),
+            labelled={kind: self.labelled[kind] for kind in KINDS},
+            spread=self._spread(),
+            largest_force=self.largest_force,
+            config_types=dict(self.config_types),
+            molecules=self.kinds["molecule"],
+            crystals=self.kinds["crystal"],
+            partial=self.kinds["partial"],
+            isolated=frozenset(self.isolated),
+            one_species_cells=self.kinds["one species"],
+            without_stress=self.kinds["without stress"],
+            thinnest=self.thinnest if np.isfinite(self.thinnest) else None,
+            shortest=dict(sorted(self.shortest.items())),
+            spacing=self._spacing(),
+            compositions=frozenset(self.energies),
+            charges=frozenset(self.charges),
+            notes=tuple(self.duplicates.messages()),
+        )
+
+    def _spread(self) -> dict[str, float]:
+        squares = {kind: float(np.sqrt(total / n)) if n else 0.0 for kind, (total, n) in self.squares.items()}
+        several = [np.asarray(values) for values in self.energies.values() if len(values) > 1]
+        around = np.concatenate([values - values.mean() for values in several]) if several else np.zeros(1)
+        return {"energy": float(np.sqrt(np.mean(around**2))), **squares}
+
+    def _spacing(self) -> float | None:
+        if not self.counts:
+            return None
+        count = np.percentile(np.repeat(*np.array(sorted(self.counts.items())).T), DENSE)
+        return None if count < 1 else float((4.0 / 3.0 * np.pi * WITHIN**3 / (count + 1.0)) ** (1 / 3))
+
+
+def _composition(atoms: Atoms) -> tuple[tuple[str, float], ...]:
+    counts = Counter(atoms.get_chemical_symbols())
+    return tuple((symbol, round(n / len(atoms), 9)) for symbol, n in sorted(counts.items()))
