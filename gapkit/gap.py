@@ -35,7 +35,7 @@ from gapkit.structures import LabelKeys
 from gapkit.terms import AnyTerm, fold_weights, known_numbers
 from gapkit.threads import one_blas_thread
 from gapkit.training import Factors, Noises, Recipe
-from gapkit.updates import Fitted, solve, updated, with_more_sparse_points
+from gapkit.updates import Fitted, counted, solve, updated, with_more_sparse_points
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -254,8 +254,8 @@ class GAP(FittedPotential, NestedParameters):
         self.terms_, self.blocks_, self.e0_, self.noise_ = recipe
         self.species_ = tuple(chemical_symbols[z] for z in known_numbers(self.terms_, self.blocks_, self.e0_))
         self.factors_: Factors | None = factors
-        self.posterior_, self.training_ = posterior, training
-        self.alpha_ = posterior.alpha
+        self.posterior_, self.training_, self.alpha_ = posterior, training, posterior.alpha
+        self.selection_ = counted(getattr(self, "selection_", {}), self.blocks_)
         self.folds_ = fold_weights(self.terms_, self.blocks_, self.alpha_)
 
     def _remember(self, structures: Sequence[Atoms]) -> None:

@@ -23,7 +23,7 @@ does any prediction; the evidence gives it: γ² = (Σ_g χ_g² + |β|²)/N.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -225,6 +225,7 @@ def least_errors(
     frames: Iterable[FrameRows],
     *,
     jitter: float = 1e-10,
+    fixed: Collection[Any] = (),
     prior_width: float | None = PRIOR_WIDTH,
     no_worse: bool = True,
 ) -> Optimum:
@@ -239,6 +240,8 @@ def least_errors(
         only then the common factor leaves predictions as they are. The prior counts as one more frame.
     frames : iterable of FrameRows
         Rows of frames that are part of `factors`.
+    fixed : collection
+        Groups that keep their noise, such as those of isolated atoms, which define e0.
     no_worse : bool
         The error of no kind may grow; otherwise only their geometric mean counts.
 
@@ -253,12 +256,12 @@ def least_errors(
         As `gapkit.evidence.maximise`; without frames.
     """
     amplitudes = [a._replace(columns=indices(a, len(K_mm))) for a in amplitudes]
-    parents = _parents(noise)
-    space = Space(factors, noise, amplitudes, parents, {}, prior_width, parents, 3.0)
+    parents = _parents({group: std for group, std in noise.items() if group not in fixed})
+    space = Space(factors, noise, amplitudes, {*parents, *fixed}, {}, prior_width, parents, 3.0)
     likelihood = MarginalLikelihood(K_mm, factors, [np.asarray(a.columns) for a in amplitudes], jitter)
     objective = _Objective(LeaveOutErrors(likelihood, K_mm, frames), space)
     before = _evaluation(likelihood, space, space.start)
-    best = _descend(objective, space, no_worse)
+    best, problem = _descend(objective, space, no_worse)
     x = _scaled(likelihood, space, best)
     found = _evaluation(likelihood, space, x)
     std = _standard_deviations(objective, space, best, float(likelihood.n_rows.sum()))
@@ -279,6 +282,7 @@ def least_errors(
         posterior=posterior,
         left_out=errors,
         n_left_out=n_frames,
+        problem=problem,
     )
 
 
@@ -294,6 +298,11 @@ class _Objective:
     def __init__(self, errors: LeaveOutErrors, space: Space) -> None:
         self.errors, self._space = errors, space
         self._known: dict[bytes, Errors] = {}
+
+    @property
+    def visited(self) -> list[np.ndarray]:
+        """All places."""
+        return [np.frombuffer(key) for key in self._known]
 
     @property
     def n_evaluations(self) -> int:
@@ -314,8 +323,12 @@ class _Objective:
         return float(np.log(found.rmse).sum()) - weight * prior, slope
 
 
-def _descend(objective: _Objective, space: Space, no_worse: bool) -> np.ndarray:
-    """The minimum that is reached from the start, without a larger error of any kind if there must be `no_worse`."""
+def _descend(objective: _Objective, space: Space, no_worse: bool) -> tuple[np.ndarray, str]:
+    """The minimum that is reached from the start, without a larger error of any kind if there must be `no_worse`.
+
+    A search that ends otherwise than at a minimum begins again where it has stopped, once. Then the best place that was
+    visited is taken, and the solver's words are given back.
+    """
 
     def gain(x: np.ndarray) -> np.ndarray:
         return np.asarray(np.log(objective.at(space.start).rmse / objective.at(x).rmse))
@@ -330,10 +343,16 @@ def _descend(objective: _Objective, space: Space, no_worse: bool) -> np.ndarray:
     condition = [{"type": "ineq", "fun": gain, "jac": gain_slopes}] if no_worse else []
     options = {"maxiter": 60, "ftol": STEEPNESS * SAME}
     limits = list(zip(space.low, space.high))
-    found = minimize(
-        steep, space.start, jac=True, method="SLSQP", bounds=limits, constraints=condition, options=options
-    )
-    return np.clip(found.x, space.low, space.high)
+    x = space.start
+    for _ in range(2):
+        found = minimize(steep, x, jac=True, method="SLSQP", bounds=limits, constraints=condition, options=options)
+        x = np.clip(found.x, space.low, space.high)
+        if found.success:
+            return x, ""
+    worst = -SAME if no_worse else -np.inf
+    inside = (y for y in objective.visited if np.all((space.low <= y) & (y <= space.high)))
+    allowed = [y for y in inside if np.min(gain(y)) >= worst]
+    return min([space.start, *allowed], key=lambda y: objective(y)[0]), str(found.message)
 
 
 def _compared(before: Errors, after: Errors) -> tuple[LeftOutError, ...]:

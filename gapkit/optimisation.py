@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -73,14 +73,17 @@ def _optimised(
 ) -> tuple[Recipe, Factors, Optimum]:
     noise = {group: recipe.noises.std(group) for group in factors}
     amplitudes = amplitudes_of(recipe)
-    # isolated atoms define e0: their noise says how exactly, and a handful of labels cannot decide it
-    exact = {group for group in factors if names_isolated_atoms(group[1])}
-    fixed: set[Group | str] = {*exact} if "noise" in wanted else {*factors}
+    fixed: set[Group | str] = {*_groups_of_isolated_atoms(factors)} if "noise" in wanted else {*factors}
     fixed |= set() if "delta" in wanted else {amplitude.name for amplitude in amplitudes}
     K_mm = covariance.K_mm(recipe.terms, recipe.blocks)
     n_starts = 1 if parents else 3  # with outliers apart the search starts from the optimum without
     options = {"jitter": jitter, "fixed": fixed, "parents": parents, "n_starts": n_starts, "random_state": seed}
     return _taken(recipe, factors, maximise(K_mm, factors, noise, amplitudes, **options))  # type: ignore[arg-type]
+
+
+def _groups_of_isolated_atoms(groups: Iterable[Group]) -> set[Group]:
+    """They define e0: their noise says how exactly, and a handful of labels cannot decide it."""
+    return {group for group in groups if names_isolated_atoms(group[1])}
 
 
 def _with_least_errors(
@@ -89,7 +92,9 @@ def _with_least_errors(
     noise = {group: recipe.noises.std(group) for group in factors}
     K_mm = covariance.K_mm(recipe.terms, recipe.blocks)
     rows = (rows_of(recipe, frame) for frame in chosen_frames(recipe, frames, seed))
-    optimum = least_errors(K_mm, factors, noise, amplitudes_of(recipe), rows, jitter=jitter)
+    optimum = least_errors(
+        K_mm, factors, noise, amplitudes_of(recipe), rows, jitter=jitter, fixed=_groups_of_isolated_atoms(factors)
+    )
     return _taken(recipe, factors, optimum)
 
 

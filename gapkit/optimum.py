@@ -125,6 +125,8 @@ class Optimum:
         Errors that decided about all but the common factor of noises and amplitudes; none if the evidence decided.
     n_left_out : int
         Frames that were left out, one at a time.
+    problem : str
+        Why the search ended before its minimum, in the solver's words; empty if it did not.
     """
 
     hyperparameters: tuple[Hyperparameter, ...]
@@ -139,6 +141,7 @@ class Optimum:
     posterior: SparsePosterior = field(repr=False, compare=False)
     left_out: tuple[LeftOutError, ...] = ()
     n_left_out: int = 0
+    problem: str = ""
 
     @property
     def spread(self) -> float:
@@ -165,7 +168,7 @@ class Optimum:
 
     def notes(self) -> tuple[str, ...]:
         """Sentences on what deserves a look."""
-        found = []
+        found = [f"the search ended before its minimum ({self.problem})."] if self.problem else []
         for h in self.hyperparameters:
             if h.note() == UNKNOWN:
                 found.append(f"{h.name} is {UNKNOWN} ({h.n_labels} labels): it stayed near its start, {h.start:.3g}.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -114,6 +114,16 @@ def with_more_sparse_points(
             "order: give exactly those that the model was fitted to."
         )
     return larger, factors
+
+
+def counted(selection: Mapping[str, Mapping[str, Any]], blocks: Iterable[SparseBlock]) -> dict[str, Any]:
+    """How sparse points were chosen, for as many as there are now."""
+    found: dict[str, Any] = {name: dict(chosen) for name, chosen in selection.items()}
+    for block in blocks:
+        chosen = found.get(f"{block.term} {chemical_symbols[block.number]}")
+        if chosen is not None and chosen["n_selected"] != (n := len(block.X)):
+            chosen |= {"n_selected": n, "text": f"{chosen['text'].partition('; now ')[0]}; now {n}"}
+    return found
 
 
 def _farthest(recipe: Recipe, candidates: Iterable[Frame], n_sparse: int) -> list[np.ndarray]:

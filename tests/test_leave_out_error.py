@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from ase import Atoms
 from labelled_frames import copper_frames
+from scipy.optimize import minimize
 from test_streaming import largest_difference, model, refit
 
 from gapkit import GAP, InputError, covariance, marginal_likelihood
@@ -224,6 +226,37 @@ def test_config_types_and_outliers_go_along(frames):
     assert gap.noise_.outliers[name]["forces"] > 5 * gap.noise_.forces
     assert gap.optimum_.n_left_out == len(frames) - len(gap.noise_.outliers)
     assert largest_difference(gap, refit(gap.recipe_, spoilt), frames[:3]) < 1e-7
+
+
+def test_isolated_atoms_keep_their_noise(frames):
+    atom = Atoms("Cu", cell=[20.0] * 3, pbc=True)
+    atom.calc = frames[0].calc.__class__(atom, energy=-0.2, forces=np.zeros((1, 3)))
+    atom.info["config_type"] = "isolated_atom"
+    noise = {"default": 0.02, "isolated_atom": 1e-4}
+    gap = model().set_params(energy_noise=noise).fit([*frames, atom], optimize="leave_out")
+    assert gap.noise_.energy["isolated_atom"] == pytest.approx(1e-4, rel=1e-12)
+    assert abs(np.log(gap.noise_.energy["default"] / 0.02)) > 0.05
+    assert gap.predict(atom).energy[0] == pytest.approx(-0.2, abs=1e-3)
+
+
+def test_a_search_that_ends_early_says_so_and_makes_nothing_worse(monkeypatch):
+    problem = Problem(8, noise=(0.03, 0.03))
+    minimum, calls = searched(problem, start=(3.0, 3.0)), []
+    assert minimum.problem == ""
+
+    def lazy(*arguments, **named):
+        calls.append(arguments[1])
+        found = minimize(*arguments, **{**named, "options": {"maxiter": 1}})
+        return found
+
+    monkeypatch.setattr("gapkit.leave_out_error.minimize", lazy)
+    found = searched(problem, start=(3.0, 3.0))
+    assert len(calls) == 2
+    assert np.any(calls[1] != calls[0])
+    assert "teration" in found.problem
+    assert f"the search ended before its minimum ({found.problem})." in found.table()
+    assert all(e.after <= e.before * (1 + 1e-4) for e in found.left_out)
+    assert sum(np.log(e.after / e.before) for e in found.left_out) < -0.01
 
 
 def test_leave_out_brings_noise_and_amplitude_along():

@@ -340,6 +340,9 @@ def test_more_sparse_points_equal_a_fit_with_all_of_them(frames):
     assert largest_difference(grown, refit(grown.recipe_, frames), frames) < 1e-8
     distances = 2 - 2 * np.sort(grown.blocks_[0].X @ grown.blocks_[0].X.T, axis=1)[:, -2]
     assert distances.min() > 1e-12  # none twice
+    assert grown.selection_["0 Cu"]["n_selected"] == 35
+    assert grown.selection_["0 Cu"]["text"].endswith("; now 35")
+    assert grown.add_sparse_points(frames, 2).selection_["0 Cu"]["text"].endswith(" of a sparse point; now 37")
 
 
 def test_sparse_points_from_other_candidates(frames):
