@@ -19,8 +19,8 @@ The prior, normal in the logarithms, is weak; it decides where the data do not, 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from itertools import combinations, pairwise, product
+from collections.abc import Generator, Iterator, Sequence
+from itertools import combinations, count, pairwise, product
 from numbers import Integral
 from typing import NamedTuple
 
@@ -32,12 +32,13 @@ from gapkit.errors import InputError
 from gapkit.frames import Structures, labelled_frames
 from gapkit.gap import GAP
 from gapkit.learned_weights import PRIOR_WIDTH, SpeciesWeights, TermWeights, Visit
+from gapkit.progress import progress
 from gapkit.remainders import less_baseline
 from gapkit.structures import LabelKeys
 from gapkit.terms import AnyTerm, Term
 from gapkit.threads import one_blas_thread
 from gapkit.training import Noises
-from gapkit.weight_evidence import WeightEvidence, gathered
+from gapkit.weight_evidence import Found, WeightEvidence, gathered
 
 logger = logging.getLogger("gapkit")
 
@@ -45,6 +46,7 @@ SIGNED = ("mu2", "mu1nu1")  # compressions whose kernel feels relative signs of 
 LARGEST = 30.0  # ratio of a weight to that of the lightest species
 MOST_PATTERNS = 16  # of signs that are all tried; of more, those that a change of one sign after another leads to
 SPREAD = 0.7  # of the logarithms at random starts
+HOPELESS = 100.0  # in log p
 FIRST_STEP, LAST_STEP = 0.4, 2e-3  # trust radii in the logarithms
 
 Signs = tuple[float, ...]
@@ -58,7 +60,7 @@ def learn_species_weights(
     terms: Sequence[int] | None = None,
     signs: bool = True,
     n_atoms: int = 1000,
-    n_sparse: int = 60,
+    n_sparse: int = 100,
     n_starts: int = 2,
     keys: LabelKeys | None = None,
     random_state: int = 0,
@@ -81,9 +83,10 @@ def learn_species_weights(
     n_atoms : int
         Frames are taken at random until they hold so many atoms. More make the weights more certain.
     n_sparse : int
-        Most sparse points of a term and species during the search.
+        Most sparse points of a term and species during the search. With much fewer than the potential will have,
+        weights come out that make up for the lack.
     n_starts : int
-        How many climbs, from the best of the places that were looked at first.
+        How many climbs, from the best of the places that were looked at first, each with signs of its own if it can.
     keys : LabelKeys, optional
         As for `GAP.fit`.
     random_state : int
@@ -111,9 +114,10 @@ def learn_species_weights(
     noises, given = Noises(gap.energy_noise, gap.forces_noise, gap.virial_noise), tuple(gap.terms or ())
     evidence = WeightEvidence(given, noises, e0, frames, learned, n_sparse, gap.jitter, random_state)
     space = _Space([_soap(given[t]) for t in learned], signs)
-    search = _Search(evidence, space)
+    search = _Search(evidence, space, _ticks(gap.verbose))
     best, climbs = _searched(search, n_starts, np.random.default_rng(random_state))
     covariance = _covariance(search, best)
+    search.ticks.close()
     return SpeciesWeights(
         terms=tuple(space.described(best, covariance, learned)),
         log_evidence_before=search.history[0].log_evidence,
@@ -238,8 +242,8 @@ class _Space:
 class _Search:
     """log p + log prior of a point; remembers all."""
 
-    def __init__(self, evidence: WeightEvidence, space: _Space) -> None:
-        self._evidence, self.space = evidence, space
+    def __init__(self, evidence: WeightEvidence, space: _Space, ticks: Generator[int, None, None]) -> None:
+        self._evidence, self.space, self.ticks = evidence, space, ticks
         self.history: list[Visit] = []
         self.visited: list[_Point] = []
 
@@ -247,10 +251,21 @@ class _Search:
         """The point with its value."""
         point = _Point(np.array(x, dtype=float), tuple(signs))
         weights = self.space.weights(point)
-        found = self._evidence(weights)
+        found = self._evidence_of(weights)
+        next(self.ticks)
         self.history.append(Visit(weights, found.log_evidence))
         self.visited.append(point._replace(value=found.log_posterior + self.space.log_prior(point.x)))
         return self.visited[-1]
+
+    def _evidence_of(self, weights: tuple[dict[str, float], ...]) -> Found:
+        """What cannot be computed later on, such as the factor of a covariance, is worse than all before."""
+        try:
+            return self._evidence(weights)
+        except InputError:
+            if not self.visited:
+                raise
+            lowest = min(point.value for point in self.visited) - HOPELESS
+            return Found(lowest, lowest)
 
     def evidence_at(self, point: _Point) -> float:
         """log p(labels) of a place that was visited."""
@@ -260,6 +275,11 @@ class _Search:
         """By how much the best place with other signs is worse."""
         others = [p.value for p in self.visited if p.signs != best.signs]
         return best.value - max(others) if others and self.space.free_signs else None
+
+
+def _ticks(show: bool) -> Generator[int, None, None]:
+    """Counts evaluations, on a terminal if it is to be shown."""
+    yield from progress(show)(count(), "evaluations of species weights")
 
 
 def _searched(search: _Search, n_starts: int, rng: np.random.Generator) -> tuple[_Point, list[_Point]]:
@@ -272,7 +292,10 @@ def _searched(search: _Search, n_starts: int, rng: np.random.Generator) -> tuple
         places.append(search(SPREAD * rng.standard_normal(search.space.n), tuple(signs.tolist())))
     places.sort(key=lambda place: -place.value)
     logger.info("species weights: %d places, log p from %.1f to %.1f", len(places), places[-1].value, places[0].value)
-    climbs = sorted((_climbed(search, place) for place in places[:n_starts]), key=lambda climb: -climb.value)
+    # the best of each pattern of signs first: climbs with the same signs mostly end in one place
+    first_of = {place.signs: k for k, place in reversed(list(enumerate(places)))}
+    starts = sorted(range(len(places)), key=lambda k: (first_of[places[k].signs] != k, k))[:n_starts]
+    climbs = sorted((_climbed(search, places[k]) for k in starts), key=lambda climb: -climb.value)
     return climbs[0], climbs
 
 

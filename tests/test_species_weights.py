@@ -201,6 +201,31 @@ def test_signs_stay_if_asked_to(alloys):
     assert found.other_signs is None
 
 
+def test_climbs_start_with_different_signs(found):
+    if (compression := found.terms[0].compression) == "crossover":
+        assert found.climbs[0] == pytest.approx(found.climbs[1], abs=0.05)  # two starts, one optimum
+    else:
+        assert found.climbs[0] - found.climbs[1] == pytest.approx(found.other_signs, abs=1e-9), compression
+
+
+def test_weights_without_an_evidence_are_left_aside(alloys, monkeypatch):
+    whole, calls = WeightEvidence.__call__, []
+
+    def partly(self, weights):
+        calls.append(weights)
+        if len(calls) > 1 and weights[0]["Au"] > 1.0:
+            raise InputError("the covariance of the sparse points cannot be factorised.")
+        return whole(self, weights)
+
+    monkeypatch.setattr(WeightEvidence, "__call__", partly)
+    gap = model(Term(soap("mu2"), DotProduct(2, 1.0), 8))
+    found = learn_species_weights(gap, alloys, n_atoms=32, n_sparse=8, n_starts=1)
+    assert found.terms[0].weights["Au"] <= 1.0
+    monkeypatch.setattr(WeightEvidence, "__call__", lambda *_: (_ for _ in ()).throw(InputError("no factor")))
+    with pytest.raises(InputError, match="no factor"):
+        learn_species_weights(gap, alloys, n_atoms=32, n_sparse=8)
+
+
 def test_several_terms_are_learned_together_or_one_by_one(alloys):
     short, long = (Term(replace(soap(c), cutoff=r), DotProduct(2, 1.0), 8) for c, r in (("mu2", 3.2), ("mu1nu1", 4.2)))
     gap = model(short, Pair(S, 4.0), Linear(Composition(S), 0.1), long)
