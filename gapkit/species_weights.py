@@ -216,10 +216,11 @@ class _Space:
         return [u - u.mean() for u in found]
 
     def weights(self, point: _Point) -> tuple[dict[str, float], ...]:
-        """By symbol, for each term."""
+        """By symbol, for each term; six digits, which is more than data ever know, for the eye in files and tables."""
         signs = [np.array([1.0, *point.signs[part]]) for part in self._parts]
         sizes = [np.exp(u) for u in self.logs(point.x)]
-        return tuple(dict(zip(names, (s * w).tolist())) for names, s, w in zip(self._symbols, signs, sizes))
+        rounded = ([float(f"{x:.6g}") for x in s * w] for s, w in zip(signs, sizes))
+        return tuple(dict(zip(names, own)) for names, own in zip(self._symbols, rounded))
 
     def log_prior(self, x: np.ndarray) -> float:
         """Up to a constant."""

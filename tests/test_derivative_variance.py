@@ -45,12 +45,14 @@ def flat(v: DerivativeVariances) -> np.ndarray:
     return np.concatenate([v.forces.ravel(), v.strain])
 
 
-@pytest.fixture(scope="module", params=KERNELS, ids=str)
+@pytest.fixture(scope="module", params=zip(KERNELS, ("mu2", "mu1nu1", "crossover", "off"), strict=True), ids=str)
 def two_terms(request, frames) -> GAP:
-    """Two species and two terms with different cutoffs; the kernel is the first term's."""
-    first = Term(SOAP(["Cu", "Au"], 4.5, n_max=3, l_max=2, smoothness=2), request.param, n_sparse=10)
+    """Two species, two terms with different cutoffs; kernel of the first, compression of the second, with weights."""
+    kernel, compression = request.param
+    soap, weights = SOAP(["Cu", "Au"], 4.5, n_max=3, l_max=2, smoothness=2), {"Cu": 1.1, "Au": -0.6}
+    first = Term(soap, kernel, n_sparse=10)
     second = Term(
-        SOAP(["Cu", "Au"], 3.6, n_max=3, l_max=2, smoothness=2, compression="mu2"), DotProduct(2, 0.5), n_sparse=5
+        replace(soap, cutoff=3.6, compression=compression, species_weights=weights), DotProduct(2, 0.5), n_sparse=5
     )
     return GAP([first, second], jitter=1e-9, verbose=False).fit(frames)
 
