@@ -39,7 +39,8 @@ class Frame(NamedTuple):
 
     def digest(self, before: str = "") -> str:
         """SHA-256 of the digest of all frames `before` and of this one's numbers, geometry and labels."""
-        kinds = (self.labels.energy, self.labels.forces, self.labels.virial)
+        labels = self.labels
+        kinds = (labels.energy, labels.forces, labels.virial if labels.stress is None else labels.stress)
         digest = hashlib.sha256(before.encode())
         for array in (self.atoms.numbers, self.atoms.positions, self.atoms.cell.array, *kinds):
             digest.update(np.asarray(0.0 if array is None else array, dtype=float).tobytes())
@@ -143,19 +144,20 @@ class SpooledFrames:
 def _write(file: IO[bytes], frame: Frame) -> None:
     atoms, labels = frame
     missing = np.empty(0)
-    kinds = (labels.energy, labels.forces, labels.virial)
+    kinds = (labels.energy, labels.forces, labels.virial, labels.stress)
     arrays = (atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, np.array(labels.config_type))
     for array in (*arrays, *(missing if kind is None else np.asarray(kind) for kind in kinds)):
         np.save(file, array, allow_pickle=False)
 
 
 def _read(file: IO[bytes]) -> Frame:
-    numbers, positions, cell, pbc, name, energy, forces, virial = (np.load(file) for _ in range(8))
+    numbers, positions, cell, pbc, name, energy, forces, virial, stress = (np.load(file) for _ in range(9))
     labels = Labels(
         None if energy.shape == (0,) else float(energy),
         None if forces.shape == (0,) else forces,
         None if virial.shape == (0,) else virial,
         str(name),
+        None if stress.shape == (0,) else stress,
     )
     return Frame(Atoms(numbers, positions, cell=cell, pbc=pbc), labels)
 

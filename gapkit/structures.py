@@ -70,12 +70,16 @@ class Labels:
         Symmetric, ``-V * stress``, eV.
     config_type : str
         ``"default"`` if the frame has none.
+    stress : ndarray (3, 3) or None
+        The label that `virial` comes from, or the other way round, eV/Å³: not a digit of it changes when frames are
+        written and read again.
     """
 
     energy: float | None
     forces: np.ndarray | None
     virial: np.ndarray | None
     config_type: str
+    stress: np.ndarray | None = None
 
 
 def iter_structures(
@@ -302,9 +306,7 @@ def _with_labels(atoms: Atoms, labels: Labels, keys: LabelKeys) -> Atoms:
         for key in [key for key in store if key in keys[:4] or is_label_key(key, per_atom=store is clean.arrays)]:
             del store[key]
     clean.info["config_type"] = labels.config_type
-    stress = None
-    if labels.virial is not None:
-        stress = full_3x3_to_voigt_6_stress(-labels.virial / atoms.get_volume())
+    stress = None if labels.stress is None else full_3x3_to_voigt_6_stress(labels.stress)
     results = {"energy": labels.energy, "forces": labels.forces, "stress": stress}
     if any(value is not None for value in results.values()):
         clean.calc = SinglePointCalculator(clean, **results)
@@ -320,14 +322,15 @@ def _labels(atoms: Atoms, keys: LabelKeys, where: str) -> Labels:
             f"{where} has a {'stress' if virial is None else 'virial'} but no cell volume, give the frame three cell "
             'vectors or leave the label out (remove it, or stress_key="", virial_key="").'
         )
-    if stress is not None:
-        expected = -atoms.get_volume() * stress
-        if virial is not None:
-            _check_virial(virial, expected, atoms.get_volume(), where)
-        virial = expected if virial is None else virial
+    if stress is not None and virial is not None:
+        _check_virial(virial, -atoms.get_volume() * stress, atoms.get_volume(), where)
+    if virial is not None:
+        stress = -virial / atoms.get_volume()
+    elif stress is not None:
+        virial = -atoms.get_volume() * stress
     value = atoms.info.get(keys.config_type)
     config_type = "default" if value is None or str(value).strip() == "" else str(value)
-    return Labels(None if energy is None else float(energy), forces, virial, config_type)
+    return Labels(None if energy is None else float(energy), forces, virial, config_type, stress)
 
 
 def _check_virial(virial: np.ndarray, expected: np.ndarray, volume: float, where: str) -> None:

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.calculators.emt import EMT
+from ase.io import read, write
 from ase.stress import voigt_6_to_full_3x3_stress
 from labelled_frames import ROW, copper, hand_written, labelled, labels_of
 
 from gapkit.errors import InputError
+from gapkit.frames import labelled_frames
 from gapkit.structures import find_label_keys, read_structures
 
 
@@ -137,3 +139,29 @@ def test_stress_without_a_cell_volume_is_refused(key):
 def test_stress_per_atom_of_a_calculator_is_no_label():
     atoms = labelled(energy=1.0, stresses=np.ones((2, 6)))
     assert labels_of([atoms])[0].virial is None
+
+
+@pytest.mark.parametrize("quantity", ["stress", "virial", "both"])
+def test_frames_are_the_same_wherever_they_are_read_from(tmp_path, quantity):
+    """Atoms as ASE reads them, the file, gapkit's own list, and an iterator: one identity for each frame."""
+    frames, rng = [], np.random.default_rng(4)
+    for k in range(40):
+        atoms = copper(k)
+        atoms.set_cell(atoms.cell.array * rng.uniform(0.9, 1.1), scale_atoms=True)
+        virial = voigt_6_to_full_3x3_stress(rng.normal(size=6))
+        if quantity != "virial":
+            atoms.info["REF_stress"] = -virial / atoms.get_volume()
+        if quantity != "stress":
+            atoms.info["REF_virial"] = virial
+        atoms.calc = None
+        frames.append(atoms)
+    write(tmp_path / "frames.xyz", frames, format="extxyz")
+    listed = read(tmp_path / "frames.xyz", ":")
+    normalised = read_structures(tmp_path / "frames.xyz")
+    ways = [listed, tmp_path / "frames.xyz", normalised, iter(listed), (atoms for atoms in normalised)]
+    names = [[frame.identity() for frame in labelled_frames(way)] for way in ways]
+    assert len(set(names[0])) == 40
+    assert all(found == names[0] for found in names)
+    spooled = labelled_frames(iter(listed))
+    assert [frame.identity() for frame in spooled] == names[0]
+    assert [frame.identity() for frame in spooled] == names[0]  # now from its temporary file
