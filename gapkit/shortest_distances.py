@@ -13,6 +13,7 @@ from ase.data import atomic_numbers, chemical_symbols
 from gapkit._numba.neighbours import closest_pairs, lowest_ratio
 from gapkit.neighbourhoods import Neighbourhoods, find_neighbourhoods
 
+CURE = ", and a ZBL baseline if there is none"
 CHANCE = 0.05  # by which two samples of the same distances may differ at their lower ends; where `ZBL` begins to act
 
 
@@ -124,7 +125,7 @@ def contacts_in_words(contacts: Sequence[ShortContact | None]) -> str | None:
     _, k, worst = min(found)
     where = f"structure {k}: " if len(contacts) > 1 else ""
     others = "" if len(found) == 1 else f" ({len(found)} of {len(contacts)} structures have such pairs)"
-    cure = "" if worst.shortest == np.inf else " or a ZBL baseline"
+    cure = "" if worst.shortest == np.inf else CURE
     return f"{where}{_in_words(worst)}{others}: the model extrapolates; add such frames{cure}."
 
 
@@ -141,4 +142,4 @@ def distance_warning(atoms: Atoms, shortest: Mapping[str, float]) -> str | None:
     if not contacts:
         return None
     others = f" (and {len(contacts) - 1} other pairs)" if len(contacts) > 1 else ""
-    return f"{_in_words(contacts[0], others)}: the model extrapolates; add such frames or a ZBL baseline."
+    return f"{_in_words(contacts[0], others)}: the model extrapolates; add such frames{CURE}."
