@@ -43,6 +43,8 @@ class DataFacts:
         Frames without periodic directions, with three, and with one or two; isolated atoms do not count.
     isolated : frozenset of str
         Species with a frame of one isolated atom that has an energy.
+    alone : frozenset of str
+        Species that are in no other frame than those of one isolated atom.
     one_species_cells : int
         Periodic frames of one species, isolated atoms included.
     without_stress : int
@@ -71,6 +73,7 @@ class DataFacts:
     crystals: int
     partial: int
     isolated: frozenset[str]
+    alone: frozenset[str]
     one_species_cells: int
     without_stress: int
     thinnest: float | None
@@ -129,6 +132,7 @@ class _Walk:
     config_types: Counter[str] = field(default_factory=Counter)
     kinds: Counter[str] = field(default_factory=Counter)
     isolated: set[str] = field(default_factory=set)
+    bonded: set[str] = field(default_factory=set)
     thinnest: float = np.inf
     shortest: dict[str, float] = field(default_factory=dict)
     counts: Counter[int] = field(default_factory=Counter)
@@ -151,6 +155,7 @@ class _Walk:
             if labels.energy is not None:
                 self.isolated.add(atoms.symbols[0])
             return
+        self.bonded.update(atoms.get_chemical_symbols())
         self._add_geometry(atoms)
         if atoms.pbc.all() and labels.virial is None:
             self.kinds["without stress"] += 1
@@ -190,6 +195,7 @@ class _Walk:
             crystals=self.kinds["crystal"],
             partial=self.kinds["partial"],
             isolated=frozenset(self.isolated),
+            alone=frozenset(self.species) - self.bonded,
             one_species_cells=self.kinds["one species"],
             without_stress=self.kinds["without stress"],
             thinnest=self.thinnest if np.isfinite(self.thinnest) else None,

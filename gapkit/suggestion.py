@@ -18,7 +18,7 @@ from gapkit.errors import InputError
 from gapkit.frames import Frames, Structures, labelled_frames
 from gapkit.gap import GAP
 from gapkit.memory import in_bytes, in_words
-from gapkit.presets import PRESETS, SOURCES, WHY, preset_named, preset_settings, preset_terms, typical_distance
+from gapkit.presets import SOURCES, WHY, preset_named, preset_settings, preset_terms, typical_distance
 from gapkit.structures import LabelKeys
 from gapkit.terms import AnyTerm, Term
 from gapkit.warnings_of_data import warnings_of
@@ -233,6 +233,7 @@ def _affordable(terms: list[AnyTerm], facts: DataFacts, budget: int) -> tuple[li
     while cost_of_a_fit(terms, facts).memory > budget:
         fewer = [_with_sparse(term, 0.8) for term in terms]
         if fewer == terms:
+            limited = f"the fewest; the fit takes more than {in_words(budget)} even so"
             break
         terms, limited = fewer, f"as many as fit into {in_words(budget)}"
     terms = [_at_most(term, facts) for term in terms]
@@ -282,7 +283,7 @@ def _noises(settings: dict[str, Any], facts: DataFacts) -> dict[str, float]:
 
 def _reasons(name: str, settings: dict[str, Any], facts: DataFacts, reach: str, sparse: str) -> dict[Path, str]:
     """By the path of each value."""
-    preset = PRESETS[name]
+    preset = preset_named(name)
     found: dict[Path, str] = {}
     for kind in SHARES:
         found[f"{kind}_noise",] = _noise_reason(kind, getattr(preset, f"{kind}_noise"), settings, facts)
@@ -290,7 +291,16 @@ def _reasons(name: str, settings: dict[str, Any], facts: DataFacts, reach: str, 
     found["baseline", 0, "type"] = "radii: 0.95 of the shortest distances in the data, at most a bond length"
     for k, term in enumerate(settings["terms"]):
         found |= {("terms", k, *path): why for path, why in _term_reasons(name, term, reach, sparse).items()}
+    _explain_shorter(settings["terms"], found)
     return found
+
+
+def _explain_shorter(terms: list[dict[str, Any]], found: dict[Path, str]) -> None:
+    """Cutoffs of SOAPs that are not the longest one's share the preset's proportions."""
+    cutoffs = {k: term["descriptor"]["cutoff"] for k, term in enumerate(terms) if "descriptor" in term}
+    for k, cutoff in cutoffs.items():
+        if cutoff < max(cutoffs.values()):
+            found["terms", k, "descriptor", "cutoff"] = "Å; a shorter one beside the longest, with finer detail"
 
 
 def _noise_reason(kind: str, usual: float, settings: Mapping[str, Any], facts: DataFacts) -> str:
@@ -329,11 +339,12 @@ def _term_reasons(name: str, term: dict[str, Any], reach: str, sparse: str) -> d
     found: dict[Path, str] = {
         (): "SOAP: what is left, of many bodies, by comparison of whole surroundings",
         ("descriptor", "cutoff"): f"Å; {reach}; {WHY['cutoff' + soft]}",
+        ("descriptor", "smoothness"): WHY["smoothness"],
         ("descriptor", "n_max"): f"with l_max, {WHY['n_max, l_max']}",
-        ("descriptor", "atom_sigma"): f"Å; {WHY['atom_sigma']}",
+        ("descriptor", "atom_sigma"): f"Å; {WHY['atom_sigma' + soft]}",
         ("kernel", "zeta"): WHY["zeta" + soft],
         ("kernel", "delta"): delta,
-        ("n_sparse",): f"per species; {sparse or WHY['n_sparse']}",
+        ("n_sparse",): f"per species; {sparse or WHY['n_sparse' + soft]}",
     }
     if "compression" in term["descriptor"]:
         found["descriptor", "compression"] = WHY["compression"]

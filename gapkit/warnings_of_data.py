@@ -52,6 +52,11 @@ def _of_labels(facts: DataFacts) -> Iterator[str]:
 
 
 def _of_geometries(facts: DataFacts, cutoff: float) -> Iterator[str]:
+    if facts.alone and facts.alone < set(facts.species):
+        yield (
+            f"{', '.join(sorted(facts.alone))} occurs as an isolated atom only: leave these frames out, as each "
+            "species makes features longer and fits slower."
+        )
     if facts.n_frames < FEW_FRAMES:
         yield (
             f"{facts.n_frames} frame{'s are' if facts.n_frames > 1 else ' is'} little: errors on them say nothing "

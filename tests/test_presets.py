@@ -3,6 +3,7 @@ from __future__ import annotations
 import laws
 import numpy as np
 import pytest
+import yaml
 from ase import Atoms
 from ase.build import bulk, molecule
 from ase.calculators.lj import LennardJones
@@ -14,10 +15,20 @@ from hypothesis import strategies as st
 from run_gapkit import assert_refused, gapkit
 from sklearn.base import clone
 
-from gapkit import GAP, SOAP, ZBL, DotProduct, InputError, Linear, LongRange, Pair, Term, Triplet
+from gapkit import GAP, SOAP, ZBL, InputError, Linear, LongRange, Pair, Term, Triplet, presets, suggest
 from gapkit.baselines import Ewald
 from gapkit.configuration import settings_from_dict, term_from_dict, term_to_dict
-from gapkit.presets import PRESETS, SIGMA, preset_terms, typical_distance
+from gapkit.presets import (
+    PRESETS,
+    SIGMA,
+    LongRangeRule,
+    PairRule,
+    Preset,
+    SoapRule,
+    TripletRule,
+    preset_terms,
+    typical_distance,
+)
 
 symbols = st.sampled_from(chemical_symbols[1:])
 several = st.lists(symbols, min_size=2, max_size=7, unique=True)
@@ -295,7 +306,20 @@ def test_tune_varies_a_preset_and_writes_it_in_full(train, tmp_path):
     ]
 
 
-def test_kernel_of_the_molecule_is_softer():
-    (term,) = [t for t in preset_terms("molecule", ["C", "H"]) if isinstance(t, Term)]
-    assert isinstance(term.kernel, DotProduct)
-    assert term.kernel.zeta <= min(t.kernel.zeta for t in preset_terms("solid", ["C", "H"]) if isinstance(t, Term))
+def test_a_preset_may_hold_every_kind_of_term(monkeypatch):
+    """Whatever the table says becomes terms, with the shares that it gives."""
+    soaps = (
+        SoapRule(reach=0.5, atom_sigma=0.15, n_sparse=500),
+        SoapRule(n_max=6, l_max=3, smoothness=2.0, n_sparse=1000),
+    )
+    rich = Preset("test", 2.5, (3.0, 9.0), soaps, PairRule(), TripletRule(), LongRangeRule((1, 6)), zbl=False)
+    monkeypatch.setattr(presets, "PRESETS", {**PRESETS, "rich": rich})
+    pair, triplet, short, long, linear = GAP.preset("rich", ["Na", "Cl"], cutoff=6.0, n_sparse=300).terms
+    assert (pair.reach, triplet.reach, short.reach, long.reach) == (6.0, 4.2, 3.0, 6.0)
+    assert (short.n_sparse, long.n_sparse) == (150, 300)
+    assert (long.descriptor.n_max, long.descriptor.smoothness) == (6, 2.0)
+    assert short.descriptor.atom_sigma < long.descriptor.atom_sigma
+    assert linear.function.powers == [1, 6]
+    assert GAP.preset("rich", ["Na", "Cl"]).baseline == []
+    found = suggest([salt(k) for k in range(3)], preset="rich", verbose=False)
+    assert settings_from_dict(yaml.safe_load(found.yaml())).make_terms() == found.gap.terms

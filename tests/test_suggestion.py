@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -270,6 +271,7 @@ def test_what_is_missing_is_said():
     assert "1 frame is little" in said(rattled(crystal, 1))
     assert "compositions do not determine e0" in said(rattled(SALT))
     assert "compositions do not" not in said(rattled(SALT) + rattled(bulk("Na", cubic=True), 2))
+    assert "C occurs as an isolated atom only" in said([*enough, given_labels(Atoms("C"))])
     assert "% of a bond" in said([given_labels(Atoms("Si2", [[0, 0, 0], [0, 0, 0.9]]))])
 
 
@@ -348,6 +350,33 @@ def test_a_suggestion_fits_better_than_the_mean():
     error = np.concatenate([f - a.get_forces() for f, a in zip(p.forces, test)])
     forces = np.concatenate([a.get_forces() for a in test])
     assert np.sqrt(np.mean(error**2)) < 0.35 * np.sqrt(np.mean(forces**2))
+
+
+DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.mark.data
+@pytest.mark.slow
+@pytest.mark.skipif(not DATA.is_dir(), reason="no development data")
+@pytest.mark.parametrize(
+    ("name", "preset"),
+    [
+        ("mlearn/Si_train", "solid"),
+        ("mlearn/Cu_train", "solid"),
+        ("MgO/MgO_train", "ionic"),
+        ("SrTiO3/SrTiO3_train", "ionic"),
+        ("NaCl/NaCl_rd", "ionic"),
+        ("InP/InP", "solid"),
+        ("Ta/Ta", "solid"),
+        ("co2_ni100/co2_ni100_val", "solid"),
+        ("molecules/ethanol_train", "molecule"),
+    ],
+)
+def test_published_data_get_their_preset(name, preset):
+    found = suggest(DATA / f"{name}.xyz", verbose=False)
+    assert found.preset == preset
+    assert settings_from_dict(yaml.safe_load(found.yaml())).make_terms(sorted(found.facts.species)) == found.gap.terms
+    assert max(map(len, found.yaml().splitlines())) <= 120
 
 
 # ---- the command
