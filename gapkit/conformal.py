@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -179,6 +179,32 @@ def fit_conformal(comparison: Comparison, by: str | None = None, target: str = "
         str(name): distribution(score[names == name], comparison.structure[names == name]) for name in np.unique(names)
     }
     return Conformal(groups, by, target)
+
+
+def pack_conformal(found: Mapping[str, Conformal]) -> tuple[dict[str, Any], dict[str, FloatArray]]:
+    """JSON data and arrays of intervals by kind of label."""
+    header, arrays = {}, {}
+    for kind, intervals in found.items():
+        groups = {}
+        for k, (name, (scores, cumulative, n_structures)) in enumerate(intervals.groups.items()):
+            arrays[f"conformal_{kind}_{k}"] = np.stack([scores, cumulative])
+            groups[name] = n_structures
+        header[kind] = {"by": intervals.by, "target": intervals.target, "groups": groups}
+    return header, arrays
+
+
+def unpack_conformal(header: Mapping[str, Any], arrays: Mapping[str, FloatArray]) -> dict[str, Conformal]:
+    """The inverse of `pack_conformal`."""
+    found = {}
+    for kind, intervals in header.items():
+        groups = {
+            name: ScoreDistribution(
+                arrays[f"conformal_{kind}_{k}"][0], arrays[f"conformal_{kind}_{k}"][1], n_structures
+            )
+            for k, (name, n_structures) in enumerate(intervals["groups"].items())
+        }
+        found[kind] = Conformal(groups, intervals["by"], intervals["target"])
+    return found
 
 
 def structures_needed(level: float) -> int:

@@ -16,6 +16,7 @@ from gapkit.baselines import baseline_from_dict, baseline_to_dict
 from gapkit.checkpoint import pack_counts, pack_factors, unpack_counts, unpack_factors
 from gapkit.conditioning import Conditioning
 from gapkit.configuration import term_from_dict, term_to_dict
+from gapkit.conformal import pack_conformal, unpack_conformal
 from gapkit.errors import InputError
 from gapkit.model_file import read_model
 from gapkit.observations import KINDS
@@ -37,6 +38,8 @@ def to_file(gap: GAP, factors: Factors | None = None) -> tuple[dict[str, Any], d
         arrays |= {f"reference_{k}_positions": atoms.positions, f"reference_{k}_forces": forces}
     arrays["frames"] = pack_counts(gap.frames_)
     header = _header(gap)
+    header["conformal"], packed = pack_conformal(gap.conformal_)
+    arrays |= packed
     if factors is not None:
         header["factors"], packed = pack_factors(factors)
         arrays |= packed
@@ -96,6 +99,7 @@ def from_file(
     gap.memory_ = gap.optimum_ = None
     stored = header.get("recalibration")  # not in earlier files
     gap.recalibration_ = None if stored is None else Recalibration.from_dict(stored)
+    gap.conformal_ = unpack_conformal(header.get("conformal", {}), arrays)
     gap.frames_ = unpack_counts(arrays["frames"]) if "frames" in arrays else Counter()
     gap.factors_ = unpack_factors(header["factors"], arrays) if "factors" in header else None
     gap.alpha_ = gap.posterior_.alpha

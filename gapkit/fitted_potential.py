@@ -6,6 +6,7 @@ import copy
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -13,6 +14,7 @@ from ase import Atoms
 from sklearn.utils.validation import check_is_fitted
 
 from gapkit.baselines import Baseline
+from gapkit.conformal import Conformal
 from gapkit.errors import InputError
 from gapkit.frames import Frames, FramesInMemory, Structures, labelled_frames
 from gapkit.neighbourhoods import NeighbourList
@@ -42,6 +44,7 @@ class FittedPotential:
     species_: tuple[str, ...]
     frames_: Counter[int]
     recalibration_: Recalibration | None = None
+    conformal_: Mapping[str, Conformal] = MappingProxyType({})
     baseline_: tuple[Baseline, ...] = ()
     verbose: bool
 
@@ -156,7 +159,7 @@ class FittedPotential:
             self._refuse_second_factors()
         else:
             data = self._held_out(data, keys) if how == "held-out" else self._left_out(data, keys)
-        self.recalibration_ = fit_recalibration(data, how, source)
+        self.recalibration_, self.conformal_ = fit_recalibration(data, how, source), {}
         return self
 
     def _refuse_second_factors(self) -> None:

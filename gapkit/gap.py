@@ -66,9 +66,7 @@ class GAP(FittedPotential, NestedParameters):
     Attributes
     ----------
     terms_ : tuple of Term
-        The terms that were fitted.
-    e0_ : dict of str to float
-    species_ : tuple of str
+    e0_, species_ : dict of str to float, tuple of str
     alpha_ : ndarray, shape (n_sparse,)
         Fitted weights.
     posterior_ : SparsePosterior
@@ -94,6 +92,8 @@ class GAP(FittedPotential, NestedParameters):
         The same as rows of a table, which are kept.
     recalibration_ : Recalibration or None
         Factors on the standard deviations and where they come from; made by `recalibrate`, dropped by `fit`.
+    conformal_ : dict of str to Conformal
+        `gapkit.fit_conformal` by kind, put here to go into model files; dropped when model or deviations change.
     """
 
     def __init__(
@@ -254,7 +254,7 @@ class GAP(FittedPotential, NestedParameters):
         self.terms_, self.blocks_, self.e0_, self.noise_ = recipe
         self.species_ = tuple(chemical_symbols[z] for z in known_numbers(self.terms_, self.blocks_, self.e0_))
         self.factors_: Factors | None = factors
-        self.posterior_, self.training_, self.alpha_ = posterior, training, posterior.alpha
+        self.posterior_, self.training_, self.alpha_, self.conformal_ = posterior, training, posterior.alpha, {}
         self.selection_ = counted(getattr(self, "selection_", {}), self.blocks_)
         self.folds_ = fold_weights(self.terms_, self.blocks_, self.alpha_)
 

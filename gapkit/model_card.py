@@ -61,6 +61,7 @@ def describe_model(gap: GAP, train_evaluation: Evaluation | None) -> dict[str, s
         "Training rows": getattr(posterior, "n_rows", None),
         "Training data SHA-256": training.get("sha256"),
         "Can be updated": _updatable(gap),
+        "Conformal intervals of": sorted(getattr(gap, "conformal_", None) or ()) or None,
         **_recalibration(getattr(gap, "recalibration_", None)),
     }
     return {name: as_text(value) for name, value in card.items() if value is not None}

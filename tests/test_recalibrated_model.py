@@ -15,6 +15,7 @@ from sklearn.base import clone
 
 from gapkit import GAP, InputError, evaluate
 from gapkit import ensemble as ensembles
+from gapkit.conformal import fit_conformal
 from gapkit.errors import ExtrapolationWarning
 from gapkit.extrapolation import extrapolation
 from gapkit.model_card import describe_model
@@ -284,3 +285,21 @@ def test_a_species_without_factor_has_the_largest(gap, held_out):
     )
     p, raw = (g.predict(alloy(1), "all").forces_std[0] for g in (mine, gap))
     np.testing.assert_allclose(p, mine.recalibration_.scales["forces/Cu"] * raw, rtol=1e-14)
+
+
+def test_conformal_intervals_travel_with_the_model(gap, frames, held_out, tmp_path):
+    gap, found = copy.copy(gap), evaluate(gap, held_out, "all").comparisons
+    gap.conformal_ = {
+        "energy": fit_conformal(found["energy"], target="structure"),
+        "forces": fit_conformal(found["forces"], by="species"),
+    }
+    gap.save(tmp_path / "m.gap")
+    loaded = GAP.load(tmp_path / "m.gap")
+    assert describe_model(loaded, None)["Conformal intervals of"] == "energy, forces"
+    for kind, intervals in gap.conformal_.items():
+        one, other = (g.conformal_[kind].intervals(found[kind], 0.8) for g in (loaded, gap))
+        np.testing.assert_array_equal(one.lower, other.lower)
+        np.testing.assert_array_equal(one.upper, intervals.intervals(found[kind], 0.8).upper)
+    assert loaded.conformal_["forces"].by == "species"
+    assert loaded.recalibrate(held_out).conformal_ == {}  # other deviations, other intervals
+    assert gap.remove(frames[:1]).conformal_ == {}
