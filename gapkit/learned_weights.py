@@ -104,6 +104,8 @@ class SpeciesWeights:
     other_signs : float or None
         By how much log p plus log prior falls with the best pattern of signs that was climbed or tried besides; None
         if signs have no meaning.
+    confirmed : float or None
+        By how much log p(labels) of about as many other frames grows with the weights found; None if all were used.
     n_frames, n_atoms, n_sparse : int
         Frames that were used, their atoms, and sparse points of all terms.
     history : tuple of Visit
@@ -115,6 +117,7 @@ class SpeciesWeights:
     log_evidence: float
     climbs: tuple[float, ...]
     other_signs: float | None
+    confirmed: float | None
     n_frames: int
     n_atoms: int
     n_sparse: int
@@ -139,6 +142,8 @@ class SpeciesWeights:
                     found.append(f"the weight of {symbol} in term {own.term} is {note}.")
         if self.gain < CLOSE:
             found.append(f"log p grew by {self.gain:.2g} only: the weights that were there are as good.")
+        if self.confirmed is not None and self.confirmed < CLOSE:
+            found.append("other frames do not confirm these weights: take more atoms, or keep those that were there.")
         if self.other_signs is not None and self.other_signs < CLOSE:
             found.append(f"other signs cost {self.other_signs:.2g} in log p only: the signs are not certain.")
         return tuple(found)
@@ -152,6 +157,8 @@ class SpeciesWeights:
         lines = [aligned(rows, "rllrll"), f"log evidence {gain} of {used}; {len(self.history)} evaluations"]
         if self.other_signs is not None:
             lines.append(f"the next best signs: {-self.other_signs:+.2f} in log p")
+        if self.confirmed is not None:
+            lines.append(f"the same weights on other frames: {self.confirmed:+.2f} in log p")
         return "\n".join([*lines, *self.notes()])
 
     def to_dict(self) -> dict[str, Any]:
@@ -161,7 +168,7 @@ class SpeciesWeights:
             | {"notes": {s: note for s in t.weights if (note := t.note(s))}}
             for t in self.terms
         ]
-        names = ("log_evidence_before", "log_evidence", "other_signs", "n_frames", "n_atoms", "n_sparse")
+        names = ("log_evidence_before", "log_evidence", "other_signs", "confirmed", "n_frames", "n_atoms", "n_sparse")
         return {"terms": terms, "n_evaluations": len(self.history)} | {name: getattr(self, name) for name in names}
 
 

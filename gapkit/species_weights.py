@@ -59,7 +59,7 @@ def learn_species_weights(
     *,
     terms: Sequence[int] | None = None,
     signs: bool = True,
-    n_atoms: int = 1000,
+    n_atoms: int = 2000,
     n_sparse: int = 100,
     n_starts: int = 2,
     keys: LabelKeys | None = None,
@@ -81,7 +81,8 @@ def learn_species_weights(
     signs : bool
         Try negative weights where they mean something, else keep the signs that are there.
     n_atoms : int
-        Frames are taken at random until they hold so many atoms. More make the weights more certain.
+        Frames are taken at random until they hold so many atoms, and as many others, if there are, to confirm what was
+        found. More make the weights more certain; varied data need them.
     n_sparse : int
         Most sparse points of a term and species during the search. With much fewer than the potential will have,
         weights come out that make up for the lack.
@@ -103,29 +104,34 @@ def learn_species_weights(
 
     Notes
     -----
+    Standard deviations say how well these frames determine the weights if the model is right. Other frames may prefer
+    others by more than that: see ``confirmed``, and compare whole fits (`gapkit.tune` does).
+
     With d free weights it takes some 40 d + d² evaluations, each of them the rows of those frames and about thirty
     times O(groups M² + M³) for M sparse points: 0.1 s for three species, 400 atoms and 120 sparse points.
     """
     learned = learnable(gap, terms)
     _check_counts(1, n_atoms=n_atoms, n_sparse=n_sparse, n_starts=n_starts)
     _check_counts(0, random_state=random_state)
-    frames, references = gathered(less_baseline(labelled_frames(structures, keys), gap.baseline), n_atoms, random_state)
-    e0 = references.e0() if gap.e0 is None else dict(gap.e0)
+    sample = gathered(less_baseline(labelled_frames(structures, keys), gap.baseline), n_atoms, random_state)
+    e0 = sample.references.e0() if gap.e0 is None else dict(gap.e0)
     noises, given = Noises(gap.energy_noise, gap.forces_noise, gap.virial_noise), tuple(gap.terms or ())
-    evidence = WeightEvidence(given, noises, e0, frames, learned, n_sparse, gap.jitter, random_state)
-    space = _Space([_soap(given[t]) for t in learned], signs)
-    search = _Search(evidence, space, _ticks(gap.verbose))
+    options = (learned, n_sparse, gap.jitter, random_state)
+    evidence = WeightEvidence(given, noises, e0, sample.used, *options)
+    search = _Search(evidence, _Space([_soap(given[t]) for t in learned], signs), _ticks(gap.verbose))
     best, climbs = _searched(search, n_starts, np.random.default_rng(random_state))
     covariance = _covariance(search, best)
     search.ticks.close()
+    others = WeightEvidence(given, noises, e0, sample.others, *options) if sample.others else None
     return SpeciesWeights(
-        terms=tuple(space.described(best, covariance, learned)),
+        terms=tuple(search.space.described(best, covariance, learned)),
         log_evidence_before=search.history[0].log_evidence,
         log_evidence=search.evidence_at(best),
         climbs=tuple(climb.value for climb in climbs),
         other_signs=search.other_signs(best),
-        n_frames=len(frames),
-        n_atoms=sum(len(frame.atoms) for frame in frames),
+        confirmed=None if others is None else _gain(others, search, best),
+        n_frames=len(sample.used),
+        n_atoms=sum(len(frame.atoms) for frame in sample.used),
         n_sparse=evidence.n_columns,
         history=tuple(search.history),
     )
@@ -336,6 +342,12 @@ def _climbed(search: _Search, place: _Point) -> _Point:
     n = len(search.visited) - before
     logger.info("species weights: climbed from %.1f to %.1f in %d evaluations", place.value, best.value, n)
     return best
+
+
+def _gain(others: WeightEvidence, search: _Search, best: _Point) -> float:
+    """log p of other frames with the best weights, less that with those of the start."""
+    start, end = (others(search.space.weights(point)).log_evidence for point in (search.visited[0], best))
+    return end - start
 
 
 # ---- how certain

@@ -128,8 +128,16 @@ def with_weights(term: AnyTerm, weights: Mapping[str, float]) -> Term:
     return replace(term, descriptor=replace(term.descriptor, species_weights=dict(weights)))  # type: ignore[type-var]
 
 
-def gathered(frames: Iterable[Frame], n_atoms: int, random_state: int) -> tuple[list[Frame], ReferenceEnergies]:
-    """Frames at random, until they hold `n_atoms` atoms, in their order; and what all frames say of the e0.
+class Sample(NamedTuple):
+    """Frames to learn from, about as many others to confirm it, and what all frames say of the e0."""
+
+    used: list[Frame]
+    others: list[Frame]
+    references: ReferenceEnergies
+
+
+def gathered(frames: Iterable[Frame], n_atoms: int, random_state: int) -> Sample:
+    """Two samples of frames at random, each until it holds `n_atoms` atoms, the second one of what is left.
 
     Isolated atoms are left out, their features do not depend on weights. Memory does not grow with the data.
 
@@ -148,11 +156,23 @@ def gathered(frames: Iterable[Frame], n_atoms: int, random_state: int) -> tuple[
             continue
         heapq.heappush(kept, (-rng.random(), k, frame))
         held += len(frame.atoms)
-        while held - len(kept[0][2].atoms) >= n_atoms:
+        while held - len(kept[0][2].atoms) >= 2 * n_atoms:
             held -= len(heapq.heappop(kept)[2].atoms)
     if not kept:
         raise InputError("none of the frames has labels and more than an isolated atom: weights need neighbours.")
-    return [frame for _, _, frame in sorted(kept, key=lambda entry: entry[1])], references
+    kept.sort(reverse=True)
+    used = _until(kept, n_atoms)
+    return Sample(_in_order(used), _in_order(_until(kept[len(used) :], n_atoms)), references)
+
+
+def _until(kept: list[tuple[float, int, Frame]], n_atoms: int) -> list[tuple[float, int, Frame]]:
+    """The first ones that hold so many atoms."""
+    held = np.cumsum([0, *(len(frame.atoms) for _, _, frame in kept)])
+    return kept[: int(np.searchsorted(held, n_atoms))]
+
+
+def _in_order(kept: list[tuple[float, int, Frame]]) -> list[Frame]:
+    return [frame for _, _, frame in sorted(kept, key=lambda entry: entry[1])]
 
 
 # ---- sparse points

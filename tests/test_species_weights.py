@@ -121,15 +121,20 @@ def test_evidence_is_smooth_and_does_not_depend_on_scale_and_common_sign(alloys)
     assert of.n_columns > 24  # Pair's besides
 
 
-def test_frames_are_a_sample_of_the_stream_that_holds_so_many_atoms(alloys):
+def test_frames_are_two_samples_of_the_stream_that_hold_so_many_atoms(alloys):
     isolated = labelled(Atoms("Cu", cell=[20] * 3, pbc=True), "isolated_atom")
-    for seed in range(5):
-        frames, references = gathered(labelled_frames([isolated, *alloys]), 30, seed)
-        assert 30 <= sum(len(f.atoms) for f in frames) < 34
-        assert references.e0()["Cu"] == pytest.approx(isolated.get_potential_energy())
-    assert len(gathered(labelled_frames(alloys), 10**6, 0)[0]) == len(alloys)
-    picked = [tuple(id(f.atoms) for f in gathered(labelled_frames(alloys), 20, seed)[0]) for seed in range(12)]
-    assert len(set(picked)) > 6
+    seen = []
+    for seed in range(12):
+        sample = gathered(labelled_frames([isolated, *alloys]), 22, seed)
+        assert [sum(len(f.atoms) for f in part) for part in (sample.used, sample.others)] == [24, 20]  # of 44
+        names = [[f.digest() for f in part] for part in (sample.used, sample.others)]
+        assert not set(names[0]) & set(names[1])
+        assert sample.references.e0()["Cu"] == pytest.approx(isolated.get_potential_energy())
+        seen.append(tuple(names[0]))
+    assert len(set(seen)) > 9
+    whole = gathered(labelled_frames(alloys), 10**6, 0)
+    assert [f.digest() for f in whole.used] == [f.digest() for f in labelled_frames(alloys)]
+    assert whole.others == []
 
 
 # -- learning -------------------------------------------------------------------------------------------------------
@@ -146,6 +151,7 @@ def test_known_weights_are_found_within_their_error_bar(found):
     assert np.prod(list(own.weights.values())) == pytest.approx(np.sign(truth), rel=1e-5)  # of six digits
     assert (found.other_signs is None) == (own.compression == "crossover")
     assert found.notes() == ()
+    assert found.confirmed is None  # all frames were used
 
 
 def test_the_known_weights_are_as_good_as_those_found(found):
@@ -265,6 +271,20 @@ def test_many_species_change_signs_one_after_another():
     assert steps == [1] * 5
     assert len(found.terms[0].weights) == 6
     assert found.gain > 0
+
+
+def test_other_frames_confirm_what_all_frames_know():
+    """A draw of one kernel; and weights that were learned from noise, which others do not share."""
+    gap = model(Term(soap("mu2"), DotProduct(2, 1.0), 60))
+    found = learn_species_weights(gap, drawn("mu2", -0.5), n_atoms=60, n_starts=1)
+    assert found.confirmed > 10
+    assert f"on other frames: {found.confirmed:+.2f}" in found.table()
+    frames, rng = drawn("mu2", -0.5, 7, 12), np.random.default_rng(0)
+    for atoms in frames:
+        atoms.calc.results = {"energy": rng.normal(), "forces": rng.normal(size=(4, 3))}
+    noise = learn_species_weights(gap, frames, n_atoms=24, n_starts=1)
+    assert noise.confirmed < 2 < found.confirmed
+    assert "other frames do not confirm" in noise.table()
 
 
 def test_the_table_tells_the_story(found):
