@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from scipy.stats import betabinom
 
 from gapkit.errors import InputError, did_you_mean
+from gapkit.field_types import is_number
 from gapkit.ranking import checked_std
 from gapkit.uncertainty import group_names, z_scores
 
@@ -93,8 +94,8 @@ class Conformal:
             If the level lies outside (0, 1), the group is unknown, or it has too few structures: with fewer than
             level/(1 - level) only an interval without ends keeps the promise.
         """
-        if not 0.0 < level < 1.0:
-            raise InputError(f"the level of an interval is a probability between 0 and 1, got {level}: 0.9 is 90 %.")
+        if not is_number(level) or not 0.0 < level < 1.0:
+            raise InputError(f"the level of an interval is a probability between 0 and 1, got {level!r}: 0.9 is 90 %.")
         if group not in self.groups:
             raise InputError(f"no structure of {group!r} was there to calibrate on{did_you_mean(group, self.groups)}.")
         scores, cumulative, n_structures = self.groups[group]
@@ -229,7 +230,7 @@ def coverage_range(n_calibration: int, n_test: int, level: float, probability: f
     InputError
         If there are too few calibration structures, no test structures, or a level or probability outside (0, 1).
     """
-    if not (0.0 < level < 1.0 and 0.0 < probability < 1.0):
+    if not all(is_number(p) and 0.0 < p < 1.0 for p in (level, probability)):
         raise InputError(f"level and probability must lie between 0 and 1, got {level} and {probability}: 0.9 is 90 %.")
     if n_test < 1 or n_calibration < structures_needed(level):
         raise InputError(

@@ -23,6 +23,11 @@ def is_number(value: Any) -> bool:
         return False
 
 
+def is_count(value: Any, least: int = 1) -> bool:
+    """Whether `value` is a whole number of at least `least`."""
+    return is_number(value) and value >= least and value % 1 == 0
+
+
 def is_list(value: Any) -> bool:
     """Whether `value` is a list, tuple or array: a sequence, but no text."""
     return (
@@ -40,7 +45,7 @@ def check_number(name: str, value: Any, low: float, high: float, usual: str = ""
 
 def check_seed(random_state: Any) -> None:
     """Raise `InputError` unless `random_state` is a whole number that is not negative, or None."""
-    if random_state is not None and not (is_number(random_state) and random_state >= 0 and random_state % 1 == 0):
+    if random_state is not None and not is_count(random_state, 0):
         raise InputError(f"random_state = {random_state!r} must be a whole number that is not negative.")
 
 

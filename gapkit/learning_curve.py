@@ -25,6 +25,7 @@ from sklearn.utils.validation import check_is_fitted
 from gapkit.conditioning import determined
 from gapkit.errors import InputError
 from gapkit.evaluation import Comparison, ErrorRow, Evaluation, evaluate
+from gapkit.field_types import is_count, is_list
 from gapkit.frames import Frame, Frames, FramesOnDisk, Structures
 from gapkit.gap import GAP
 from gapkit.left_out import LeftOutLabels, left_out_of_rows
@@ -212,11 +213,10 @@ def _wanted(optimize: bool | str | Sequence[str]) -> list[str]:
 
 
 def _checked_sizes(n_sparse: Sequence[int]) -> list[int]:
-    sizes = sorted(set(n_sparse))
-    wrong = [n for n in sizes if not n >= 1 or n % 1]
-    if wrong or not sizes:
-        raise InputError(f"n_sparse = {list(n_sparse)} must be positive whole numbers, for example 100 200 400.")
-    return [int(n) for n in sizes]
+    sizes = list(n_sparse) if is_list(n_sparse) else []
+    if not sizes or not all(map(is_count, sizes)):
+        raise InputError(f"n_sparse = {n_sparse!r} must be positive whole numbers, for example 100 200 400.")
+    return sorted({int(n) for n in sizes})
 
 
 def _check_nested(gap: GAP) -> None:

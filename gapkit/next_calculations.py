@@ -24,6 +24,7 @@ from scipy.linalg import cholesky, solve_triangular
 
 from gapkit.covariance import local_rows, structure_rows
 from gapkit.errors import InputError, did_you_mean
+from gapkit.field_types import is_count, is_list
 from gapkit.frames import Structures, labelled_frames
 from gapkit.posterior import SparsePosterior
 from gapkit.progress import progress
@@ -378,11 +379,11 @@ def _costs(cost: Cost, frames: Sequence[Atoms]) -> list[float]:
 
 
 def _check(recipe: Recipe, n: int, targets: Any, labels: Sequence[str], frames: Sequence[Atoms]) -> None:
-    if n < 1 or n % 1:
-        raise InputError(f"n = {n} structures to choose must be a positive whole number.")
-    wrong = [label for label in labels if label not in LABELS]
-    if isinstance(labels, str) or wrong or not labels:
-        given = repr(wrong[0]) if wrong and not isinstance(labels, str) else repr(labels)
+    if not is_count(n):
+        raise InputError(f"n = {n!r} structures to choose must be a positive whole number.")
+    wrong = [label for label in labels if label not in LABELS] if is_list(labels) else []
+    if not is_list(labels) or wrong or not len(labels):
+        given = repr(wrong[0]) if wrong else repr(labels)
         raise InputError(f"labels must be some of {', '.join(LABELS)}, got {given}: give a list of them.")
     known = set(known_numbers(recipe.terms, recipe.blocks, recipe.e0))
     for k, atoms in enumerate(frames):

@@ -27,6 +27,7 @@ from sklearn.base import clone
 from sklearn.model_selection import KFold, ParameterGrid, ParameterSampler, cross_val_score
 
 from gapkit.errors import InputError, did_you_mean
+from gapkit.field_types import is_count
 from gapkit.frames import Structures
 from gapkit.gap import GAP
 from gapkit.left_out import left_out
@@ -349,8 +350,8 @@ def _check(space: Space, score: str, search: str, n_trials: int, n_folds: int, m
                 f"the values of {name} are {values!r}: give a list of at least one, or Between(low, high)."
             )
     for what, n, least in (("n_trials", n_trials, 1), ("n_folds", n_folds, 2)):
-        if n < least or n % 1:
-            raise InputError(f"{what} = {n} must be a whole number of at least {least}.")
+        if not is_count(n, least):
+            raise InputError(f"{what} = {n!r} must be a whole number of at least {least}.")
 
 
 def _check_in_memory(structures: Any, n_folds: int) -> None:

@@ -21,7 +21,7 @@ from gapkit._numba import kernels as loops
 from gapkit.descriptors.protocol import Descriptor
 from gapkit.errors import InputError
 from gapkit.feature_terms.seam import FeatureTerm
-from gapkit.field_types import check_fields, is_number
+from gapkit.field_types import check_fields, is_count
 from gapkit.kernels import DotProduct, Kernel, contract_folded, contract_gradient, inner_products, normalise
 from gapkit.neighbourhoods import Neighbourhoods, NeighbourList, find_neighbourhoods, whole_structure
 from gapkit.threads import ordered_map
@@ -64,7 +64,7 @@ class Term:
             part.validate()
         counts = self.n_sparse.values() if isinstance(self.n_sparse, Mapping) else [self.n_sparse]
         for n in counts:
-            if not is_number(n) or not n >= 1 or n % 1:
+            if not is_count(n):
                 raise InputError(
                     f"n_sparse = {self.n_sparse!r} must be a positive whole number (500 to 4000 is usual)."
                 )

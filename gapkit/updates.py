@@ -11,6 +11,7 @@ from ase.data import chemical_symbols
 
 from gapkit import covariance
 from gapkit.errors import InputError
+from gapkit.field_types import is_count
 from gapkit.frames import Frame, Frames
 from gapkit.observations import KINDS
 from gapkit.posterior import SparsePosterior, fit_posterior
@@ -98,8 +99,8 @@ def with_more_sparse_points(
     recipe: Recipe, frames: Frames, training: dict[str, Any], candidates: Iterable[Frame], n_sparse: int
 ) -> tuple[Recipe, Factors]:
     """Recipe with up to `n_sparse` more points in each block, and the factors of all rows."""
-    if n_sparse < 1 or n_sparse % 1:
-        raise InputError(f"n_sparse = {n_sparse} more sparse points must be a positive whole number.")
+    if not is_count(n_sparse):
+        raise InputError(f"n_sparse = {n_sparse!r} more sparse points must be a positive whole number.")
     blocks, start = [], 0
     for block, new in zip(recipe.blocks, _farthest(recipe, candidates, int(n_sparse))):
         X = np.concatenate([block.X, new])

@@ -11,6 +11,7 @@ from scipy.stats import chi2
 
 from gapkit.duplicates import Contradiction, DuplicateFinder
 from gapkit.errors import InputError
+from gapkit.field_types import is_count
 from gapkit.frames import Structures
 from gapkit.leaving_out import UNITS, FrameWithout, LeaveOneOut
 from gapkit.next_calculations import Cost, MostWanted, cubed, most_wanted
@@ -163,8 +164,8 @@ def which_data_matter(
     is larger) and so large that even the
     worst of all frames would reach it by chance in one of twenty data sets only, with normal errors of the usual size.
     """
-    if n < 1 or n % 1:
-        raise InputError(f"n = {n} rows must be a positive whole number.")
+    if not is_count(n):
+        raise InputError(f"n = {n!r} rows must be a positive whole number.")
     usual = _usual_by_kind(loo.frames, loo.comparisons)
     known = loo.duplicates if duplicates is None else duplicates
     wanted = None if candidates is None else most_wanted(gap, candidates, n, cost, **options)

@@ -201,7 +201,7 @@ def test_range_of_coverage_narrows_to_the_level():
 
 def test_impossible_wishes_are_refused():
     known = fit_conformal(_comparison(np.arange(30.0), config_type="bulk"), by="config_type")
-    for level in (0.0, 1.0, 90, np.nan):
+    for level in (0.0, 1.0, 90, np.nan, "0.9", None, True):
         with pytest.raises(InputError, match="a probability between 0 and 1"):
             known.factor(level, "bulk")
         with pytest.raises(InputError, match="between 0 and 1"):

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.build import bulk
 from conftest import labelled
 from hypothesis import given, settings
@@ -30,9 +31,12 @@ from gapkit import (
     SquaredExponential,
     Term,
     Triplet,
+    select_acsf,
 )
 from gapkit.baselines import Calculator
 from gapkit.field_types import check_fields, is_number
+from gapkit.learning_curve import learning_curve
+from gapkit.next_calculations import most_wanted
 
 S = ["Cu", "Au"]
 PARTS = [
@@ -163,3 +167,33 @@ def test_checked_fields_are_of_their_type(value, name):
         assert all(len(pair) == 2 and all(map(is_number, pair)) for pair in value)
     else:
         assert value is None or is_number(value) or all(map(is_number, value.values()))
+
+
+NO_COUNTS = [value for value in GARBAGE if not is_number(value) or value < 1 or value % 1]
+
+
+@pytest.fixture(scope="module")
+def frames() -> list[Atoms]:
+    found = [bulk("Cu", cubic=True) for _ in range(3)]
+    for k, atoms in enumerate(found):
+        atoms.rattle(0.05, seed=k)
+    return [labelled(atoms) for atoms in found]
+
+
+@pytest.fixture(scope="module")
+def fitted(frames) -> GAP:
+    return GAP([Term(SOAP(["Cu"], 3.0, 2, 1), n_sparse=2)], verbose=False, e0={"Cu": 0.0}).fit(frames)
+
+
+@pytest.mark.parametrize("value", NO_COUNTS, ids=lambda value: repr(value)[:20])
+@pytest.mark.parametrize("name", ["add_sparse_points", "most_wanted", "select_acsf", "learning_curve"])
+def test_counts_that_are_none_are_refused(fitted, frames, name, value):
+    calls = {
+        "add_sparse_points": lambda: fitted.add_sparse_points(frames, value),
+        "most_wanted": lambda: most_wanted(fitted, frames, value),
+        "select_acsf": lambda: select_acsf(ACSF(["Cu"]), frames, value),
+        "learning_curve": lambda: learning_curve(fitted, frames, value, frames),
+    }
+    with pytest.raises(InputError) as error:
+        calls[name]()
+    assert_one_sentence(error.value)

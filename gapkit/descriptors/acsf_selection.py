@@ -10,6 +10,7 @@ from ase import Atoms
 
 from gapkit.descriptors.acsf import ACSF
 from gapkit.errors import InputError, did_you_mean
+from gapkit.field_types import is_count
 
 METHODS = ("cur", "fps")
 NEGLIGIBLE = 1e-6  # of the largest spread of a column: below, a function is as good as constant
@@ -78,9 +79,9 @@ def select_acsf(acsf: ACSF, structures: Sequence[Atoms], n: int, method: str = "
     G = np.concatenate([whole.create(atoms) for atoms in structures])
     spread = G.std(axis=0)
     useful = np.flatnonzero(spread > NEGLIGIBLE * max(float(spread.max()), 1e-300))
-    if not 1 <= n <= len(useful) or n % 1:
+    if not is_count(n) or n > len(useful):
         raise InputError(
-            f"n = {n} must be a whole number from 1 to {len(useful)}, the columns that differ among environments."
+            f"n = {n!r} must be a whole number from 1 to {len(useful)}, the columns that differ among environments."
         )
     Z = (G[:, useful] - G[:, useful].mean(axis=0)) / spread[useful]
     chosen = useful[np.sort(_columns(Z, int(n), method))]
