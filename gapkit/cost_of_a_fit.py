@@ -35,15 +35,19 @@ class Cost(NamedTuple):
     seconds: float
 
 
-def cost_of_a_fit(terms: Sequence[AnyTerm], facts: DataFacts) -> Cost:
-    """Memory and time of a fit of `terms`, none of them an ACSF, to data with these facts."""
+def cost_of_a_fit(terms: Sequence[AnyTerm], facts: DataFacts, n_noises: int = 1) -> Cost:
+    """Memory and time of a fit of `terms`, none of them an ACSF, with so many noises of each kind of label."""
     columns = sum(n_columns(term, facts) for term in terms)
     rows = facts.rows()
     soaps = [term for term in terms if isinstance(term, Term) and isinstance(term.descriptor, SOAP)]
     n_features = max((term.descriptor.n_features for term in soaps), default=1)
     most = max((n_neighbours(term.descriptor.cutoff, facts) for term in soaps), default=0.0)
     sizes = RowSizes(
-        columns, tuple(n for n in rows.values() if n), facts.sizes[-1], n_features, round(ROW_BLOCK * (3 * most + 9))
+        columns,
+        tuple(n // n_noises for n in rows.values() if n) * n_noises,
+        facts.sizes[-1],
+        n_features,
+        round(ROW_BLOCK * (3 * most + 9)),
     )
     threads = get_num_threads()
     total_rows = sum(rows.values())

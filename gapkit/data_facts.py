@@ -37,6 +37,8 @@ class DataFacts:
     spread : mapping of {"energy", "forces", "virial"} to float
         Standard deviation of energies (eV/atom) among frames of one composition; root mean square of force components
         (eV/Å) and of virial components (eV/atom). 0 where there is none.
+    forces_by_type : mapping of str to (float, int)
+        Sum of squares (eV²/Å²) and number of force components of each config type, isolated atoms left out.
     largest_force : float, eV/Å
     config_types : mapping of str to int
     molecules, crystals, partial : int
@@ -67,6 +69,7 @@ class DataFacts:
     sizes: tuple[int, ...]
     labelled: Mapping[str, int]
     spread: Mapping[str, float]
+    forces_by_type: Mapping[str, tuple[float, int]]
     largest_force: float
     config_types: Mapping[str, int]
     molecules: int
@@ -128,6 +131,7 @@ class _Walk:
     labelled: Counter[str] = field(default_factory=Counter)
     squares: dict[str, list[float]] = field(default_factory=lambda: {"forces": [0.0, 0.0], "virial": [0.0, 0.0]})
     energies: dict[tuple[tuple[str, float], ...], list[float]] = field(default_factory=dict)
+    forces_by_type: dict[str, tuple[float, int]] = field(default_factory=dict)
     largest_force: float = 0.0
     config_types: Counter[str] = field(default_factory=Counter)
     kinds: Counter[str] = field(default_factory=Counter)
@@ -171,6 +175,9 @@ class _Walk:
                 self.squares[kind][1] += np.size(values)
         if labels.forces is not None:
             self.largest_force = max(self.largest_force, float(np.linalg.norm(labels.forces, axis=1).max()))
+            if not is_isolated(atoms, labels):
+                total, n = self.forces_by_type.get(labels.config_type, (0.0, 0))
+                self.forces_by_type[labels.config_type] = total + float(np.sum(labels.forces**2)), n + 3 * len(atoms)
 
     def _add_geometry(self, atoms: Atoms) -> None:
         n_periodic = int(atoms.pbc.sum())
@@ -189,6 +196,7 @@ class _Walk:
             sizes=tuple(sorted(self.sizes)),
             labelled={kind: self.labelled[kind] for kind in KINDS},
             spread=self._spread(),
+            forces_by_type=dict(self.forces_by_type),
             largest_force=self.largest_force,
             config_types=dict(self.config_types),
             molecules=self.kinds["molecule"],

@@ -20,6 +20,8 @@ from gapkit.gap import GAP
 from gapkit.memory import in_bytes, in_words
 from gapkit.presets import SOURCES, WHY, preset_named, preset_settings, preset_terms, typical_distance
 from gapkit.structures import LabelKeys
+from gapkit.suggested_noises import suggested_noises
+from gapkit.suggestion_reasons import description, duration, reasons_of
 from gapkit.terms import AnyTerm, Term
 from gapkit.warnings_of_data import warnings_of
 
@@ -27,9 +29,6 @@ BUDGET = "4GB"  # memory that a first fit may take
 LIQUIDS = ("liquid", "melt", "water", "solution", "amorphous", "glass")  # in names of config types
 NONMETALS = frozenset(("H", "B", "C", "N", "O", "F", "Si", "P", "S", "Cl", "Se", "Br", "I"))
 SPACINGS = (0.6, 2.2)  # times d: a measured spacing outside is that of a gas or of a mistake
-SHARES = {"energy": 0.02, "forces": 0.05, "virial": 0.05}  # of the spread of the labels, which noises do not exceed
-LEAST = {"energy": 1e-5, "forces": 5e-4, "virial": 1e-4}  # to which labels are seldom converged
-UNITS = {"energy": "eV/atom", "forces": "eV/Å", "virial": "eV/atom"}
 LEAST_SPARSE = 10
 # what a configuration does not need to say: it is so by default
 SILENT = {"species_weights": None, "engine": "numba", "compression": "off", "smoothness": 1.0, "tolerance": 1e-10,
@@ -76,7 +75,7 @@ class Suggestion:
             "",
             f"    {command}",
             "",
-            *_description(self.facts),
+            *description(self.facts),
             f"The fit: {self._price()} on one core (within a factor of three).",
         ]
         if self.warnings:
@@ -97,7 +96,7 @@ class Suggestion:
 
     def _price(self) -> str:
         cost = self.cost
-        return f"{cost.n_columns} weights, about {in_words(cost.memory)} and {_duration(cost.seconds)}"
+        return f"{cost.n_columns} weights, about {in_words(cost.memory)} and {duration(cost.seconds)}"
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the potential as JSON data; reasons by paths with dots."""
@@ -149,13 +148,13 @@ def suggest(
     facts = find_facts(frames)
     name, why = _chosen(facts) if preset is None else (preset, "as asked for")
     _check(name, facts)
+    noises = suggested_noises(preset_settings(name), facts, WHY["noises"])
     terms, reach_why = _terms(name, facts)
-    terms, sparse_why = _affordable(terms, facts, int(budget or 0))
-    settings = {"terms": [_short(term_to_dict(term)) for term in terms], **preset_settings(name)}
-    settings |= _noises(settings, facts)
-    reasons = _reasons(name, settings, facts, reach_why, sparse_why)
+    terms, sparse_why = _affordable(terms, facts, int(budget or 0), noises.groups)
+    settings = {"terms": [_short(term_to_dict(term)) for term in terms], **preset_settings(name), **noises.by_kind}
+    reasons = reasons_of(name, settings, noises.why, reach_why, sparse_why)
     gap = _gap(settings_from_dict(settings), facts, frames, verbose)
-    cost = cost_of_a_fit(terms, facts)
+    cost = cost_of_a_fit(terms, facts, noises.groups)
     cutoff = max(term.reach or 0.0 for term in terms)
     return Suggestion(name, why, gap, settings, reasons, tuple(warnings_of(facts, cutoff)), facts, cost)
 
@@ -227,10 +226,10 @@ def _terms(name: str, facts: DataFacts) -> tuple[list[AnyTerm], str]:
     return preset_terms(name, species, cutoff), f"{preset.cutoff} x {d:.2f} Å from {of}{kept}: {about}"
 
 
-def _affordable(terms: list[AnyTerm], facts: DataFacts, budget: int) -> tuple[list[AnyTerm], str]:
+def _affordable(terms: list[AnyTerm], facts: DataFacts, budget: int, n_noises: int) -> tuple[list[AnyTerm], str]:
     """The terms with no more sparse points than there are surroundings and memory, and why there are so many."""
     least, limited = min(facts.species.values()), ""
-    while cost_of_a_fit(terms, facts).memory > budget:
+    while cost_of_a_fit(terms, facts, n_noises).memory > budget:
         fewer = [_with_sparse(term, 0.8) for term in terms]
         if fewer == terms:
             limited = f"the fewest; the fit takes more than {in_words(budget)} even so"
@@ -264,119 +263,3 @@ def _short(data: dict[str, Any]) -> dict[str, Any]:
             continue
         found[key] = _short(value) if isinstance(value, dict) and key != "n_sparse" else value
     return found
-
-
-# ---- noises
-
-
-def _noises(settings: dict[str, Any], facts: DataFacts) -> dict[str, float]:
-    """Those of the preset, or a share of the labels' spread where that is less."""
-    found = {}
-    for kind, share in SHARES.items():
-        usual, spread = settings[f"{kind}_noise"], share * facts.spread[kind]
-        found[f"{kind}_noise"] = float(f"{max(spread, LEAST[kind]):.1g}") if 0 < spread < usual else usual
-    return found
-
-
-# ---- words
-
-
-def _reasons(name: str, settings: dict[str, Any], facts: DataFacts, reach: str, sparse: str) -> dict[Path, str]:
-    """By the path of each value."""
-    preset = preset_named(name)
-    found: dict[Path, str] = {}
-    for kind in SHARES:
-        found[f"{kind}_noise",] = _noise_reason(kind, getattr(preset, f"{kind}_noise"), settings, facts)
-    found["optimize",], found["baseline",] = WHY["optimize"], WHY["zbl"]
-    found["baseline", 0, "type"] = "radii: 0.95 of the shortest distances in the data, at most a bond length"
-    for k, term in enumerate(settings["terms"]):
-        found |= {("terms", k, *path): why for path, why in _term_reasons(name, term, reach, sparse).items()}
-    _explain_shorter(settings["terms"], found)
-    return found
-
-
-def _explain_shorter(terms: list[dict[str, Any]], found: dict[Path, str]) -> None:
-    """Cutoffs of SOAPs that are not the longest one's share the preset's proportions."""
-    cutoffs = {k: term["descriptor"]["cutoff"] for k, term in enumerate(terms) if "descriptor" in term}
-    for k, cutoff in cutoffs.items():
-        if cutoff < max(cutoffs.values()):
-            found["terms", k, "descriptor", "cutoff"] = "Å; a shorter one beside the longest, with finer detail"
-
-
-def _noise_reason(kind: str, usual: float, settings: Mapping[str, Any], facts: DataFacts) -> str:
-    if not facts.labelled[kind]:
-        return f"{UNITS[kind]}; there are no such labels"
-    if settings[f"{kind}_noise"] < usual:
-        share = f"{100 * SHARES[kind]:.0f} % of the labels' spread, {facts.spread[kind]:.2g}"
-        floor = "" if settings[f"{kind}_noise"] > LEAST[kind] else ", but not less than labels are converged to"
-        return f"{UNITS[kind]}; {share}{floor}; {usual:g} is usual"
-    return f"{UNITS[kind]}; {WHY['noises']}"
-
-
-def _term_reasons(name: str, term: dict[str, Any], reach: str, sparse: str) -> dict[Path, str]:
-    """Reasons of one term, by the path in it."""
-    kind = term.get("type", "Term")
-    if kind == "Linear":
-        return {
-            (): WHY["long_range"],
-            ("function", "powers"): "of 1/r^n",
-            ("function", "width"): "Å; within it 1/r is damped and the other terms know better",
-            ("delta",): f"eV Å; e²/(4πε₀), that of charges of one electron; {WHY['delta']}",
-        }
-    delta = f"eV; {WHY['delta']}"
-    if kind in ("Pair", "Triplet"):
-        near = "triangles are many, and matter among near neighbours"
-        return {
-            (): f"{kind}: {WHY[kind.lower()]}",
-            ("cutoff",): f"Å; {reach if kind == 'Pair' else near}",
-            ("cutoff_width",): "Å; over which the term fades out",
-            ("length_scale",): f"Å; {WHY['length_scale'] if kind == 'Pair' else 'over which energies change'}",
-            ("delta",): delta,
-            ("n_sparse",): "triangles of each three species to compare with",
-            ("table",): "step of the table that predictions use, in length scales",
-        }
-    soft = " molecule" if name == "molecule" else ""
-    found: dict[Path, str] = {
-        (): "SOAP: what is left, of many bodies, by comparison of whole surroundings",
-        ("descriptor", "cutoff"): f"Å; {reach}; {WHY['cutoff' + soft]}",
-        ("descriptor", "smoothness"): WHY["smoothness"],
-        ("descriptor", "n_max"): f"with l_max, {WHY['n_max, l_max']}",
-        ("descriptor", "atom_sigma"): f"Å; {WHY['atom_sigma' + soft]}",
-        ("kernel", "zeta"): WHY["zeta" + soft],
-        ("kernel", "delta"): delta,
-        ("n_sparse",): f"per species; {sparse or WHY['n_sparse' + soft]}",
-    }
-    if "compression" in term["descriptor"]:
-        found["descriptor", "compression"] = WHY["compression"]
-    return found
-
-
-def _description(facts: DataFacts) -> list[str]:
-    """Sentences on the data."""
-    kinds = ((facts.crystals, "periodic"), (facts.partial, "partly periodic"), (facts.molecules, "not periodic"))
-    shapes = ", ".join(f"{n} {word}" for n, word in kinds if n) or "isolated atoms alone"
-    species = ", ".join(f"{symbol} {n}" for symbol, n in facts.species.items())
-    low, high = facts.sizes[0], facts.sizes[-1]
-    size = f"{low} atoms" if low == high else f"{low} to {high} atoms"
-    labels = ", ".join(f"{kind} of {n}" for kind, n in facts.labelled.items() if n)
-    spreads = ", ".join(f"{facts.spread[kind]:.2g} {UNITS[kind]}" for kind, n in facts.labelled.items() if n)
-    lines = [
-        f"The data: {facts.n_frames} frames of {size} ({shapes}), {facts.n_environments} surroundings: {species}.",
-        f"Labels: {labels}. They spread by {spreads}; the largest force is {facts.largest_force:.3g} eV/Å.",
-    ]
-    if facts.shortest:
-        lines.append(
-            "Shortest distances, Å: " + ", ".join(f"{pair} {r:.2f}" for pair, r in facts.shortest.items()) + "."
-        )
-    if len(facts.config_types) > 1:
-        types = sorted(facts.config_types.items(), key=lambda item: (-item[1], item[0]))
-        rest = f" and {len(types) - 12} more" if len(types) > 12 else ""
-        lines.append("Config types: " + ", ".join(f"{name} {n}" for name, n in types[:12]) + rest + ".")
-    return lines
-
-
-def _duration(seconds: float) -> str:
-    for size, unit in ((3600.0, "h"), (60.0, "min")):
-        if seconds >= 1.5 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{max(seconds, 1.0):.0f} s"

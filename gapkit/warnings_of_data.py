@@ -70,7 +70,7 @@ def _of_geometries(facts: DataFacts, cutoff: float) -> Iterator[str]:
     if facts.largest_force > LARGE_FORCE:
         yield (
             f"forces go up to {facts.largest_force:.0f} eV/Å: a fit that must describe these is worse elsewhere; leave "
-            "such frames out or give their config type a larger forces_noise."
+            "such frames out, or name them by a config_type with a larger forces_noise."
         )
     for pair, distance in facts.shortest.items():
         bond = sum(covalent_radii[atomic_numbers[symbol]] for symbol in pair.split("-"))

@@ -162,6 +162,33 @@ def test_noises_are_less_than_the_spread_of_the_labels():
     assert "usual" in rough.reasons["forces_noise",] or rough.gap.forces_noise == PRESETS["solid"].forces_noise
 
 
+def shaken(force: float, config_type: str | None, seed: int = 0) -> Atoms:
+    atoms = given_labels(bulk("Si", cubic=True), config_type=config_type)
+    rng = np.random.default_rng(seed)
+    atoms.calc.results["forces"] = force * rng.normal(size=(8, 3))
+    return atoms
+
+
+def test_config_types_of_large_forces_get_noises_in_proportion():
+    usual = PRESETS["solid"]
+    frames = [shaken(1.0, "calm", k) for k in range(20)] + [shaken(20.0, "wild", k) for k in range(20)]
+    found = suggest(frames, verbose=False)
+    for kind in ("energy", "forces", "virial"):
+        noise = getattr(found.gap, f"{kind}_noise")
+        assert set(noise) == {"default", "wild"}
+        assert noise["wild"] == pytest.approx(
+            20 * 0.05 / usual.forces_noise * getattr(usual, f"{kind}_noise"), rel=0.15
+        )
+        assert noise["default"] <= getattr(usual, f"{kind}_noise")
+    assert "in proportion" in found.reasons["forces_noise",]
+    loaded = settings_from_dict(yaml.safe_load(found.yaml()))
+    assert loaded.forces_noise == found.gap.forces_noise
+    # frames without a config type are "default"; if all are wild there is nothing to compare with
+    found = suggest([*frames[:20], *(shaken(20.0, None, k) for k in range(20))], verbose=False)
+    assert found.gap.forces_noise["calm"] < found.gap.forces_noise["default"]
+    assert isinstance(suggest(frames[20:], verbose=False).gap.forces_noise, float)
+
+
 def test_no_more_sparse_points_than_surroundings_and_memory():
     few = suggest([labelled(alloy(k)) for k in range(3)], verbose=False)
     (soap,) = [t for t in few.gap.terms if isinstance(t, Term)]
