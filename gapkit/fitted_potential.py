@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from gapkit.baselines import Baseline
 from gapkit.conformal import Conformal
+from gapkit.contributions import Contributions, decompose
 from gapkit.errors import InputError
 from gapkit.frames import Frames, FramesInMemory, Structures, labelled_frames
 from gapkit.neighbourhoods import NeighbourList
@@ -99,6 +100,31 @@ class FittedPotential:
         if neighbour_lists is None:
             found.warn(stacklevel=3)
         return found
+
+    @one_blas_thread()
+    def decompose(self, structures: Atoms | Sequence[Atoms]) -> Contributions:
+        """What every prediction is made of: e0, each baseline and each term, whose sum `predict` gives.
+
+        Terms are fitted together and may cancel in part: a term's share is not what a fit without it would lose.
+
+        Parameters
+        ----------
+        structures : Atoms or sequence of Atoms
+
+        Returns
+        -------
+        Contributions
+            Energies, forces, stresses and local energies of every part.
+
+        Raises
+        ------
+        InputError
+            As `predict`.
+        """
+        check_is_fitted(self, "posterior_")
+        structures = [structures] if isinstance(structures, Atoms) else list(structures)
+        check_structures(structures)
+        return decompose(self.potential_, structures)
 
     @property
     def potential_(self) -> Potential:
