@@ -60,7 +60,7 @@ class PairRule:
 class TripletRule:
     """A triplet term, as `PairRule`; `n_sparse` for all triples of species."""
 
-    reach: float = 0.7
+    reach: float = 0.55
     cutoff_width: float = 0.25
     length_scale: float = 0.4
     delta: float = 0.3
@@ -115,9 +115,13 @@ class Preset:
 PRESETS: Mapping[str, Preset] = {
     "solid": Preset(
         "crystals with their defects, surfaces and melts",
-        cutoff=2.25,
-        limits=(4.5, 6.5),
+        cutoff=3.4,
+        limits=(5.0, 7.5),
+        soaps=(SoapRule(n_max=10, l_max=8, atom_sigma=0.21, smoothness=2.0, delta=10.0),),
+        pair=PairRule(delta=5.0),
         triplet=TripletRule(),
+        forces_noise=0.1,
+        optimize=("leave_out",),
     ),
     "molecule": Preset(
         "molecules and clusters without a cell",
@@ -137,9 +141,11 @@ PRESETS: Mapping[str, Preset] = {
     ),
     "ionic": Preset(
         "oxides, halides and other crystals of ions",
-        cutoff=2.25,
-        limits=(4.5, 6.5),
+        cutoff=3.0,
+        limits=(5.0, 7.0),
+        soaps=(SoapRule(smoothness=2.0, zeta=2, delta=10.0),),
         long_range=LongRangeRule(),
+        forces_noise=0.1,
     ),
 }
 
