@@ -2,9 +2,9 @@
 
     OMP_NUM_THREADS=1 python benchmarks/delta_learning.py DATA/molecules [--work work/delta_learning.json]
 
-rMD17 ethanol: every k-th of the 1000 training frames and three isolated atoms, errors on the 1000 test frames. Pairs and
-SOAP with learned noises and δ, the same settings in every row; the baseline is tblite's. Rows that the work file holds
-are not computed again.
+rMD17 ethanol: every k-th of the 1000 training frames and three isolated atoms, errors on the 1000 test frames. Pairs
+and SOAP with learned noises and δ, the same settings in every row; the baseline is tblite's. Rows that the
+work file holds are not computed again.
 """
 
 from __future__ import annotations

@@ -56,8 +56,8 @@ def write_report(
     evaluation : Evaluation
         Its errors on test structures; ``evaluate(gap, test, return_std="all")`` has error bars of every kind.
     frames : sequence of Atoms, optional
-        The list that was evaluated: for views of the worst structures, and to compare them with the training
-        environments.
+        The list that was evaluated: for views of the worst structures, to compare them with the training
+        environments, and to take predictions apart into baselines and terms.
     train_evaluation : Evaluation, optional
         Its errors on the training structures, shown beside them.
     title, data_description : str

@@ -17,6 +17,7 @@ from gapkit.evaluation import ErrorRow, Evaluation
 from gapkit.extrapolation import Extrapolation
 from gapkit.model_card import as_text, describe_model, recipe, versions
 from gapkit.report_data import data_notes, data_tables
+from gapkit.report_parts import part_tables
 from gapkit.report_tables import NAMES, ErrorTable, Table
 from gapkit.uncertainty import Calibration
 from gapkit.verdict import Verdict, judge
@@ -81,6 +82,9 @@ class Content:
     has_train : bool
     calibrations : list of Calibrated
     hyperparameters, extrapolation : Table or None
+    parts : list of Table
+        What baselines and terms contribute.
+    parts_notes : list of str
     worst_frames : Table
     worst_atoms : Table or None
     data : list of Table
@@ -108,6 +112,8 @@ class Content:
     calibrations: list[Calibrated]
     hyperparameters: Table | None
     extrapolation: Table | None
+    parts: list[Table]
+    parts_notes: list[str]
     worst_frames: Table
     worst_atoms: Table | None
     data: list[Table]
@@ -129,6 +135,7 @@ def gather(
 ) -> Content:
     """Everything a report says about `gap`."""
     rows, calibrations, atoms = evaluation.rows(), _calibrations(evaluation), tables.atom_errors(evaluation)
+    parts, parts_notes = ([], []) if extras.frames is None else part_tables(gap, evaluation, extras.frames)
     return Content(
         title=title,
         description=description,
@@ -146,6 +153,8 @@ def gather(
         calibrations=calibrations,
         hyperparameters=tables.hyperparameter_table(gap),
         extrapolation=None if environments is None else tables.extrapolation_table(evaluation, environments),
+        parts=parts,
+        parts_notes=parts_notes,
         worst_frames=tables.worst_frames(evaluation),
         worst_atoms=None if atoms is None else tables.worst_atoms(atoms),
         data=data_tables(extras.leave_one_out, extras.which_data),

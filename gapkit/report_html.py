@@ -78,6 +78,7 @@ def _sections(content: Content) -> list[tuple[str, str]]:
         ("model", "Model", True),
         ("hyperparameters-section", "Hyperparameters", content.hyperparameters is not None),
         ("errors", "Errors", True),
+        ("parts-section", "Parts", bool(content.parts)),
         ("parity", "Parity", True),
         ("distributions", "Distributions", True),
         ("uncertainty", "Uncertainty", True),

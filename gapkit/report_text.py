@@ -29,6 +29,7 @@ def as_json(content: Content) -> str:
         "calibration": {item.kind: scores(item) for item in content.calibrations},
         **{table.name.replace("-", "_"): table.as_dicts() for table in _tables(content)},
         "molecular_dynamics": dict(content.md),
+        "parts_notes": content.parts_notes,
         "advice": content.advice,
         "reproduce": dict(content.provenance) | {"command": content.command, "python": content.recipe},
     }
@@ -43,7 +44,7 @@ def _tables(content: Content) -> list[Table]:
         content.worst_atoms,
         content.learning,
     )
-    return [table for table in (*found, *content.data) if table is not None]
+    return [table for table in (*found, *content.parts, *content.data) if table is not None]
 
 
 def as_markdown(content: Content) -> str:
@@ -66,6 +67,10 @@ def _lines(content: Content) -> Iterator[str]:
     yield from (f"## Errors on {content.n_structures} test structures", "")
     for errors in content.errors:
         yield from _table(errors.table)
+    if content.parts:
+        yield from ("## What the prediction is made of", "", *(f"- {_escaped(x)}" for x in content.parts_notes), "")
+    for table in content.parts:
+        yield from _table(table)
     if content.calibrations:
         yield from ("## Does the model know what it does not know?", "")
     for item in content.calibrations:
