@@ -1,6 +1,7 @@
 """Presets on published data: errors on the test files beside the published ones, and what an atom costs.
 
-    OMP_NUM_THREADS=1 python benchmarks/accuracy.py DATA [--sets Si Cu MgO SrTiO3 ethanol] [--rows …]
+    OMP_NUM_THREADS=1 python benchmarks/accuracy.py DATA --save MODELS [--sets Si Cu MgO SrTiO3 ethanol] [--rows …]
+    OMP_NUM_THREADS=1 python benchmarks/accuracy.py DATA --times MODELS
 
 DATA holds mlearn/, MgO/, SrTiO3/ and molecules/. Nothing is set by hand for an element: terms and noises to start from
 are those of `GAP.preset` for the species, and "learned" rows learn from the training file what the preset says should
@@ -64,7 +65,7 @@ SETS = {
 }  # fmt: skip
 # Cu: a constant -2.7 GPa between energies and stresses; MgO: see RESULTS.md
 WITHOUT_STRESS = ("Cu", "MgO")
-HEAD = "set | potential | weights | E MAE meV/atom | E RMSE | F MAE meV/Å | F RMSE | S RMSE GPa | fit s | µs/atom | peak GB"
+HEAD = "set | potential | weights | E MAE meV/atom | E RMSE | F MAE meV/Å | F RMSE | S RMSE GPa | fit, CPU s | peak GB"
 
 
 def frames(name: str, folder: Path, file: str) -> list[Atoms]:
@@ -91,34 +92,38 @@ def model(name: str, row: str, n_sparse: int | None = None) -> GAP:
     return gap
 
 
-def seconds_per_atom(gap: GAP, structures: Sequence[Atoms]) -> float:
-    """Energy, forces and stress with the neighbour list, median of three walks over `structures`, one thread."""
-    times = []
-    for _ in range(3):
-        start = time.perf_counter()
-        gap.predict(structures)
-        times.append(time.perf_counter() - start)
-    return float(np.median(times)) / sum(len(atoms) for atoms in structures)
-
-
-def line(name: str, row: str, folder: Path, n_frames: int | None, n_sparse: int | None, verbose: bool) -> str:
+def line(name: str, row: str, given: argparse.Namespace, n_frames: int | None) -> str:
     """Fit, evaluate, one line of the table."""
-    train, test = training_frames(name, folder)[:n_frames], frames(name, folder, SETS[name].test)
-    gap, start = model(name, row, n_sparse), time.perf_counter()
+    train, test = training_frames(name, given.data)[:n_frames], frames(name, given.data, SETS[name].test)
+    gap, start = model(name, row, given.n_sparse), time.process_time()
     gap.fit(train, optimize=preset_named(SETS[name].preset).optimize if row.endswith("learned") else False)
-    seconds = time.perf_counter() - start
-    s = evaluate(gap, test, return_std=False).summary()
-    if verbose and gap.optimum_ is not None:
+    seconds = time.process_time() - start
+    if given.all and gap.optimum_ is not None:
         print(f"\n{gap.optimum_.table()}\n")
-    stress = f"{s['stress']['rmse']:.3f}" if s.get("stress") and name not in WITHOUT_STRESS else "–"
-    label = f"{row}, {n_frames} frames" if n_frames else row
-    cells = [name, label, f"{len(gap.alpha_)}"]
+    if given.save:
+        gap.save(given.save / f"{name}, {row}, {len(gap.alpha_)}.gap")
+    s = evaluate(gap, test, return_std=False).summary()
+    cells = [name, f"{row}, {n_frames} frames" if n_frames else row, f"{len(gap.alpha_)}"]
     cells += [f"{s['energy'][m]:.3f}" for m in ("mae", "rmse")] + [
         f"{1e3 * s['forces'][m]:.2f}" for m in ("mae", "rmse")
     ]
-    cells += [stress, f"{seconds:.0f}", f"{1e6 * seconds_per_atom(gap, test[:25]):.0f}"]
-    cells += [f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2:.1f}"]
-    return " | ".join(cells)
+    cells += ["–" if name in WITHOUT_STRESS or not s.get("stress") else f"{s['stress']['rmse']:.3f}", f"{seconds:.0f}"]
+    return " | ".join([*cells, f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2:.1f}"])
+
+
+def times(given: argparse.Namespace) -> None:
+    """Energy, forces and stress with the neighbour list, one thread: median over walks that take the models in turn."""
+    models = {path.stem: GAP.load(path) for path in sorted(given.times.glob("*.gap"))}
+    test = {name: frames(name, given.data, SETS[name].test)[:25] for name in {key.split(", ")[0] for key in models}}
+    seconds: dict[str, list[float]] = {key: [] for key in models}
+    for _ in range(5):
+        for key, gap in models.items():
+            start = time.perf_counter()
+            gap.predict(test[key.split(", ")[0]])
+            seconds[key].append(time.perf_counter() - start)
+    print("| set, potential, weights | µs/atom |\n|---|---|")
+    for key, found in seconds.items():
+        print(f"| {key} | {1e6 * np.median(found) / sum(map(len, test[key.split(', ')[0]])):.0f} |")
 
 
 def main() -> None:
@@ -130,14 +135,18 @@ def main() -> None:
     parser.add_argument("--frames", nargs="+", type=int, help="the first so many training frames, one row each")
     parser.add_argument("--n-sparse", type=int, help="sparse points per species instead of the preset's")
     parser.add_argument("--all", action="store_true", help="print every search's table")
+    parser.add_argument("--save", type=Path, help="folder for the models")
+    parser.add_argument("--times", type=Path, help="only time the models of this folder")
     given = parser.parse_args()
+    if given.times:
+        return times(given)
     print(f"| {HEAD} |\n|{'---|' * (HEAD.count('|') + 1)}")
     for name in given.sets:
         for label, energy, forces in SETS[name].published:
-            print(f"| {name} | {label} | – | {energy} | – | {forces} | – | – | – | – | – |")
+            print(f"| {name} | {label} | – | {energy} | – | {forces} | – | – | – | – |")
         for row in given.rows:
             for n_frames in given.frames or [None]:
-                print(f"| {line(name, row, given.data, n_frames, given.n_sparse, given.all)} |", flush=True)
+                print(f"| {line(name, row, given, n_frames)} |", flush=True)
 
 
 if __name__ == "__main__":

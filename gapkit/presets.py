@@ -117,7 +117,7 @@ PRESETS: Mapping[str, Preset] = {
         "crystals with their defects, surfaces and melts",
         cutoff=3.4,
         limits=(5.0, 7.5),
-        soaps=(SoapRule(n_max=10, l_max=8, atom_sigma=0.21, smoothness=2.0, delta=10.0),),
+        soaps=(SoapRule(n_max=10, l_max=8, atom_sigma=0.21, smoothness=2.0, delta=10.0, n_sparse=3000),),
         pair=PairRule(delta=5.0),
         triplet=TripletRule(),
         forces_noise=0.1,
@@ -146,6 +146,7 @@ PRESETS: Mapping[str, Preset] = {
         soaps=(SoapRule(smoothness=2.0, zeta=2, delta=10.0),),
         long_range=LongRangeRule(),
         forces_noise=0.1,
+        optimize=("noise", "delta"),
     ),
 }
 
