@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from itertools import combinations_with_replacement
 from typing import NamedTuple
 
 import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers, chemical_symbols
+from numpy.typing import NDArray
 
 from gapkit._numba.neighbours import closest_pairs, lowest_ratio
 from gapkit.neighbourhoods import Neighbourhoods, find_neighbourhoods
@@ -107,14 +109,23 @@ def worst_contact(nb: Neighbourhoods, numbers: np.ndarray, shortest: Mapping[str
         Atomic numbers.
     shortest : mapping of pair to float
     """
-    z, kind = np.unique(numbers, return_inverse=True)
-    symbols = [chemical_symbols[number] for number in z]
-    limits = np.array([[shortest.get(pair_name(a, b), np.inf) for b in symbols] for a in symbols])
-    i, j, square, ratio = lowest_ratio(nb.first, nb.centres, nb.j, nb.D, kind, limits**-2)
-    if ratio >= (1.0 - CHANCE) ** 2:
+    i, j, square = lowest_ratio(
+        nb.first, nb.centres, nb.j, nb.D, numbers, _squares(tuple(shortest.items())), (1.0 - CHANCE) ** 2
+    )
+    if i < 0:
         return None
-    pair = pair_name(symbols[kind[i]], symbols[kind[j]])
+    pair = pair_name(chemical_symbols[numbers[i]], chemical_symbols[numbers[j]])
     return ShortContact(int(min(i, j)), int(max(i, j)), pair, float(np.sqrt(square)), shortest.get(pair, np.inf))
+
+
+@lru_cache(maxsize=16)
+def _squares(shortest: tuple[tuple[str, float], ...]) -> NDArray[np.float64]:
+    """Squares of shortest distances by two atomic numbers, Å², shape (n_z, n_z)."""
+    squares = np.full((len(chemical_symbols), len(chemical_symbols)), np.inf)
+    for pair, distance in shortest:
+        a, b = (atomic_numbers[symbol] for symbol in pair.split("-"))
+        squares[a, b] = squares[b, a] = distance**2
+    return squares
 
 
 def contacts_in_words(contacts: Sequence[ShortContact | None]) -> str | None:

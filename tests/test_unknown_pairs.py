@@ -11,13 +11,15 @@ from ase import Atoms, units
 from ase.build import bulk
 from ase.io import write
 from ase.md.verlet import VelocityVerlet
+from ase.neighborlist import neighbor_list
 from conftest import labelled
 from run_gapkit import gapkit
 
 from gapkit import GAP, SOAP, DotProduct, GAPCalculator, Pair, Term, Triplet
 from gapkit.errors import ExtrapolationWarning
 from gapkit.model_card import describe_model
-from gapkit.shortest_distances import CHANCE, shortest_distances
+from gapkit.neighbourhoods import find_neighbourhoods
+from gapkit.shortest_distances import CHANCE, shortest_distances, worst_contact
 
 PAIR = Pair(["Cu", "Au"], cutoff=4.5, length_scale=0.8, delta=0.7)
 TRIPLET = Triplet(["Cu", "Au"], cutoff=3.6, n_sparse=10)
@@ -115,6 +117,26 @@ def test_images_count(gap):
         (contact,) = gap.predict(squeezed).short_contacts
     assert contact[:3] == (0, 0, "Cu-Cu")
     assert contact.distance == pytest.approx(0.8 * limit)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_worst_contact_is_that_of_all_pairs(seed):
+    """Among all pairs and images; some species have met, some have not, some have no pair within the cutoff."""
+    rng, symbols = np.random.default_rng(seed), ["H", "O", "Cu", "Au"]
+    atoms = Atoms(rng.choice(symbols, 12), rng.uniform(0, 6, (12, 3)), cell=[6, 7, 8], pbc=[True, True, seed % 2 == 0])
+    names = [f"{a}-{b}" for k, a in enumerate(symbols) for b in symbols[k:]]
+    low, high = (0.3, 2.5) if seed else (0.02, 0.1)
+    shortest = {name: rng.uniform(low, high) for name in names if rng.random() < (1.0 if seed < 4 else 0.9)}
+    i, j, d = neighbor_list("ijd", atoms, 2.6)
+    pairs = ["-".join(sorted((atoms.symbols[a], atoms.symbols[b]), key=symbols.index)) for a, b in zip(i, j)]
+    found = [(r / shortest.get(pair, np.inf), r, min(a, b), max(a, b)) for a, b, r, pair in zip(i, j, d, pairs)]
+    contact = worst_contact(find_neighbourhoods(atoms, 2.6), atoms.numbers, shortest)
+    ratio, *wanted = min(found)
+    assert (contact is None) == (ratio >= 1 - CHANCE)
+    if contact is not None:
+        assert (contact.i, contact.j) == tuple(wanted[1:])
+        assert contact.distance == pytest.approx(wanted[0])
+        assert contact.distance / contact.shortest == pytest.approx(ratio)
 
 
 def test_a_run_is_warned_of_once(gap):

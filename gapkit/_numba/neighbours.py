@@ -76,14 +76,33 @@ def closest_pairs(first, centres, j, D, kind, squares):
 
 
 @njit
-def lowest_ratio(first, centres, j, D, kind, inverse_squares):
-    """The pair of the smallest |D|² relative to that of its kinds: its atoms, |D|² and the ratio; infinite if none."""
-    atom, other, smallest, lowest = -1, -1, np.inf, np.inf
+def lowest_ratio(first, centres, j, D, numbers, squares, below):
+    """The pair of the smallest |D|² / `squares`[z_i, z_j] less than `below`: its atoms, -1 if there is none, and |D|².
+
+    Only pairs closer than the largest length of the centre's species are compared. Of pairs of the same ratio, 0 where
+    the length is infinite, the closest is taken.
+    """
+    largest, atom, other, smallest, lowest = _largest(numbers, squares), -1, -1, 0.0, below
     for c in range(len(centres)):
-        a = kind[centres[c]]
+        a = numbers[centres[c]]
+        near = below * largest[a]
         for p in range(first[c], first[c + 1]):
             square = D[p, 0] * D[p, 0] + D[p, 1] * D[p, 1] + D[p, 2] * D[p, 2]
-            ratio = square * inverse_squares[a, kind[j[p]]]
-            if ratio < lowest or (ratio == lowest and square < smallest):
-                atom, other, smallest, lowest = centres[c], j[p], square, ratio
-    return atom, other, smallest, lowest
+            if square < near:
+                ratio = square / squares[a, numbers[j[p]]]
+                if ratio < lowest or (ratio == lowest and square < smallest):
+                    atom, other, smallest, lowest = centres[c], j[p], square, ratio
+    return atom, other, smallest
+
+
+@njit
+def _largest(numbers, squares):
+    """For each atomic number the largest of `squares` (n_z, n_z) among those that occur, 0 if it does not occur."""
+    occurs = np.zeros(len(squares), dtype=np.bool_)
+    for n in numbers:
+        occurs[n] = True
+    largest = np.zeros(len(squares))
+    for a in np.flatnonzero(occurs):
+        for b in np.flatnonzero(occurs):
+            largest[a] = max(largest[a], squares[a, b])
+    return largest
