@@ -76,7 +76,8 @@ class GAPCalculator(Calculator):
         self.local_energies_std: np.ndarray | None = None
         self._last: Atoms | None = None
         self._has_warned = False
-        self._lists = {t.reach: NeighbourList(t.reach, skin) for t in self.gap.terms_ if t.reach is not None}
+        longest = max((t.reach for t in self.gap.terms_ if t.reach is not None), default=None)
+        self._lists = {} if longest is None else {longest: NeighbourList(longest, skin)}
 
     def check_state(self, atoms: Atoms, tol: float = 0.0) -> list[str]:
         """What of the structure has changed since the last calculation; charges and moments do not matter here."""

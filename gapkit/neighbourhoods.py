@@ -10,6 +10,7 @@ from ase.geometry import minkowski_reduce
 from vesin import NeighborList
 
 from gapkit._numba.neighbours import both_ways, largest_displacement, within
+from gapkit._numba.shorter_lists import nearer
 from gapkit.errors import InputError
 
 MOST_NEIGHBOURS = 50_000  # per atom; a real material has some hundreds
@@ -60,6 +61,11 @@ class Neighbourhoods(NamedTuple):
         if self.atoms is None:
             raise ValueError("these neighbourhoods hold pairs, not the structure: use whole_structure")
         return self.atoms
+
+    def within(self, cutoff: float) -> Neighbourhoods:
+        """The pairs closer than `cutoff` (Å), at a tenth of the price of a search."""
+        first, j, S, D = nearer(self.first, self.j, self.S, self.D, cutoff)
+        return self._replace(first=first, j=j, S=S, D=D)
 
     def select(self, which: np.ndarray) -> Neighbourhoods:
         """The neighbourhoods of ``centres[which]``, `which` being increasing positions."""

@@ -146,13 +146,17 @@ class LocalVariance(Protocol):
 def find_all_neighbourhoods(
     terms: Sequence[AnyTerm], atoms: Atoms, lists: Mapping[float, NeighbourList] | None = None
 ) -> list[Neighbourhoods]:
-    """One `Neighbourhoods` per term, shared by those with one cutoff; from `lists` where they have that cutoff.
+    """One `Neighbourhoods` per term, shared by those with one cutoff; one search for all of them.
 
-    A term that reaches through the whole structure gets no pairs, but the structure.
+    Pairs within the largest cutoff come from `lists` if there is one with it; those within a shorter one are among
+    them. A term that reaches through the whole structure gets no pairs, but the structure.
     """
     cutoffs = {term.reach for term in terms if term.reach is not None}
-    lists = lists or {}
-    found = {c: lists[c].find(atoms) if c in lists else find_neighbourhoods(atoms, c) for c in cutoffs}
+    found = {}
+    if cutoffs:
+        known = (lists or {}).get(longest := max(cutoffs))
+        found[longest] = find_neighbourhoods(atoms, longest) if known is None else known.find(atoms)
+        found |= {c: found[longest].within(c) for c in cutoffs - {longest}}
     return [whole_structure(atoms) if term.reach is None else found[term.reach] for term in terms]
 
 

@@ -190,6 +190,19 @@ def test_list_with_a_skin_equals_a_new_search_after_every_move(seed, skin, steps
         np.testing.assert_array_equal(np.diff(found.first), np.bincount(found.i, minlength=len(atoms)))
 
 
+@given(st.integers(0, 10_000), st.floats(0.5, 4.2))
+@settings(max_examples=25, deadline=None)
+def test_pairs_of_a_shorter_cutoff_are_those_of_a_search(seed, cutoff):
+    atoms = alloy(seed % 5)
+    atoms.pbc = np.random.default_rng(seed).random(3) < 0.7
+    found, expected = find_neighbourhoods(atoms, 4.2).within(cutoff), find_neighbourhoods(atoms, cutoff)
+    assert pairs_of(found) == pairs_of(expected)
+    assert len(found.j) == len(expected.j)
+    np.testing.assert_array_equal(found.first, expected.first)
+    shifts = found.S @ atoms.cell.array
+    np.testing.assert_allclose(found.D, atoms.positions[found.j] - atoms.positions[found.i] + shifts, atol=1e-12)
+
+
 def test_list_with_a_skin_searches_again_only_when_it_must():
     atoms, neighbours = alloy(0), NeighbourList(4.2, 1.0)
     changes = [
