@@ -9,10 +9,13 @@ import numpy as np
 from ase import Atoms
 
 from gapkit.baselines import evaluate_baselines
+from gapkit.errors import InputError, did_you_mean
 from gapkit.prediction import Potential, energies_of_atoms
 from gapkit.terms import evaluate, find_all_neighbourhoods
 from gapkit.text_table import aligned
 from gapkit.threads import ordered_map
+
+ROLES = ("e0", "baseline", "term")
 
 
 @dataclass(frozen=True)
@@ -51,11 +54,28 @@ class Contributions:
     parts: tuple[Contribution, ...]
 
     def __getitem__(self, name: str) -> Contribution:
-        """The part of that name."""
-        return {part.name: part for part in self.parts}[name]
+        """The part of that name.
+
+        Raises
+        ------
+        InputError
+            If there is none.
+        """
+        named = {part.name: part for part in self.parts}
+        if name not in named:
+            raise InputError(f"there is no part {name!r}, only {', '.join(named)}.")
+        return named[name]
 
     def total(self, *roles: str) -> Contribution:
-        """The sum of the parts of these roles, or of all."""
+        """The sum of the parts of these roles, or of all.
+
+        Raises
+        ------
+        InputError
+            For a role that is none.
+        """
+        if wrong := [role for role in roles if role not in ROLES]:
+            raise InputError(f"role {wrong[0]!r} is unknown{did_you_mean(str(wrong[0]), ROLES)}.")
         chosen = [part for part in self.parts if part.role in roles or not roles]
         n = range(len(self.parts[0].energy))
         return Contribution(

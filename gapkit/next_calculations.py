@@ -381,10 +381,9 @@ def _costs(cost: Cost, frames: Sequence[Atoms]) -> list[float]:
 def _check(recipe: Recipe, n: int, targets: Any, labels: Sequence[str], frames: Sequence[Atoms]) -> None:
     if not is_count(n):
         raise InputError(f"n = {n!r} structures to choose must be a positive whole number.")
-    wrong = [label for label in labels if label not in LABELS] if is_list(labels) else []
-    if not is_list(labels) or wrong or not len(labels):
-        given = repr(wrong[0]) if wrong else repr(labels)
-        raise InputError(f"labels must be some of {', '.join(LABELS)}, got {given}: give a list of them.")
+    bad = [label for label in labels if label not in LABELS] if is_list(labels) else [labels]
+    if bad or not len(labels):
+        raise InputError(f"labels must be some of {', '.join(LABELS)}, got {[*bad, labels][0]!r}: give a list of them.")
     known = set(known_numbers(recipe.terms, recipe.blocks, recipe.e0))
     for k, atoms in enumerate(frames):
         if not set(atoms.numbers.tolist()) <= known:

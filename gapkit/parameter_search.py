@@ -204,14 +204,14 @@ def tune(
     data: Any = list(structures) if isinstance(structures, Iterator) else structures
     if score == "kfold":
         _check_in_memory(data, n_folds)
-    measure = _measures(data, keys, optimize, n_folds, random_state)[score]
+    measure = _measures(data, keys, optimize, int(n_folds), random_state)[score]
 
     def trial(params: Params) -> Trial:
         full = {target: value for name, value in params.items() for target in named[name]}
         return _tried(gap, full, measure)
 
     ways = {"grid": _by_grid, "random": _by_samples, "optuna": _by_optuna}
-    trials = ways[search if space else "grid"](trial, space, n_trials, random_state, gap.verbose)
+    trials = ways[search if space else "grid"](trial, space, int(n_trials), random_state, gap.verbose)
     found = Search(score, tuple(trials))
     if not np.isfinite(found.best.score):
         raise InputError(f"none of the {len(trials)} trials could be fitted; the first said: {trials[0].message}")

@@ -73,7 +73,7 @@ def learn_species_weights(
     ----------
     gap : GAP
         What the weights are for; it is neither fitted nor changed. Its species weights, or ones, are where the search
-        starts, its noises and δ where they are learned from, whatever they are.
+        starts (a ratio to the lightest species beyond 30 as 30), its noises and δ where they are learned from.
     structures : as in `GAP.fit`
         Walked through once.
     terms : sequence of int, optional
@@ -365,10 +365,10 @@ def _covariance(search: _Search, best: _Point) -> np.ndarray:
         move[inner[a]], move[inner[b]] = h, g
         both = _second_difference(search, best, move)
         H[a, b] = H[b, a] = (both - c_a * h**2 - c_b * g**2) / (2.0 * h * g)
-    # round-off may leave a direction of no curvature: no better known than by the prior
+    # round-off may leave a direction of no curvature: the prior's is no less than 1/(n + 1) of 1/width²
     values, vectors = np.linalg.eigh(H)
     covariance = np.zeros((n, n))
-    covariance[np.ix_(inner, inner)] = (vectors / np.maximum(values, 1.0 / PRIOR_WIDTH**2 / n)) @ vectors.T
+    covariance[np.ix_(inner, inner)] = (vectors / np.maximum(values, 1.0 / PRIOR_WIDTH**2 / (n + 1))) @ vectors.T
     return covariance
 
 

@@ -85,3 +85,13 @@ def test_what_is_not_known_is_refused(gap, frames):
     atoms.symbols[0] = "Pt"
     with pytest.raises(InputError, match="Pt"):
         gap.decompose(atoms)
+
+
+def test_parts_and_roles_that_are_none_are_refused(gap, frames):
+    parts = gap.decompose(frames[:1])
+    with pytest.raises(InputError, match="no part 'SOPA', only e0, ZBL"):
+        parts["SOPA"]
+    with pytest.raises(InputError, match="role 'baselines' is unknown"):
+        parts.total("baselines")
+    rest = parts.total("e0").energy + parts.total("baseline").energy + parts.total("term").energy
+    np.testing.assert_allclose(rest, parts.total().energy)

@@ -85,7 +85,7 @@ def test_left_out_score_is_that_of_dense_gaussians(base, few):
 
 
 def test_kfold_is_scikit_learns(base, few):
-    found = tune(base, few, {ZETA: [1, 2]}, score="kfold", n_folds=3, optimize=False, random_state=5)
+    found = tune(base, few, {ZETA: [1, 2]}, score="kfold", n_folds=3.0, optimize=False, random_state=5)
     folds = KFold(3, shuffle=True, random_state=5)
     for trial in found.trials:
         alone = GAP(**base.get_params(deep=False)).set_params(**trial.params)

@@ -22,9 +22,10 @@ from gapkit.configuration import settings_from_dict, term_from_dict, term_to_dic
 from gapkit.covariance import K_mm, structure_rows
 from gapkit.frames import labelled_frames
 from gapkit.kernels import normalise
+from gapkit.learned_weights import PRIOR_WIDTH
 from gapkit.terms import SparseBlock, find_all_neighbourhoods
 from gapkit.training import Noises
-from gapkit.weight_evidence import WeightEvidence, gathered
+from gapkit.weight_evidence import Found, WeightEvidence, gathered
 
 S = ("Cu", "Au")
 E0 = {"Cu": 0.0, "Au": 0.0}
@@ -256,6 +257,18 @@ def test_a_species_that_is_not_in_the_data_keeps_its_prior(alloys):
     np.testing.assert_allclose(own.covariance.sum(axis=0), 0.0, atol=1e-12)  # the mean logarithm is fixed
 
 
+@pytest.mark.parametrize("species", [S, (*S, "Ag"), (*S, "Ag", "Pd")])
+def test_labels_that_say_nothing_leave_the_prior(alloys, monkeypatch, species):
+    """log|w| less its mean, of independent normal logarithms: covariance σ² (1 - 1/n)."""
+    monkeypatch.setattr(WeightEvidence, "__call__", lambda *_: Found(-7.0, -7.0))
+    gap = model(Term(replace(soap("mu2"), species=species), DotProduct(2, 1.0), 8))
+    (own,) = learn_species_weights(gap, alloys, n_atoms=32, n_sparse=8, n_starts=1).terms
+    n = len(species)
+    np.testing.assert_allclose(own.covariance, PRIOR_WIDTH**2 * (np.eye(n) - 1.0 / n), atol=1e-6)
+    np.testing.assert_allclose([abs(w) for w in own.weights.values()], 1.0, atol=0.02)
+    assert {own.note(symbol) for symbol in species} == {"not determined by the data"}
+
+
 def test_many_species_change_signs_one_after_another():
     """Six species have 31 other patterns of signs: fewer are tried, and each is reached by single changes."""
     six = ["Cu", "Au", "Ag", "Pt", "Pd", "Ni"]
@@ -404,20 +417,8 @@ def test_the_command_writes_the_weights_and_fit_takes_them(alloys, tmp_path):
 
 def test_the_command_tells_the_weights_as_json(alloys, tmp_path):
     write(tmp_path / "train.xyz", alloys)
-    flags = [
-        "--cutoff",
-        4,
-        "--n-max",
-        2,
-        "--l-max",
-        2,
-        "--n-sparse",
-        8,
-        "--compression",
-        "mu1nu1",
-        "--vary",
-        "zeta=1,2",
-    ]
+    flags = ["--cutoff", 4, "--n-max", 2, "--l-max", 2, "--n-sparse", 8, "--compression", "mu1nu1"]
+    flags += ["--vary", "zeta=1,2"]
     run = gapkit("tune", tmp_path / "train.xyz", *flags, "--species-weights", "-o", tmp_path / "best.yaml", "--json")
     assert run.code == 0, run.err
     data = json.loads(run.out)
