@@ -32,7 +32,7 @@ from featomic.basis import Gto, TensorProduct
 from featomic.cutoff import Cutoff, ShiftedCosine
 from featomic.density import Gaussian, SmearedPowerLaw
 from featomic.splines import SoapSpliner
-from long_range import BANDS, Ions, RockSaltCharge, cell_errors, frequencies, pair_errors
+from long_range import BANDS, PLUS_MINUS, Ions, cell_errors, frequencies, pair_errors
 from scipy.linalg import solve_triangular
 from scipy.special import eval_legendre
 
@@ -312,7 +312,7 @@ def salt(options: argparse.Namespace) -> None:
     small, large = ([a for a in frames if len(a) == n] for n in (64, 512))
     train, test, species = small[::2][:16], small[1::2][:20], ["Na", "Cl"]
     entries: list[tuple[str, Any]] = [("none", None), ("learned 1/r", LongRange(species, (1,)))]
-    entries.append(("learned charge²", RockSaltCharge()))
+    entries.append(("learned charge²", LongRange(species, (1,), charges=PLUS_MINUS)))
     tries = [
         Settings(1.5, 4.0), Settings(1.5, 4.0, 2, 0), Settings(1.5, 4.0, zeta=2), Settings(1.5, 4.0, multiscale=False),
         Settings(1.5, 4.0, multiscale=False, zeta=2), Settings(1.0, 3.0), Settings(1.5, 4.0, 4, 2)

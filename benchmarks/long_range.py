@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,7 @@ from ase.io import read
 from ase.optimize import BFGS
 from ase.units import _amu, _c, _e
 
-from gapkit import GAP, SOAP, DotProduct, Features, Linear, LongRange, Pair, Term, feature_function
+from gapkit import GAP, SOAP, DotProduct, Linear, LongRange, Pair, Term
 from gapkit.baselines import Ewald
 from gapkit.baselines.properties import COULOMB
 from gapkit.coefficients import Coefficients, linear_coefficients
@@ -201,27 +200,7 @@ WAVENUMBER = np.sqrt(_e / _amu) * 1e10 / (2 * np.pi * _c * 100)  # cm⁻¹ per �
 POLAR = 4 * np.pi * COULOMB / (LATTICE**3 / 4) * np.sum(1 / MASSES)  # (ω_LO² - ω_TO²)/charge²
 WAVES = (2, 4, 8, 32)
 ONE = "… + learned charge²"
-
-
-@feature_function
-@dataclass(frozen=True)
-class RockSaltCharge:
-    """One coefficient e²/(4πε₀) q² for Na and Cl of charges ±q: `LongRange` held to neutrality."""
-
-    width: float = 1.0
-    n_features = 1
-    names = ("1/r, ±q",)
-
-    def validate(self) -> None:
-        """There is nothing to refuse."""
-
-    def check_species(self, numbers: np.ndarray) -> None:
-        """`LongRange` does it."""
-
-    def __call__(self, atoms: Atoms) -> Features:
-        """Na-Na - Na-Cl + Cl-Cl."""
-        found, signs = LongRange(["Na", "Cl"], (1,), self.width)(atoms), np.array([[1.0], [-1.0], [1.0]])
-        return Features(*(x @ signs for x in found))
+PLUS_MINUS = {"Na": 1.0, "Cl": -1.0}
 
 
 def salt_models(cutoff: float, train: Sequence[Atoms]) -> Models:
@@ -232,7 +211,7 @@ def salt_models(cutoff: float, train: Sequence[Atoms]) -> Models:
     models = {
         SHORT: GAP(short, **settings, verbose=False),
         LEARNED: GAP([*short, Linear(LongRange(species, (1,)), delta=15.0)], **settings, verbose=False),
-        ONE: GAP([*short, Linear(RockSaltCharge(), delta=15.0)], **settings, verbose=False),
+        ONE: GAP([*short, Linear(LongRange(species, (1,), charges=PLUS_MINUS), delta=15.0)], **settings, verbose=False),
         FIXED: GAP(short, **settings, baseline=[Ewald({"Na": q, "Cl": -q})], verbose=False),
     }
     return {name: gap.fit(train, optimize=["noise"]) for name, gap in models.items()}

@@ -41,7 +41,8 @@ def linear_coefficients(gap: GAP, term: int) -> Coefficients:
     """Coefficients of the linear term ``gap.terms[term]`` with their posterior.
 
     A coefficient is a functional of the potential with the row K_tm = δ² s_k on its own column and the prior variance
-    (δ s_k)².
+    (δ s_k)². That of `LongRange` with charges is e²/(4πε₀) s², s the charge of one unit: the fit does not hold it to be
+    positive, so look.
 
     Raises
     ------

@@ -255,8 +255,8 @@ def _with_species(data: dict[str, Any], species: list[str], where: str) -> dict[
         return data
     if any(values.get(name) is not None for values in (data, inner) for name in ("scales", "columns")):
         raise InputError(f"{where}.{part} has one scale or column for each function: give the species, too.")
-    weights = inner.get("species_weights")
-    default = species or (list(weights) if isinstance(weights, Mapping) else ["H"])
+    by_symbol = [inner[name] for name in ("species_weights", "charges") if isinstance(inner.get(name), Mapping)]
+    default = species or (list(by_symbol[0]) if by_symbol else ["H"])
     return {**data, part: {**inner, "species": default}}
 
 

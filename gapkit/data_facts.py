@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import gcd
 
 import numpy as np
 from ase import Atoms
@@ -59,6 +60,8 @@ class DataFacts:
         Å; cube root of the volume per atom inside the material, from the number of neighbours within 5 Å.
     compositions : frozenset of tuple
         Fractions of the species, for frames with an energy.
+    ratios : frozenset of tuple
+        Numbers of atoms of the species without common divisor, for all frames but isolated atoms.
     charges : frozenset of float
         Total charges that frames name.
     notes : tuple of str
@@ -83,6 +86,7 @@ class DataFacts:
     shortest: Mapping[str, float]
     spacing: float | None
     compositions: frozenset[tuple[tuple[str, float], ...]]
+    ratios: frozenset[tuple[tuple[str, int], ...]]
     charges: frozenset[float]
     notes: tuple[str, ...]
 
@@ -140,6 +144,7 @@ class _Walk:
     thinnest: float = np.inf
     shortest: dict[str, float] = field(default_factory=dict)
     counts: Counter[int] = field(default_factory=Counter)
+    ratios: set[tuple[tuple[str, int], ...]] = field(default_factory=set)
     charges: set[float] = field(default_factory=set)
     duplicates: DuplicateFinder = field(default_factory=DuplicateFinder)
 
@@ -160,6 +165,7 @@ class _Walk:
                 self.isolated.add(atoms.symbols[0])
             return
         self.bonded.update(atoms.get_chemical_symbols())
+        self.ratios.add(_ratio(atoms))
         self._add_geometry(atoms)
         if atoms.pbc.all() and labels.virial is None:
             self.kinds["without stress"] += 1
@@ -210,6 +216,7 @@ class _Walk:
             shortest=dict(sorted(self.shortest.items())),
             spacing=self._spacing(),
             compositions=frozenset(self.energies),
+            ratios=frozenset(self.ratios),
             charges=frozenset(self.charges),
             notes=tuple(self.duplicates.messages()),
         )
@@ -230,3 +237,9 @@ class _Walk:
 def _composition(atoms: Atoms) -> tuple[tuple[str, float], ...]:
     counts = Counter(atoms.get_chemical_symbols())
     return tuple((symbol, round(n / len(atoms), 9)) for symbol, n in sorted(counts.items()))
+
+
+def _ratio(atoms: Atoms) -> tuple[tuple[str, int], ...]:
+    counts = Counter(atoms.get_chemical_symbols())
+    common = gcd(*counts.values())
+    return tuple((symbol, n // common) for symbol, n in sorted(counts.items()))

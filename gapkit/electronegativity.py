@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from math import gcd
 from typing import NamedTuple
 
 IONIC = 1.7  # difference at which Pauling counts a bond as half ionic: 1 - exp(-Δχ²/4) = 0.51
+HIGHEST = 8  # oxidation state, of Os and Ru; ratios that need more are those of defects, not of charges
 
 # CRC Handbook of Chemistry and Physics, section 9; elements without a value are absent
 PAULING = {
@@ -41,3 +43,17 @@ def largest_contrast(species: Iterable[str]) -> Contrast | None:
         return None
     (low, giver), (high, taker) = known[0], known[-1]
     return Contrast(giver, taker, round(high - low, 2))
+
+
+def neutral_charges(counts: Mapping[str, int]) -> dict[str, int] | None:
+    """Ratio of charges that makes a compound of two species neutral, the more electronegative one negative.
+
+    Al2O3 → Al 3, O -2 and MgO → Mg 1, O -1. None unless there are two species with different electronegativities, in a
+    ratio of whole numbers up to 8.
+    """
+    contrast = largest_contrast(counts)
+    if len(counts) != 2 or contrast is None or contrast.difference == 0 or not all(counts.values()):
+        return None
+    common = gcd(*counts.values())
+    positive, negative = counts[contrast.taker] // common, counts[contrast.giver] // common
+    return {contrast.giver: positive, contrast.taker: -negative} if max(positive, negative) <= HIGHEST else None

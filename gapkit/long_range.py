@@ -9,11 +9,15 @@ distances where short-ranged terms know better, with u = r²/(2 width²):
 
     f_1 = erf(√u)/r             → √(2/π)/width       as r → 0
     f_6 = [1 - e^{-u} (1 + u + u²/2)]/r⁶  →  1/(48 width⁶)
+
+Free u_AB need not belong to charges that cancel. With given ratios of charges the first part has one coefficient,
+
+    E_1 = u Σ_{A≤B} q_A q_B Σ_{ij∈AB} f_1(r_ij),   u = e²/(4πε₀) s²,   s: the charge that one unit of q stands for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -23,8 +27,10 @@ from ase import Atoms
 from gapkit.chemical_species import check_known, check_symbols
 from gapkit.errors import InputError
 from gapkit.ewald_sums import LatticeSums, check_periodicity, lattice_sums
-from gapkit.field_types import check_fields
+from gapkit.field_types import check_fields, check_number
 from gapkit.shortest_distances import pair_name
+
+NEUTRAL = 1e-6  # of the sum of |q|: what round-off leaves
 
 
 class FeatureValues(NamedTuple):
@@ -54,7 +60,8 @@ class LongRangeFeatures:
     Three-dimensional cells are summed by Ewald's method, molecules directly; slabs and wires are refused. In a cell the
     k = 0 term of 1/r is left out, so that each sum stands for charges in a uniform background of opposite charge. The
     backgrounds cancel in E if u_AB = q_A q_B with charges that make the cell neutral; with other coefficients, energies
-    of cells with different vacuum or composition share that background.
+    of cells with different vacuum or composition share that background. `charges` hold u_AB to products of charges, and
+    then a cell that is not neutral is refused.
 
     Parameters
     ----------
@@ -65,27 +72,37 @@ class LongRangeFeatures:
         Å, of the damping; 0 is none.
     tolerance : float
         Of the sums, as in `lattice_sums`.
+    charges : mapping of str to float, optional
+        Relative charge q of each species: the sums of 1/r become one feature, Σ_{A≤B} q_A q_B Σ_{ij∈AB} f_1(r_ij).
     """
 
     species: Sequence[str]
     powers: Sequence[Literal[1, 6]] = (1, 6)
     width: float = 1.0
     tolerance: float = 1e-10
+    charges: Mapping[str, float] | None = None
 
     @property
     def names(self) -> list[str]:
-        """``"1/r Na-Cl"``, …: what each feature is; powers first, then pairs in the order of `species`."""
+        """What each feature is: ``"1/r Na-Cl"``, …, powers first, then pairs in the order of `species`.
+
+        With `charges` the one of 1/r is ``"1/r of Na +1, Cl -1"``.
+        """
         kinds = range(len(self.species))
         pairs = [pair_name(self.species[a], self.species[b]) for a in kinds for b in kinds if a <= b]
-        return [f"1/r{'⁶' if power == 6 else ''} {pair}" for power in self.powers for pair in pairs]
+        of_pairs = {1: [f"1/r {pair}" for pair in pairs], 6: [f"1/r⁶ {pair}" for pair in pairs]}
+        if self.charges is not None:
+            of_pairs[1] = [f"1/r of {_in_words(self.charges)}"]
+        return [name for power in self.powers for name in of_pairs[power]]
 
     @property
     def n_features(self) -> int:
         """Number of features."""
-        return len(self.powers) * len(self.species) * (len(self.species) + 1) // 2
+        n_pairs = len(self.species) * (len(self.species) + 1) // 2
+        return sum(1 if power == 1 and self.charges is not None else n_pairs for power in self.powers)
 
     def validate(self) -> None:
-        """Raise `InputError` for unknown species, powers, and an impossible width or tolerance."""
+        """Raise `InputError` for unknown species, powers, and impossible width, tolerance or charges."""
         check_symbols(self.species, type(self).__name__)
         check_fields(self)
         if not len(self.powers) or not set(self.powers) <= {1, 6} or len(set(self.powers)) < len(self.powers):
@@ -94,6 +111,21 @@ class LongRangeFeatures:
             raise InputError(f"width = {self.width} must be 0 or a length in Å.")
         if not 1e-14 <= self.tolerance <= 1e-3:
             raise InputError(f"tolerance = {self.tolerance} must lie between 1e-14 and 1e-3; 1e-10 is usual.")
+        if self.charges is not None:
+            self._check_charges(self.charges)
+
+    def _check_charges(self, charges: Mapping[str, float]) -> None:
+        if 1 not in self.powers:
+            raise InputError(f"charges = {dict(charges)} belong to sums of 1/r: add 1 to powers, or leave charges out.")
+        if set(charges) != set(self.species):
+            raise InputError(
+                f"charges = {dict(charges)} must name the species {', '.join(self.species)} and no other: give 0 to "
+                "one that is neutral."
+            )
+        for symbol, charge in charges.items():
+            check_number(f"charges[{symbol!r}]", charge, -100.0, 100.0)
+        if not any(charges.values()):
+            raise InputError(f"charges = {dict(charges)} are all 0: give their ratios, such as {{'Na': 1, 'Cl': -1}}.")
 
     def check_species(self, numbers: np.ndarray) -> None:
         """Raise `InputError` if `numbers` holds a species that is not among `species`."""
@@ -105,18 +137,39 @@ class LongRangeFeatures:
         Raises
         ------
         InputError
-            For an unknown species, partial periodicity, and as `find_neighbourhoods`.
+            For an unknown species, partial periodicity, a periodic cell that `charges` do not make neutral, and as
+            `find_neighbourhoods`.
         """
         self.check_species(atoms.numbers)
         check_periodicity(atoms, type(self).__name__)
+        found = [self._sums(atoms, power) for power in self.powers]
+        return FeatureValues(*(np.concatenate(parts, axis=axis) for parts, axis in zip(zip(*found), (0, 0, 0, 1))))
+
+    def _sums(self, atoms: Atoms, power: Literal[1, 6]) -> FeatureValues:
+        if power == 1 and self.charges is not None:
+            return self._of_charges(atoms, self.charges)
         index = {symbol: kind for kind, symbol in enumerate(self.species)}
         kinds = np.array([index[symbol] for symbol in atoms.symbols], dtype=np.int64)
         ones, n_kinds = np.ones(len(atoms)), len(self.species)
-        found = [
-            _by_pair(lattice_sums(atoms, ones, kinds, n_kinds, power, self.width, self.tolerance), kinds)
-            for power in self.powers
-        ]
-        return FeatureValues(*(np.concatenate(parts, axis=axis) for parts, axis in zip(zip(*found), (0, 0, 0, 1))))
+        return _by_pair(lattice_sums(atoms, ones, kinds, n_kinds, power, self.width, self.tolerance), kinds)
+
+    def _of_charges(self, atoms: Atoms, charges: Mapping[str, float]) -> FeatureValues:
+        """The one sum over all atoms: no kind needs potentials of its own."""
+        q = np.array([float(charges[symbol]) for symbol in atoms.symbols])
+        if atoms.pbc.any() and abs(q.sum()) > NEUTRAL * np.abs(q).sum():
+            raise InputError(
+                f"the periodic cell {atoms.get_chemical_formula()} has the charge {q.sum():+.6g} with "
+                f"{type(self).__name__}'s charges {_in_words(charges)}: give charges that make every cell neutral or "
+                "leave them out; set pbc=False for isolated atoms and molecules."
+            )
+        sums = lattice_sums(atoms, q, np.zeros(len(atoms), dtype=np.int64), 1, 1, self.width, self.tolerance)
+        local, strain = 0.5 * q * sums.potential[:, 0], sums.strain[0, 0]
+        gradient = q[:, None] * sums.gradient[:, 0]
+        return FeatureValues(local.sum(keepdims=True), gradient[None], 0.5 * (strain + strain.T)[None], local[:, None])
+
+
+def _in_words(charges: Mapping[str, float]) -> str:
+    return ", ".join(f"{symbol} {charge:+g}" for symbol, charge in charges.items())
 
 
 def _by_pair(sums: LatticeSums, kinds: np.ndarray) -> FeatureValues:

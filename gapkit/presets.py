@@ -183,6 +183,8 @@ WHY: Mapping[str, str] = {
     "triplet": "angles, learned from few data; beside SOAP it lowered the errors of silicon (tutorial 9)",
     "long_range": "charges act beyond every cutoff: it took errors of distant ions from 1 eV to 10 meV and "
     "those of larger cells of NaCl down 1.5 to 5 times (own)",
+    "charges": "ratio that makes every frame neutral, the more electronegative species negative: one coefficient, as "
+    "one for each pair made long waves of NaCl wrong (own); leave it out to add frames of other compositions",
     "zbl": "keeps atoms from fusing where no data say so (Si-18 and C-17 have a repulsion, too)",
     "noises": "errors to allow for: larger than those of the labels, smaller than what matters (review)",
     "optimize": "amplitudes by the evidence; [noise, delta] makes better error bars and up to 5 times larger energy "
@@ -221,7 +223,11 @@ def typical_distance(species: Sequence[str]) -> float:
 
 
 def preset_terms(
-    name: str, species: Sequence[str], cutoff: float | None = None, n_sparse: int | None = None
+    name: str,
+    species: Sequence[str],
+    cutoff: float | None = None,
+    n_sparse: int | None = None,
+    charges: Mapping[str, float] | None = None,
 ) -> list[AnyTerm]:
     """The terms of a preset for these species.
 
@@ -234,6 +240,8 @@ def preset_terms(
         Å, of the terms that reach farthest; the others keep their share of it.
     n_sparse : int, optional
         Sparse points for each species of the SOAP with most of them; others keep their share.
+    charges : mapping of str to float, optional
+        Relative charges for the sums of 1/r, if the preset has any, as in `LongRange`.
 
     Raises
     ------
@@ -257,7 +265,9 @@ def preset_terms(
         count = own if n_sparse is None else max(int(n_sparse * rule.n_sparse / most), 1)
         terms.append(_soap(rule, species, reach, d, count))
     if (sums := preset.long_range) is not None:
-        terms.append(Linear(LongRange(species, list(sums.powers), round(sums.width * d, 2)), sums.delta))
+        relative = charges if 1 in sums.powers else None
+        function = LongRange(species, list(sums.powers), round(sums.width * d, 2), charges=relative)
+        terms.append(Linear(function, sums.delta))
     for term in terms:
         term.validate()
     return terms

@@ -13,7 +13,7 @@ from gapkit.commented_yaml import Path, as_comment, commented_yaml
 from gapkit.configuration import ModelSettings, settings_from_dict, term_to_dict
 from gapkit.cost_of_a_fit import Cost, cost_of_a_fit, n_neighbours
 from gapkit.data_facts import DataFacts, find_facts
-from gapkit.electronegativity import IONIC, largest_contrast
+from gapkit.electronegativity import IONIC, largest_contrast, neutral_charges
 from gapkit.errors import InputError
 from gapkit.frames import Frames, Structures, labelled_frames
 from gapkit.gap import GAP
@@ -32,7 +32,8 @@ SPACINGS = (0.6, 2.2)  # times d: a measured spacing outside is that of a gas or
 LEAST_SPARSE = 10
 # what a configuration does not need to say: it is so by default
 SILENT = {"species_weights": None, "engine": "numba", "compression": "off", "smoothness": 1.0, "tolerance": 1e-10,
-          "scales": None, "sparsification": "fps", "shortest": None, "transform": "logarithm"}  # fmt: skip
+          "scales": None, "sparsification": "fps", "shortest": None, "transform": "logarithm",
+          "charges": None}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -223,7 +224,13 @@ def _terms(name: str, facts: DataFacts) -> tuple[list[AnyTerm], str]:
         else f", kept within {preset.limits[0]} to {preset.limits[1]} Å"
     )
     about = f"about {n_neighbours(cutoff, facts):.0f} neighbours"
-    return preset_terms(name, species, cutoff), f"{preset.cutoff} x {d:.2f} Å from {of}{kept}: {about}"
+    terms = preset_terms(name, species, cutoff, charges=_charges(facts))
+    return terms, f"{preset.cutoff} x {d:.2f} Å from {of}{kept}: {about}"
+
+
+def _charges(facts: DataFacts) -> dict[str, int] | None:
+    """Relative charges where one ratio is neutral in every frame: two species in one composition."""
+    return neutral_charges(dict(*facts.ratios)) if len(facts.species) == 2 and len(facts.ratios) == 1 else None
 
 
 def _affordable(terms: list[AnyTerm], facts: DataFacts, budget: int, n_noises: int) -> tuple[list[AnyTerm], str]:

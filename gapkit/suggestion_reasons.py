@@ -51,6 +51,7 @@ def _term_reasons(name: str, term: dict[str, Any], reach: str, sparse: str) -> d
         return {
             (): WHY["long_range"],
             ("function", "powers"): "of 1/r^n",
+            ("function", "charges"): WHY["charges"],
             ("function", "width"): "Å; within it 1/r is damped and the other terms know better",
             ("delta",): f"eV Å; e²/(4πε₀), that of charges of one electron; {WHY['delta']}",
         }

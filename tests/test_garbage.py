@@ -56,6 +56,7 @@ PARTS = [
     Calculator("ase.calculators.emt:EMT"),
     D3(),
     D4(),
+    LongRange(S, charges={"Cu": 1.0, "Au": -1.0}),
 ]
 GARBAGE: list[Any] = [
     None, "", "abc", "1.0", b"Si", True, float("nan"), float("inf"), -float("inf"), -1, 0, 1e400, 10**400, 1j, 2.5,

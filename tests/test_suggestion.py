@@ -18,13 +18,13 @@ from labelled_frames import copper_frames
 from run_gapkit import assert_refused, gapkit
 from test_presets import cluster, salt
 
-from gapkit import GAP, ZBL, InputError, Linear, Pair, Term, suggest
+from gapkit import GAP, ZBL, InputError, Linear, LongRange, Pair, Term, suggest
 from gapkit.commented_yaml import commented_yaml
 from gapkit.configuration import settings_from_dict
 from gapkit.cost_of_a_fit import cost_of_a_fit, n_neighbours
 from gapkit.data_facts import find_facts
 from gapkit.datasets import load_silicon, silicon_path
-from gapkit.electronegativity import PAULING, largest_contrast
+from gapkit.electronegativity import PAULING, largest_contrast, neutral_charges
 from gapkit.frames import labelled_frames
 from gapkit.presets import PRESETS, preset_terms
 
@@ -116,6 +116,60 @@ def test_electronegativities():
     assert largest_contrast(["Ar", "He"]) is None
     assert max(PAULING, key=PAULING.__getitem__) == "F"
     assert all(0.5 < x < 4.0 for x in PAULING.values())
+
+
+@pytest.mark.parametrize(
+    ("counts", "charges"),
+    [
+        ({"Mg": 4, "O": 4}, {"Mg": 1, "O": -1}),
+        ({"Al": 12, "O": 18}, {"Al": 3, "O": -2}),
+        ({"F": 8, "Ca": 4}, {"Ca": 2, "F": -1}),
+        ({"Na": 107, "Cl": 108}, None),
+        ({"Na": 4}, None),
+        ({"Na": 4, "Cl": 0}, None),
+        ({"Na": 1, "Mg": 1, "F": 3}, None),
+        ({"K": 1, "Rb": 1}, None),
+        ({"Na": 1, "Ar": 1}, None),
+    ],
+)
+def test_charges_from_neutrality(counts, charges):
+    assert neutral_charges(counts) == charges
+    if charges is not None:
+        assert sum(n * charges[symbol] for symbol, n in counts.items()) == 0
+
+
+def ionic_terms(found) -> list[LongRange]:
+    return [t.function for t in found.gap.terms if isinstance(t, Linear)]
+
+
+def test_crystals_of_one_composition_get_one_coefficient_of_charges():
+    fluorite = bulk("CaF2", "fluorite", a=5.46, cubic=True)
+    frames = [*rattled(fluorite), *rattled(fluorite.repeat((2, 1, 1))), given_labels(Atoms("Ca"))]
+    found = suggest(frames, verbose=False)
+    (function,) = ionic_terms(found)
+    assert function.charges == {"Ca": 2, "F": -1}
+    assert function.n_features == 1
+    assert all(np.isfinite(function(a).values).all() for a in frames)
+    text = found.yaml()
+    assert "charges: {Ca: 2, F: -1}" in text
+    assert "ratio that makes every frame neutral" in " ".join(text.replace("#", " ").split())
+    assert settings_from_dict(yaml.safe_load(text)).make_terms() == found.gap.terms
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        rattled(SALT[:-1]),
+        [given_labels(Atoms("NaCl2", 3 * np.eye(3)))],
+        rattled(Atoms("NaKCl2", SALT.positions[:4], cell=SALT.cell, pbc=True)),
+    ],
+    ids=["vacancy", "molecule", "third species"],
+)
+def test_other_compositions_leave_the_coefficients_free(others):
+    found = suggest([*rattled(SALT), *others], preset="ionic", verbose=False)
+    (function,) = ionic_terms(found)
+    assert function.charges is None
+    assert "charges" not in found.settings["terms"][-1]["function"]
 
 
 # ---- the numbers

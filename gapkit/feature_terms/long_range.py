@@ -23,6 +23,11 @@ class LongRange(LongRangeFeatures):
     refused. A fit knows coefficients, not charges, so that each sum is that of a cell in a neutralising background (see
     `LongRangeFeatures`); periodic cells of one species, whose charges cannot cancel, are refused where 1/r is summed.
 
+    ``LongRange(["Na", "Cl"], charges={"Na": 1, "Cl": -1})`` has one coefficient of 1/r instead of three, and is to be
+    preferred where one ratio of charges makes every cell neutral: then free coefficients only add ways to be wrong at
+    long waves. The coefficient is e²/(4πε₀) s² with s the charge that one unit stands for. It must come out positive,
+    which nothing enforces: a negative one, or one within its error bar of 0, says that the data show no such charges.
+
     Parameters
     ----------
     species : sequence of str
@@ -32,6 +37,9 @@ class LongRange(LongRangeFeatures):
         Å, of the damping: f_1 = erf(r/(√2 width))/r; 0 is none.
     tolerance : float
         Of the sums, as in `gapkit.ewald_sums.lattice_sums`.
+    charges : mapping of str to float, optional
+        Relative charge of each species, 0 where there is none: one feature Σ_{A≤B} q_A q_B Σ_{ij∈AB} f_1(r_ij) instead
+        of one for each pair; those of 1/r⁶ stay. Periodic cells must be neutral with them, molecules need not.
     """
 
     def __call__(self, atoms: Atoms) -> Features:
@@ -40,10 +48,10 @@ class LongRange(LongRangeFeatures):
         Raises
         ------
         InputError
-            For a cell of one species with 1/r, and as `LongRangeFeatures.features`.
+            For a cell of one species with 1/r and no `charges`, and as `LongRangeFeatures.features`.
         """
         symbols = set(atoms.symbols)
-        if 1 in self.powers and atoms.pbc.any() and len(symbols) == 1:
+        if 1 in self.powers and self.charges is None and atoms.pbc.any() and len(symbols) == 1:
             raise InputError(
                 f"the periodic cell {atoms.get_chemical_formula()} holds one species, whose charges cannot cancel in "
                 "LongRange's sum of 1/r: set pbc=False for isolated atoms and molecules, or use powers=[6]."
