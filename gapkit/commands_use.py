@@ -157,15 +157,24 @@ def _predict(gap: GAP, source: Path, output: Path, std: bool, show: bool) -> int
     frames, contacts = [atoms for _, atoms in iter_frames(source)], []
     check_structures(frames)
     with complete_file(output) as file:
-        for atoms in progress(show)(frames, "predictions"):
+        for k, atoms in enumerate(progress(show)(frames, "predictions")):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ExtrapolationWarning)  # told once, at the end
-                p = gap.predict(atoms, return_std=std)
+                p = _predictions_of_frame(gap, k, atoms, std)
             contacts += p.short_contacts or []
             write(file, _with_predictions(atoms, p), format="extxyz")
     if sentence := contacts_in_words(contacts):
         warnings.warn(sentence, ExtrapolationWarning, stacklevel=2)
     return len(frames)
+
+
+def _predictions_of_frame(gap: GAP, k: int, atoms: Atoms, std: bool) -> Predictions:
+    from gapkit.errors import InputError
+
+    try:
+        return gap.predict(atoms, return_std=std)
+    except InputError as error:
+        raise InputError(f"frame {k}: {error}") from None
 
 
 def _with_predictions(atoms: Atoms, p: Predictions) -> Atoms:

@@ -7,7 +7,7 @@ import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from ase import Atoms
@@ -94,7 +94,14 @@ class FittedPotential:
             raise InputError(f"neighbour_lists belong to one structure, not to {len(structures)}: pass one at a time.")
         potential = self.potential_
         results = map if len(structures) == 1 else ordered_map  # one structure shares its own atoms among the threads
-        singles = results(lambda atoms: potential.predict(atoms, return_std, neighbour_lists), structures)
+
+        def single(numbered: tuple[int, Atoms]) -> dict[str, Any]:
+            try:
+                return potential.predict(numbered[1], return_std, neighbour_lists)
+            except InputError as error:
+                raise (InputError(f"structure {numbered[0]}: {error}") if len(structures) > 1 else error) from None
+
+        singles = results(single, enumerate(structures))
         follow = progress(self.verbose and len(structures) > 1)
         found = gathered(list(follow(singles, "predictions", len(structures))))
         if neighbour_lists is None:

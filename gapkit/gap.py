@@ -381,8 +381,9 @@ class GAP(FittedPotential, NestedParameters):
     def load(cls, path: str | Path, self_test: bool = True, trusted_calculators: Collection[str] = ()) -> GAP:
         """Read a model file; unless `self_test` is off, predictions that it carries are computed again and compared.
 
-        An ASE calculator that serves as a baseline is imported only if gapkit knows it to be harmless or if its name
-        ("module:Class") is among `trusted_calculators`.
+        An ASE calculator that serves as a baseline is imported only if gapkit knows it and its parameters to be
+        harmless, or if its name ("module:Class") is among `trusted_calculators` or in the environment variable
+        GAPKIT_TRUSTED_CALCULATORS.
 
         Raises
         ------

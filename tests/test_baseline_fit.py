@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.calculators.emt import EMT
+from ase.io import write
 from labelled_frames import copper_frames
+from run_gapkit import assert_refused, gapkit
 from test_streaming import TERMS, largest_difference, model, refit
 
 from gapkit import GAP, InputError
@@ -104,3 +107,34 @@ def test_a_harmless_calculator_is_imported_on_loading(frames, tmp_path):
     loaded = GAP.load(tmp_path / "a.gap")
     assert loaded.baseline_ == (EMT_BASELINE,)
     assert largest_difference(loaded, gap, frames[:2]) == 0.0
+
+
+class Touchy(EMT):
+    """Refuses dimers."""
+
+    def calculate(self, atoms=None, *arguments):
+        if len(atoms) == 2:
+            raise RuntimeError("no dimers")
+        super().calculate(atoms, *arguments)
+
+
+def test_a_frame_that_a_baseline_refuses_is_named_by_its_number(frames, tmp_path, monkeypatch):
+    dimer = Atoms("Cu2", [[0, 0, 0], [0, 0, 2.3]])
+    dimer.calc = EMT()
+    dimer.get_forces()
+    touchy = Calculator(f"{__name__}:Touchy")
+    refusal = f"the baseline {__name__}:Touchy fails for Cu2"
+    larger = [atoms for atoms in frames if len(atoms) != 2]
+    with pytest.raises(InputError, match=f"^frame 2: {refusal}"):
+        model(baseline=[touchy]).fit([*larger[:2], dimer])
+    gap = model(baseline=[touchy]).fit(larger)
+    with pytest.raises(InputError, match=f"^structure 2: {refusal}"):
+        gap.predict([*larger[:2], dimer])
+    with pytest.raises(InputError, match=f"^{refusal}"):
+        gap.predict(dimer)
+    gap.save(tmp_path / "a.gap")
+    write(tmp_path / "b.xyz", [*larger[:3], dimer])
+    arguments = ("predict", tmp_path / "a.gap", tmp_path / "b.xyz", "-o", tmp_path / "c.xyz")
+    assert_refused(gapkit(*arguments), "GAPKIT_TRUSTED_CALCULATORS")
+    monkeypatch.setenv("GAPKIT_TRUSTED_CALCULATORS", f"{__name__}:Touchy")
+    assert_refused(gapkit(*arguments), f"frame 3: {refusal}")

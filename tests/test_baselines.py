@@ -447,6 +447,52 @@ def test_files_start_no_code_without_consent(tmp_path, monkeypatch):
     assert baseline_from_dict(data, trusted_calculators=[f"{__name__}:WithoutStress"]) == Calculator(WithoutStress)
 
 
+LJ = "ase.calculators.lj:LennardJones"
+
+
+@pytest.mark.parametrize(
+    ("factory", "parameters", "named"),
+    [
+        ("ase.calculators.emt:EMT", {"restart": "x"}, "'restart' = 'x'"),
+        ("ase.calculators.emt:EMT", {"parameters": "x"}, "'parameters' = 'x'"),  # ASE reads that file
+        (LJ, {"sigma": 2.0, "directory": "x"}, "'directory' = 'x'"),
+        (LJ, {"label": "x/y"}, "'label' = 'x/y'"),
+        (LJ, {"sigma": {"path": "x"}}, "'sigma' = {'path': 'x'}"),
+        (LJ, {"sigma": [[2.0]]}, r"'sigma' = \[\[2.0\]\]"),
+        ("ase.calculators.morse:MorsePotential", {"neighbor_list": "x"}, "'neighbor_list' = 'x'"),
+        ("tblite.ase:TBLite", {"solvation": ["alpb", "water"]}, "'solvation' = "),
+        ("tblite.ase:TBLite", {"method": "GFN1-xTB", "xtb_config": {"file": "x"}}, "'xtb_config' = "),
+        ("tblite.ase:TBLite", {"method": {"hamiltonian": 1}}, "'method' = "),
+    ],
+)
+def test_files_give_harmless_calculators_harmless_parameters_only(factory, parameters, named):
+    data = {"type": "Calculator", "factory": factory, "parameters": parameters}
+    with pytest.raises(InputError, match=rf"^baseline would give '{factory}' the parameter {named}") as caught:
+        baseline_from_dict(data)
+    cures = f"trusted_calculators=['{factory}'] in Python", f"GAPKIT_TRUSTED_CALCULATORS={factory} in the environment"
+    assert all(cure in str(caught.value) for cure in cures)
+
+
+def test_trust_allows_any_parameter(tmp_path, monkeypatch):
+    data = {"type": "Calculator", "factory": LJ, "parameters": {"sigma": 2.0, "directory": str(tmp_path)}}
+    wanted = Calculator(LJ, data["parameters"])
+    assert baseline_from_dict(data, trusted_calculators=[LJ]) == wanted
+    monkeypatch.setenv("GAPKIT_TRUSTED_CALCULATORS", f"ase.calculators.emt:EMT, {LJ}")
+    assert baseline_from_dict(data) == wanted
+    monkeypatch.setenv("GAPKIT_TRUSTED_CALCULATORS", f"{LJ}s")
+    with pytest.raises(InputError, match="must not do by itself"):
+        baseline_from_dict(data)
+
+
+def test_names_that_are_bytes_are_checked_too(tmp_path, monkeypatch):
+    """YAML has them (!!binary), and they become texts."""
+    (tmp_path / "side_effect.py").write_text("raise RuntimeError('was imported')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(InputError, match="must not do by itself"):
+        baseline_from_dict({"type": "Calculator", "factory": b"side_effect:Anything"})
+    assert "side_effect" not in sys.modules
+
+
 # -- plain data ---------------------------------------------------------------------------------------------------
 
 

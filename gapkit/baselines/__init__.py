@@ -99,7 +99,8 @@ def baseline_from_dict(
 ) -> Baseline:
     """The inverse of `baseline_to_dict`; missing keys take the defaults, unknown ones are refused.
 
-    Nothing is imported for a `Calculator` before it is harmless (`gapkit.baselines.calculator.HARMLESS`) or trusted.
+    Nothing is imported for a `Calculator` before it and its parameters are harmless
+    (`gapkit.baselines.calculator.HARMLESS`) or trusted.
 
     Parameters
     ----------
@@ -107,16 +108,17 @@ def baseline_from_dict(
     where : str
         What to call it in errors.
     trusted_calculators : collection of str
-        Factories (``"module:name"``) that may be imported and run although a file asks for it.
+        Factories (``"module:name"``) that may be imported and run, with any parameters, although a file asks for it;
+        beside those in the environment variable ``GAPKIT_TRUSTED_CALCULATORS``, with commas between them.
 
     Raises
     ------
     InputError
         Naming the key, its value and what was expected; for a calculator that is not trusted.
     """
-    if isinstance(data, Mapping) and isinstance(factory := data.get("factory"), str):
-        check_trusted(factory, trusted_calculators, where)
     baseline: Baseline = build(BASELINES, data, where, "")
+    if isinstance(baseline, Calculator):
+        check_trusted(baseline, trusted_calculators, where)
     baseline.validate()
     return baseline
 

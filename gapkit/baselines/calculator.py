@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -17,16 +18,21 @@ from gapkit.baselines.properties import BaselineProperties
 from gapkit.errors import InputError
 from gapkit.field_types import check_fields
 
-# what a model file may start by itself: these compute, they read no files and run no commands
-HARMLESS = frozenset(
-    {
-        "ase.calculators.emt:EMT",
-        "ase.calculators.lj:LennardJones",
-        "ase.calculators.morse:MorsePotential",
-        "tblite.ase:TBLite",
-    }
-)
+# what a model file may start by itself, and with what: these compute, they read no files and run no commands.
+# ASE's `restart`, `label`, `directory` and `parameters` and TBLite's `solvation` and `xtb_config` are not among them.
+HARMLESS: dict[str, frozenset[str]] = {
+    "ase.calculators.emt:EMT": frozenset({"asap_cutoff"}),
+    "ase.calculators.lj:LennardJones": frozenset({"epsilon", "sigma", "rc", "ro", "smooth"}),
+    "ase.calculators.morse:MorsePotential": frozenset({"epsilon", "r0", "rho0", "rcut1", "rcut2"}),
+    "tblite.ase:TBLite": frozenset(
+        {"method", "charge", "multiplicity", "accuracy", "electronic_temperature", "max_iterations", "mixer"}
+        | {"mixer_memory", "mixer_damping", "initial_guess", "annealing", "electric_field", "spin_polarization"}
+        | {"cache_api", "verbosity"}
+    ),
+}
+TRUSTED = "GAPKIT_TRUSTED_CALCULATORS"  # environment variable of the user: factories, with commas between them
 
+_PLAIN = (bool, int, float, str, type(None))
 _kept = threading.local()
 
 
@@ -144,13 +150,37 @@ class Calculator:
         return made
 
 
-def check_trusted(name: str, trusted: Collection[str], where: str) -> None:
-    """Raise `InputError` unless a calculator named in a file is harmless or among those the user trusts."""
-    if name not in HARMLESS and name not in trusted:
+def check_trusted(calculator: Calculator, trusted: Collection[str], where: str) -> None:
+    """Raise `InputError` unless a calculator from a file, with its parameters, is harmless or one that the user trusts.
+
+    Parameters
+    ----------
+    calculator : Calculator
+    trusted : collection of str
+        Factories that may have any parameters; those of the environment variable `TRUSTED` are added.
+    where : str
+        What to call it in errors.
+    """
+    name = calculator._label
+    if name in trusted or name in os.environ.get(TRUSTED, "").replace(",", " ").split():
+        return
+    allowed = HARMLESS.get(name)
+    wrong = None if allowed is None else _not_harmless(calculator.parameters, allowed)
+    if allowed is None or wrong is not None:
+        act = f"import and run {name!r}" if allowed is None else f"give {name!r} the parameter {wrong}"
         raise InputError(
-            f"{where} would import and run {name!r}, which a file must not do by itself: if you know it and the origin "
-            f"of the file, allow it with trusted_calculators=[{name!r}]."
+            f"{where} would {act}, which a file must not do by itself: if you know it and the origin of the file, "
+            f"allow it with trusted_calculators=[{name!r}] in Python or {TRUSTED}={name} in the environment."
         )
+
+
+def _not_harmless(parameters: Mapping[str, Any], allowed: Collection[str]) -> str | None:
+    """The first parameter that is not allowed, or is more than numbers and texts."""
+    for key, value in parameters.items():
+        plain = all(isinstance(x, _PLAIN) for x in (value if isinstance(value, list | tuple) else [value]))
+        if key not in allowed or not plain:
+            return f"{key!r} = {value!r}"
+    return None
 
 
 def _find(name: str) -> Any:
