@@ -168,6 +168,17 @@ for name, found in (("all", learned), ("8 ions", poor)):
     assert abs(total @ found.values) < 4 * std
 
 # %% [markdown]
+# Where one ratio of charges makes every cell neutral, give it: there is one coefficient then, e²/(4πε₀) q² with q the
+# charge of one unit, and long waves cannot go wrong that way. Nothing holds it to be positive; look that it is. Cells that
+# the charges do not make neutral are refused.
+
+# %%
+neutral = Linear(LongRange(SPECIES, powers=[1], charges={"Na": 1, "Cl": -1}), delta=15.0)
+held = linear_coefficients(GAP([*short, neutral], NOISE, 10 * NOISE, NOISE, e0=E0, verbose=False).fit(train), 2)
+print(f"{held.names[0]}: {held.values[0]:.3f} ± {held.std[0]:.3f} eV Å, true {truth[0]:.3f}")
+assert abs(held.values[0] - truth[0]) < 0.02 * truth[0]
+
+# %% [markdown]
 # ## Dispersion
 #
 # 1/r⁶ decays fast, and yet the tail beyond 6 Å counts in a crystal. `D3` and `D4` are baselines for labels that hold
