@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import combinations_with_replacement
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ from gapkit.descriptors.soap_rows import COSTS, operations
 from gapkit.feature_terms.linear import Linear
 from gapkit.feature_terms.pair import SPACING, Pair
 from gapkit.feature_terms.triplet import Triplet
+from gapkit.leave_out_error import ROWS_BYTES
 from gapkit.memory import RowSizes
 from gapkit.shortest_distances import pair_name
 from gapkit.terms import AnyTerm, Term
@@ -23,6 +24,7 @@ from gapkit.threads import get_num_threads
 PROCESS = 3.6e8  # bytes of a process with its libraries and compiled loops
 PRODUCTS, FOLDING = 40e9, 12e9  # operations/s of one core in matrix products and in QR by blocks, cache misses included
 LEARNING = 40.0  # n_columns³ operations of the solution and the evidence of the amplitudes
+LEAVING_OUT = 50.0  # n_labels n_columns² operations of the errors of left-out frames
 START = 4.0  # s, in which loops are loaded and the data read
 TRIANGLE = 4e-8  # s for a triangle in the data and a sparse one, derivatives included
 
@@ -35,8 +37,13 @@ class Cost(NamedTuple):
     seconds: float
 
 
-def cost_of_a_fit(terms: Sequence[AnyTerm], facts: DataFacts, n_noises: int = 1) -> Cost:
-    """Memory and time of a fit of `terms`, none of them an ACSF, with so many noises of each kind of label."""
+def cost_of_a_fit(
+    terms: Sequence[AnyTerm], facts: DataFacts, n_noises: int = 1, optimize: Collection[str] = ("delta",)
+) -> Cost:
+    """Memory and time of a fit of `terms`, none of them an ACSF, with so many noises of each kind of label.
+
+    `optimize` as in `GAP.fit`.
+    """
     columns = sum(n_columns(term, facts) for term in terms)
     rows = facts.rows()
     soaps = [term for term in terms if isinstance(term, Term) and isinstance(term.descriptor, SOAP)]
@@ -54,7 +61,9 @@ def cost_of_a_fit(terms: Sequence[AnyTerm], facts: DataFacts, n_noises: int = 1)
     seconds = 2.0 * total_rows * columns**2 / FOLDING + LEARNING * columns**3 / PRODUCTS + START
     seconds += sum(_soap_seconds(term, facts) for term in soaps)
     seconds += sum(_triplet_seconds(term, facts) for term in terms if isinstance(term, Triplet))
-    return Cost(columns, int(PROCESS) + sizes.total(threads, 2 * threads, optimize=True), seconds)
+    left_out = min(ROWS_BYTES, 8 * columns * total_rows) if "leave_out" in optimize else 0  # bytes
+    seconds += LEAVING_OUT * (left_out / 8) * columns / PRODUCTS
+    return Cost(columns, int(PROCESS) + left_out + sizes.total(threads, 2 * threads, optimize=True), seconds)
 
 
 def n_neighbours(cutoff: float, facts: DataFacts) -> float:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from gapkit.data_facts import DataFacts
+from gapkit.presets import WHY, preset_settings
 
 SHARES = {"energy": 0.02, "forces": 0.05, "virial": 0.05}  # of the spread of the labels, which noises do not exceed
 LEAST = {"energy": 1e-5, "forces": 5e-4, "virial": 1e-4}  # to which labels are seldom converged
@@ -27,12 +28,13 @@ class SuggestedNoises(NamedTuple):
         return max(len(noise) if isinstance(noise, dict) else 1 for noise in self.by_kind.values())
 
 
-def suggested_noises(settings: Mapping[str, Any], facts: DataFacts, why_usual: str) -> SuggestedNoises:
-    """Noises for data, beginning with the `settings` of a preset.
+def suggested_noises(preset: str, facts: DataFacts) -> SuggestedNoises:
+    """Noises for data, beginning with those of a preset.
 
     Config types whose forces are many times those of the others get noises in proportion: what such frames are hard to
     describe by would else be taken from the others.
     """
+    settings = preset_settings(preset)
     rough = _rough_types(settings["forces_noise"], facts)
     found: dict[str, float | dict[str, float]] = {}
     why = {}
@@ -41,7 +43,7 @@ def suggested_noises(settings: Mapping[str, Any], facts: DataFacts, why_usual: s
         usual, own = float(settings[name]), share * facts.spread[kind]
         value = _rounded(max(own, LEAST[kind])) if 0 < own < usual else usual
         found[name] = _by_type(value, usual, rough, facts) if rough and facts.labelled[kind] else value
-        why[name] = f"{UNITS[kind]}; {why_usual}"
+        why[name] = f"{UNITS[kind]}; {WHY.get(f'{name} {preset}', WHY['noises'])}"
         if not facts.labelled[kind]:
             why[name] = f"{UNITS[kind]}; there are no such labels"
         elif rough:

@@ -18,7 +18,7 @@ from gapkit.errors import InputError
 from gapkit.frames import Frames, Structures, labelled_frames
 from gapkit.gap import GAP
 from gapkit.memory import in_bytes, in_words
-from gapkit.presets import SOURCES, WHY, preset_named, preset_settings, preset_terms, typical_distance
+from gapkit.presets import SOURCES, preset_named, preset_settings, preset_terms, typical_distance
 from gapkit.structures import LabelKeys
 from gapkit.suggested_noises import suggested_noises
 from gapkit.suggestion_reasons import description, duration, reasons_of
@@ -81,7 +81,7 @@ class Suggestion:
         ]
         if self.warnings:
             told += ["", "Mind:", *(f"- {sentence}" for sentence in self.warnings)]
-        legend = [f"({key}) {source}" for key, source in SOURCES.items() if f"{key}," in body or f"{key})" in body]
+        legend = [f"({key}) {source}" for key, source in SOURCES.items() if f"({key})" in body]
         told += ["", "Sources named below:", *(f"- {line}" for line in legend)] if legend else []
         return "\n".join(as_comment("\n".join(told))) + "\n\n" + body
 
@@ -149,13 +149,13 @@ def suggest(
     facts = find_facts(frames)
     name, why = _chosen(facts) if preset is None else (preset, "as asked for")
     _check(name, facts)
-    noises = suggested_noises(preset_settings(name), facts, WHY["noises"])
+    noises = suggested_noises(name, facts)
     terms, reach_why = _terms(name, facts)
-    terms, sparse_why = _affordable(terms, facts, int(budget or 0), noises.groups)
+    terms, sparse_why = _affordable(name, terms, facts, int(budget or 0), noises.groups)
     settings = {"terms": [_short(term_to_dict(term)) for term in terms], **preset_settings(name), **noises.by_kind}
     reasons = reasons_of(name, settings, noises.why, reach_why, sparse_why)
     gap = _gap(settings_from_dict(settings), facts, frames, verbose)
-    cost = cost_of_a_fit(terms, facts, noises.groups)
+    cost = cost_of_a_fit(terms, facts, noises.groups, settings["optimize"])
     cutoff = max(term.reach or 0.0 for term in terms)
     return Suggestion(name, why, gap, settings, reasons, tuple(warnings_of(facts, cutoff)), facts, cost)
 
@@ -233,10 +233,12 @@ def _charges(facts: DataFacts) -> dict[str, int] | None:
     return neutral_charges(dict(*facts.ratios)) if len(facts.species) == 2 and len(facts.ratios) == 1 else None
 
 
-def _affordable(terms: list[AnyTerm], facts: DataFacts, budget: int, n_noises: int) -> tuple[list[AnyTerm], str]:
+def _affordable(
+    name: str, terms: list[AnyTerm], facts: DataFacts, budget: int, n_noises: int
+) -> tuple[list[AnyTerm], str]:
     """The terms with no more sparse points than there are surroundings and memory, and why there are so many."""
     least, limited = min(facts.species.values()), ""
-    while cost_of_a_fit(terms, facts, n_noises).memory > budget:
+    while cost_of_a_fit(terms, facts, n_noises, preset_named(name).optimize).memory > budget:
         fewer = [_with_sparse(term, 0.8) for term in terms]
         if fewer == terms:
             limited = f"the fewest; the fit takes more than {in_words(budget)} even so"

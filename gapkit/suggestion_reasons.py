@@ -7,7 +7,7 @@ from typing import Any
 
 from gapkit.commented_yaml import Path
 from gapkit.data_facts import DataFacts
-from gapkit.presets import WHY
+from gapkit.presets import WHY, preset_named, reason
 from gapkit.suggested_noises import UNITS
 
 
@@ -28,7 +28,7 @@ def reasons_of(
         Reasons of the longest cutoff and, if not the preset's, of the numbers of sparse points.
     """
     found: dict[Path, str] = {(kind,): why for kind, why in noises.items()}
-    found["optimize",], found["baseline",] = WHY["optimize"], WHY["zbl"]
+    found["optimize",], found["baseline",] = reason("optimize", name), WHY["zbl"]
     found["baseline", 0, "type"] = "radii: 0.95 of the shortest distances in the data, at most a bond length"
     for k, term in enumerate(settings["terms"]):
         found |= {("terms", k, *path): why for path, why in _term_reasons(name, term, reach, sparse).items()}
@@ -67,20 +67,18 @@ def _term_reasons(name: str, term: dict[str, Any], reach: str, sparse: str) -> d
             ("n_sparse",): "triangles of each three species to compare with",
             ("table",): "step of the table that predictions use, in length scales",
         }
-    soft = " molecule" if name == "molecule" else ""
+    total = max(rule.n_sparse for rule in preset_named(name).soaps)
     found: dict[Path, str] = {
         (): "SOAP: what is left, of many bodies, by comparison of whole surroundings",
-        ("descriptor", "cutoff"): f"Å; {reach}; {WHY['cutoff' + soft]}",
-        ("descriptor", "smoothness"): WHY["smoothness"],
-        ("descriptor", "n_max"): f"with l_max, {WHY['n_max, l_max']}",
-        ("descriptor", "atom_sigma"): f"Å; {WHY['atom_sigma' + soft]}",
-        ("kernel", "zeta"): WHY["zeta" + soft],
+        ("descriptor", "cutoff"): f"Å; {reach}; {reason('cutoff', name)}",
+        ("descriptor", "n_max"): f"n_max, l_max: {reason('n_max, l_max', name)}",
+        ("descriptor", "atom_sigma"): f"Å; {reason('atom_sigma', name)}",
+        ("kernel", "zeta"): reason("zeta", name),
         ("kernel", "delta"): delta,
-        ("n_sparse",): f"per species; {sparse or WHY['n_sparse' + soft]}",
+        ("n_sparse",): f"per species; {sparse or reason('n_sparse', name).format(total=total)}",
     }
-    if "compression" in term["descriptor"]:
-        found["descriptor", "compression"] = WHY["compression"]
-    return found
+    unusual = {("descriptor", key): WHY[key] for key in ("smoothness", "compression") if key in term["descriptor"]}
+    return found | unusual
 
 
 def description(facts: DataFacts) -> list[str]:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import laws
 import numpy as np
 import pytest
@@ -21,12 +23,15 @@ from gapkit.configuration import settings_from_dict, term_from_dict, term_to_dic
 from gapkit.presets import (
     PRESETS,
     SIGMA,
+    SOURCES,
+    WHY,
     LongRangeRule,
     PairRule,
     Preset,
     SoapRule,
     TripletRule,
     preset_terms,
+    reason,
     typical_distance,
 )
 
@@ -88,6 +93,28 @@ def test_many_species_are_compressed_and_few_are_not():
     assert not any(isinstance(t, Pair | Triplet) for t in preset_terms("solid", most))
 
 
+def test_one_species_is_resolved_more_finely_than_several():
+    sizes = [(s.n_max, s.l_max) for n in (1, 2, 3) for s in soaps(preset_terms("solid", ["Si", "C", "Ge"][:n]))]
+    assert sizes == [(10, 8), (8, 6), (8, 6)]
+    assert all((s.n_max, s.l_max) == (8, 6) for n in (1, 2) for s in soaps(preset_terms("liquid", ["H", "O"][:n])))
+
+
+def test_reasons_belong_to_presets_and_sources_are_cited():
+    cited = {word for text in WHY.values() for group in re.findall(r"\(([^)]*)\)", text) for word in group.split(", ")}
+    assert set(SOURCES) <= cited
+    special = [key.rpartition(" ") for key in WHY if key.rpartition(" ")[2] in PRESETS]
+    assert len(special) > 5
+    assert all(key in WHY or key == "energy_noise" for key, _, _ in special)
+    assert all(reason("optimize", name) for name in PRESETS)
+
+
+@pytest.mark.parametrize("symbol", ["Li", "C", "Al", "Si", "Cu", "Au", "Pb", "Na", "K", "Rb", "Cs", "Ca", "Sr", "Ba"])
+def test_triplets_reach_nearest_neighbours(symbol):
+    nearest = np.sort(bulk(symbol).repeat(3).get_all_distances(mic=True)[0])[1]
+    (triplet,) = [t for t in preset_terms("solid", [symbol]) if isinstance(t, Triplet)]
+    assert triplet.reach > 1.05 * nearest
+
+
 # ---- what may be overridden
 
 
@@ -98,6 +125,7 @@ def test_cutoff_and_number_of_sparse_points():
     for a, b in zip(usual.terms, gap.terms):
         assert b.reach / 6.0 == pytest.approx(a.reach / longest, abs=0.01)
     assert max(t.n_sparse for t in gap.terms if isinstance(t, Term)) == 300
+    assert preset_terms("solid", ["Si"], np.float32(6.0), np.int64(300)) == gap.terms
 
 
 def test_parameters_of_the_estimator_override_those_of_the_preset():
@@ -315,7 +343,8 @@ def test_a_preset_may_hold_every_kind_of_term(monkeypatch):
     rich = Preset("test", 2.5, (3.0, 9.0), soaps, PairRule(), TripletRule(), LongRangeRule((1, 6)), zbl=False)
     monkeypatch.setattr(presets, "PRESETS", {**PRESETS, "rich": rich})
     pair, triplet, short, long, linear = GAP.preset("rich", ["Na", "Cl"], cutoff=6.0, n_sparse=300).terms
-    assert (pair.reach, triplet.reach, short.reach, long.reach) == (6.0, 4.2, 3.0, 6.0)
+    assert (pair.reach, short.reach, long.reach) == (6.0, 3.0, 6.0)
+    assert triplet.reach == pytest.approx(TripletRule().least * typical_distance(["Na", "Cl"]), abs=0.01)
     assert (short.n_sparse, long.n_sparse) == (150, 300)
     assert (long.descriptor.n_max, long.descriptor.smoothness) == (6, 2.0)
     assert short.descriptor.atom_sigma < long.descriptor.atom_sigma
