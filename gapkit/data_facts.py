@@ -16,7 +16,7 @@ from gapkit.frames import Frame, Frames
 from gapkit.neighbourhoods import find_neighbourhoods
 from gapkit.observations import KINDS
 from gapkit.reference_energies import is_isolated
-from gapkit.shortest_distances import shortest_distances
+from gapkit.shortest_distances import closest_by_pair, shorter
 
 WITHIN = 5.0  # Å, in which neighbours are counted and distances compared
 DENSE = 75  # percentile of these counts that stands for the inside of the material
@@ -188,12 +188,12 @@ class _Walk:
     def _add_geometry(self, atoms: Atoms) -> None:
         n_periodic = int(atoms.pbc.sum())
         self.kinds[("molecule", "partial", "partial", "crystal")[n_periodic]] += 1
-        for pair, distance in shortest_distances([atoms], WITHIN).items():
-            self.shortest[pair] = min(distance, self.shortest.get(pair, np.inf))
+        nb = find_neighbourhoods(atoms, WITHIN)
+        self.shortest = shorter(self.shortest, closest_by_pair(nb, atoms.numbers))
         if n_periodic:
             reciprocal = np.linalg.norm(atoms.cell.complete().reciprocal().array, axis=1)
             self.thinnest = min(self.thinnest, float((1.0 / reciprocal[atoms.pbc]).min()))
-            self.counts.update(np.diff(find_neighbourhoods(atoms, WITHIN).first).tolist())
+            self.counts.update(np.diff(nb.first).tolist())
 
     def facts(self) -> DataFacts:
         """All of it."""
