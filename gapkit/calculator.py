@@ -12,6 +12,7 @@ from ase.calculators.calculator import Calculator, PropertyNotImplementedError, 
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from gapkit.errors import InputError, did_you_mean
+from gapkit.field_types import is_number
 from gapkit.gap import GAP
 from gapkit.neighbourhoods import NeighbourList
 from gapkit.prediction import Predictions
@@ -69,8 +70,8 @@ class GAPCalculator(Calculator):
 
     def __init__(self, gap: GAP | str | Path, per_atom_std: bool = False, skin: float = 1.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if not 0 <= skin < np.inf:
-            raise InputError(f"skin = {skin} Å must be a number that is not negative; 1 Å is usual.")
+        if not is_number(skin) or skin < 0:
+            raise InputError(f"skin = {skin!r} Å must be a number that is not negative; 1 Å is usual.")
         self.gap = gap if isinstance(gap, GAP) else GAP.load(gap)
         self.per_atom_std = per_atom_std
         self.local_energies_std: np.ndarray | None = None
@@ -119,7 +120,7 @@ class GAPCalculator(Calculator):
         self._take(self.atoms if atoms is None else atoms)
         std = "local" if self.per_atom_std else False
         p = self.gap.predict(self.atoms, return_std=std, neighbour_lists=self._lists)
-        if not self._has_warned and p.short_contacts is not None and p.short_contacts[0] is not None:
+        if not self._has_warned and any(p.short_contacts or ()):
             self._has_warned = True
             p.warn(stacklevel=2)
         self.local_energies_std = p.local_energies_std[0] if p.local_energies_std else None
@@ -153,7 +154,7 @@ class GAPCalculator(Calculator):
         InputError
             If there is no structure, `which` is unknown, or the model cannot describe the structure.
         """
-        if which not in RETURN_STD:
+        if not isinstance(which, str) or which not in RETURN_STD:
             raise InputError(f"standard deviations {which!r} are unknown{did_you_mean(str(which), RETURN_STD)}.")
         atoms = self.atoms if atoms is None else atoms
         if atoms is None:
@@ -185,7 +186,7 @@ class GAPCalculator(Calculator):
         InputError
             As `uncertainty`, or if `into` is unknown.
         """
-        if into not in PLACES:
+        if not isinstance(into, str) or into not in PLACES:
             raise InputError(f"standard deviations cannot go into {into!r}{did_you_mean(str(into), PLACES)}.")
         for name, value in self.uncertainty(atoms, which)._asdict().items():
             place = atoms.arrays if name in PER_ATOM and into == "arrays" else atoms.info

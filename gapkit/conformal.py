@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from scipy.stats import betabinom
 
 from gapkit.errors import InputError, did_you_mean
-from gapkit.field_types import is_number
+from gapkit.field_types import is_count, is_number
 from gapkit.ranking import checked_std
 from gapkit.uncertainty import group_names, z_scores
 
@@ -231,8 +231,10 @@ def coverage_range(n_calibration: int, n_test: int, level: float, probability: f
         If there are too few calibration structures, no test structures, or a level or probability outside (0, 1).
     """
     if not all(is_number(p) and 0.0 < p < 1.0 for p in (level, probability)):
-        raise InputError(f"level and probability must lie between 0 and 1, got {level} and {probability}: 0.9 is 90 %.")
-    if n_test < 1 or n_calibration < structures_needed(level):
+        raise InputError(
+            f"level and probability must lie between 0 and 1, got {level!r} and {probability!r}: 0.9 is 90 %."
+        )
+    if not is_count(n_test) or not is_count(n_calibration, structures_needed(level)):
         raise InputError(
             f"{n_calibration} calibration and {n_test} test structures are too few, {structures_needed(level)} and 1 "
             "are needed: add structures or lower the level."

@@ -14,6 +14,7 @@ from ase.stress import voigt_6_to_full_3x3_stress
 
 from gapkit import covariance
 from gapkit.baselines import Baseline, evaluate_baselines
+from gapkit.chemical_species import unknown_species
 from gapkit.derivative_variance import derivative_variances
 from gapkit.errors import ExtrapolationWarning, InputError
 from gapkit.neighbourhoods import Neighbourhoods, NeighbourList
@@ -109,8 +110,7 @@ class Potential(NamedTuple):
 
     def check_known(self, atoms: Atoms) -> None:
         """Raise `InputError` for a species that was not in the training data."""
-        unknown = sorted({chemical_symbols[z] for z in np.unique(atoms.numbers)} - set(self.species))
-        if unknown:
+        if unknown := unknown_species(atoms.numbers, self.species):
             raise InputError(
                 f"the structure {atoms.get_chemical_formula()} holds {', '.join(unknown)}, but the model was trained "
                 f"on {', '.join(self.species)} only: add frames with it to the training data."
