@@ -169,8 +169,8 @@ for name, found in (("all", learned), ("8 ions", poor)):
 
 # %% [markdown]
 # Where one ratio of charges makes every cell neutral, give it: there is one coefficient then, e²/(4πε₀) q² with q the
-# charge of one unit, and long waves cannot go wrong that way. Nothing holds it to be positive; look that it is. Cells that
-# the charges do not make neutral are refused.
+# charge of one unit, and long waves cannot go wrong that way. Nothing holds it to be positive; look that it is. Cells
+# that the charges do not make neutral are refused.
 
 # %%
 neutral = Linear(LongRange(SPECIES, powers=[1], charges={"Na": 1, "Cl": -1}), delta=15.0)
