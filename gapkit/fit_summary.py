@@ -61,7 +61,8 @@ def describe_fit(gap: GAP, seconds: float, say: Callable[[str], None], outliers:
         say(f"memory: estimated {in_words(gap.memory_.estimated)}, peak {in_words(gap.memory_.peak)}")
     if gap.optimum_ is not None:
         table = _named(gap.optimum_, outliers).table()
-        say(f"learned from the data: noises and amplitudes of largest evidence\n{table}")
+        goal = "least errors of left-out frames" if gap.optimum_.left_out else "largest evidence"
+        say(f"learned from the data: noises and amplitudes of {goal}\n{table}")
     for sentence in conditioning_sentences(gap):
         say(f"conditioning: {sentence}")
     say(f"log evidence: {gap.posterior_.log_marginal_likelihood:.2f}")

@@ -83,6 +83,7 @@ def _sparse_points(selection: Mapping[str, Mapping[str, Any]]) -> str | None:
     texts = []
     for name, chosen in selection.items():
         term, _, symbol = name.partition(" ")
+        symbol = "all species" if symbol == chemical_symbols[ALL_SPECIES] else symbol
         texts.append(f"term {int(term) + 1}, {symbol}: {chosen['text']}" if several else f"{symbol}: {chosen['text']}")
     return "; ".join(texts) or None
 

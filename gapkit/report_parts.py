@@ -67,11 +67,13 @@ def _explained(own: Own, parts: Contributions) -> tuple[Table, list[str]]:
         numbers = (float(np.std(labels)), _rms(alone), left, float(np.std(fit)), _rms(model))
         share = None if not labels.any() else 1.0 - (left / numbers[0]) ** 2 if numbers[0] > 0 else None
         rows.append((f"{NAMES[kind]} ({UNITS[kind]})", *map(number, numbers), percent(share)))
-        if share is not None and share <= 0:
+        if share is not None and share <= 0 and rows_of(parts.total("baseline"), kind, which).any():
             notes.append(
                 f"{NAMES[kind]}: the baselines explain nothing. Their error spreads over {left:.3g} {UNITS[kind]}, the "
                 f"labels over {numbers[0]:.3g}; a fit without them may be better."
             )
+    if not any(rows_of(parts.total("baseline"), kind, which).any() for kind, (_, which) in own.items()):
+        notes.append("The baselines are zero in all these structures, as a repulsion between closer atoms is.")
     headings = ("quantity", "spread of labels", "RMSE of e0 + baselines", "its spread", "spread of the fitted part",
                 "RMSE of the model", "variance explained by baselines")  # fmt: skip
     note = (

@@ -301,7 +301,7 @@ def worst_atoms(atoms: Mapping[str, np.ndarray]) -> Table:
 
 
 def hyperparameter_table(gap: GAP) -> Table | None:
-    """Noises and amplitudes that the fit has learned by their evidence."""
+    """Noises and amplitudes that the fit has learned."""
     found = list(getattr(gap, "hyperparameters_", None) or [])
     if not found:
         return None
@@ -309,11 +309,14 @@ def hyperparameter_table(gap: GAP) -> Table | None:
     for row in found:
         spread = "fixed" if row.get("note") == "fixed" else f"× {np.exp(row['std_log']):.2f}"
         numbers = (number(row["start"]), number(row["value"]), row.get("unit", ""), spread)
-        rows.append((str(row["name"]), *numbers, number(int(row["n_labels"])), number(row["effective"]), row["note"]))
+        rows.append(
+            (str(row["name"]), *numbers, number(int(row["n_labels"]) or None), number(row["effective"]), row["note"])
+        )
     headings = ("hyperparameter", "start", "found", "unit", "uncertain by", "labels", "effective", "note")
     note = (
-        "Where the evidence log p(labels) of the training data is largest. Uncertain by: one standard deviation of the "
-        "logarithm, as a factor either way. Effective: parameters that the labels determine."
+        "Learned from the training data, by their evidence log p(labels) or the errors of left-out frames. Uncertain "
+        "by: one standard deviation of the logarithm, as a factor either way. Effective: parameters that the labels "
+        "determine."
     )
     return Table("hyperparameters", "", headings, tuple(rows), note)
 

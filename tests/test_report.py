@@ -436,7 +436,7 @@ def test_hyperparameters_are_those_that_were_learned(fitted):
     assert len(rows) == len(optimum.hyperparameters)
     for h in optimum.hyperparameters:
         assert rows[h.name]["found"] == h.value
-        assert rows[h.name]["labels"] == h.n_labels
+        assert rows[h.name]["labels"] == (h.n_labels or None)
 
 
 def test_training_data_and_learning_curve_are_told(fitted):

@@ -11,6 +11,7 @@ from test_terms import MODELS
 
 from gapkit import GAP, ZBL, Pair, evaluate
 from gapkit.baselines import Calculator
+from gapkit.model_card import describe_model
 from gapkit.report import write_report
 
 EMT = Calculator("ase.calculators.emt:EMT")
@@ -75,3 +76,17 @@ def test_one_term_alone_has_no_parts_and_two_have(tmp_path):
     found = told(fitted([]), tmp_path)
     assert "baseline" not in found
     assert found["parts"][-1]["part"] == "sum"
+
+
+def test_a_baseline_that_acts_nowhere_is_not_blamed(tmp_path):
+    found = told(fitted([ZBL(["Cu", "Au"], inner=0.5, outer=0.9)]), tmp_path)
+    assert found["parts_notes"] == [
+        "The baselines are zero in all these structures, as a repulsion between closer atoms is."
+    ]
+    assert {row["role"]: row["forces (eV/Å)"] for row in found["parts"]}["baseline"] == 0.0
+
+
+def test_features_of_all_species_are_called_so(gap):
+    text = describe_model(gap, None)["Sparse points of the fit"]
+    assert "term 6, all species: " in text  # triangles
+    assert ", X:" not in text

@@ -25,7 +25,7 @@ class FeatureReport(NamedTuple):
     unmet: str = ""
 
     def __str__(self) -> str:
-        source = f" from {self.n_candidates} candidates" if self.n_candidates else ""
+        source = f" from {self.n_candidates} candidate{'s'[: self.n_candidates != 1]}" if self.n_candidates else ""
         return f"{self.n_selected} features{source}" + (f"; {self.unmet}" if self.unmet else "")
 
 
