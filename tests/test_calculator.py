@@ -128,6 +128,11 @@ def test_uncertainty(gap):
     assert calculator.uncertainty().energy_std == pytest.approx(given.energy_std, rel=1e-9)
     assert calculator.uncertainty(alloy(5)).energy_std != given.energy_std
     assert calculator.uncertainty(GEOMETRIES["cluster"]).stress_std is None
+    for skin in (-0.1, np.nan, np.inf, "1", None):
+        with pytest.raises(InputError, match=r"skin = .* Å must be a number that is not negative"):
+            GAPCalculator(gap, skin=skin)
+    with pytest.raises(InputError, match="are unknown"):
+        GAPCalculator(gap).uncertainty(which=["all"])
     with pytest.raises(InputError, match=r"standard deviations 'force' are unknown \(known: all, energy, local\)"):
         calculator.uncertainty(atoms, "force")
 

@@ -206,6 +206,11 @@ def test_impossible_wishes_are_refused():
             known.factor(level, "bulk")
         with pytest.raises(InputError, match="between 0 and 1"):
             coverage_range(30, 30, level)
+    for count in (0, 2.5, "30", None, np.nan):
+        with pytest.raises(InputError):
+            coverage_range(count, 30, 0.9)
+        with pytest.raises(InputError):
+            coverage_range(30, count, 0.9)
     with pytest.raises(
         InputError, match=r"no structure of 'bulky' was there to calibrate on \(did you mean 'bulk'\?\)"
     ):

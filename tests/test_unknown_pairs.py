@@ -16,7 +16,7 @@ from conftest import labelled
 from run_gapkit import gapkit
 
 from gapkit import GAP, SOAP, DotProduct, GAPCalculator, Pair, Term, Triplet
-from gapkit.errors import ExtrapolationWarning
+from gapkit.errors import ExtrapolationWarning, InputError
 from gapkit.model_card import describe_model
 from gapkit.neighbourhoods import find_neighbourhoods
 from gapkit.shortest_distances import CHANCE, shortest_distances, worst_contact
@@ -62,6 +62,12 @@ def test_the_fit_names_what_never_met():
     assert all("only other terms and baselines act there" in text for text in told)
     both = [*FRAMES, labelled(Atoms("CuAu", cell=[2.6, 3.8, 3.8], scaled_positions=[[0, 0, 0], [0.5] * 3], pbc=True))]
     assert not warned(lambda: GAP([PAIR, TRIPLET], verbose=False).fit(both))
+
+
+@pytest.mark.parametrize("term", [Pair(["Cu"], cutoff=1.5), Triplet(["Cu"], cutoff=1.5)])
+def test_a_cutoff_that_holds_no_neighbour_is_named(term):
+    with pytest.raises(InputError, match=rf"within {type(term).__name__}'s 1.5 Å in any frame: raise its cutoff"):
+        fitted([term], [pure("Cu", 0)])
 
 
 def test_a_pair_that_never_met_has_the_prior():

@@ -164,7 +164,7 @@ class Pair(FeatureTerm):
             t = self._grid(self.shortest or max(MARGIN * shortest, SHORTEST_DISTANCE))
             which, W = independent(np.exp(-0.5 * ((t[:, None] - t) / self.length_scale) ** 2))
             groups[key] = t[which, None], W
-        return stack(groups)
+        return stack(groups, "Pair", self.cutoff)
 
     def _grid(self, shortest: float) -> np.ndarray:
         low, high = self.transformed(np.array([shortest, self.cutoff])).tolist()

@@ -162,7 +162,7 @@ class Triplet(FeatureTerm):
             T = T[select_sparse_points(T, min(int(self.n_sparse), len(T)), "fps", random_state)]
             which, W = independent(self._covariance(T, T, key[1] == key[2]))
             groups[key] = T[which], W
-        return stack(groups)
+        return stack(groups, "Triplet", self.cutoff)
 
     def _covariance(self, T: np.ndarray, other: np.ndarray, same: bool) -> np.ndarray:
         """k for δ = 1, shape (n, m)."""

@@ -77,10 +77,16 @@ class Whitened(NamedTuple):
         return np.concatenate([W @ w[own] for own, W in self.groups])
 
 
-def stack(groups: Mapping[tuple[int, ...], tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-    """One array of keys, points and W of all groups: shape (n, n_species + n_coordinates + largest group)."""
+def stack(groups: Mapping[tuple[int, ...], tuple[np.ndarray, np.ndarray]], name: str, cutoff: float) -> np.ndarray:
+    """One array of keys, points and W of all groups: shape (n, n_species + n_coordinates + largest group).
+
+    Raises
+    ------
+    InputError
+        If there are no groups; it tells the name and the cutoff (Å) of the term.
+    """
     if not groups:
-        raise InputError("no pair or triplet of atoms is within the cutoff in any frame: raise the cutoff.")
+        raise InputError(f"no {name.lower()} of atoms is within {name}'s {cutoff:g} Å in any frame: raise its cutoff.")
     widest = max(len(points) for points, _ in groups.values())
     parts = []
     for key, (points, W) in groups.items():
