@@ -462,6 +462,7 @@ LJ = "ase.calculators.lj:LennardJones"
         ("ase.calculators.morse:MorsePotential", {"neighbor_list": "x"}, "'neighbor_list' = 'x'"),
         ("tblite.ase:TBLite", {"solvation": ["alpb", "water"]}, "'solvation' = "),
         ("tblite.ase:TBLite", {"method": "GFN1-xTB", "xtb_config": {"file": "x"}}, "'xtb_config' = "),
+        ("tblite.ase:TBLite", {"verbosity": 0, "charge": 50}, "'charge' = 50"),
         ("tblite.ase:TBLite", {"method": {"hamiltonian": 1}}, "'method' = "),
     ],
 )

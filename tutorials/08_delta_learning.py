@@ -125,7 +125,7 @@ for atoms in isolated:
 # Predicted forces are derivatives of predicted energies if those of the baseline are. A baseline that jumps spoils
 # this, and dynamics with it: charges or occupations that change suddenly, hard cutoffs, self-consistency that is too
 # loose. So pull the molecule apart along one coordinate and compare forces with finite differences before you trust it.
-# A calculator also runs inside gapkit's process: one that crashes, for an impossible number of electrons perhaps, takes
+# A calculator also runs inside gapkit's process: one that crashes, for an impossible charge perhaps, takes
 # the fit with it.
 
 # %%
@@ -210,9 +210,9 @@ assert energies[2] > energies[0] + 3.0
 # ## Saving and loading
 #
 # A model file names its calculator, and loading imports it. A file from elsewhere must not start just anything: gapkit
-# starts a few calculators that only compute, with parameters that are numbers or names, and refuses the rest until you
-# allow them by `trusted_calculators`; for commands by the environment variable `GAPKIT_TRUSTED_CALCULATORS`. In a
-# configuration this baseline is
+# starts a few calculators that only compute, with parameters that do no harm, and refuses the rest (charges and
+# solvents of tblite among them) until you allow it by `trusted_calculators`; for commands, name the calculator in the
+# environment variable `GAPKIT_TRUSTED_CALCULATORS`. In a configuration this baseline is
 #
 #     baseline:
 #       - {type: Calculator, factory: "tblite.ase:TBLite", parameters: {method: GFN1-xTB, verbosity: 0}}

@@ -19,15 +19,15 @@ from gapkit.errors import InputError
 from gapkit.field_types import check_fields
 
 # what a model file may start by itself, and with what: these compute, they read no files and run no commands.
-# ASE's `restart`, `label`, `directory` and `parameters` and TBLite's `solvation` and `xtb_config` are not among them.
+# ASE's `restart`, `label`, `directory` and `parameters` and TBLite's `solvation` and `xtb_config` are not among them,
+# nor its `charge` and `multiplicity`: a charge beyond the valence electrons makes 0.8 write outside its memory.
 HARMLESS: dict[str, frozenset[str]] = {
     "ase.calculators.emt:EMT": frozenset({"asap_cutoff"}),
     "ase.calculators.lj:LennardJones": frozenset({"epsilon", "sigma", "rc", "ro", "smooth"}),
     "ase.calculators.morse:MorsePotential": frozenset({"epsilon", "r0", "rho0", "rcut1", "rcut2"}),
     "tblite.ase:TBLite": frozenset(
-        {"method", "charge", "multiplicity", "accuracy", "electronic_temperature", "max_iterations", "mixer"}
-        | {"mixer_memory", "mixer_damping", "initial_guess", "annealing", "electric_field", "spin_polarization"}
-        | {"cache_api", "verbosity"}
+        {"method", "accuracy", "electronic_temperature", "max_iterations", "mixer", "mixer_damping", "initial_guess"}
+        | {"spin_polarization", "cache_api", "verbosity"}
     ),
 }
 TRUSTED = "GAPKIT_TRUSTED_CALCULATORS"  # environment variable of the user: factories, with commas between them
