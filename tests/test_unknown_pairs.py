@@ -66,7 +66,7 @@ def test_the_fit_names_what_never_met():
 
 @pytest.mark.parametrize("term", [Pair(["Cu"], cutoff=1.5), Triplet(["Cu"], cutoff=1.5)])
 def test_a_cutoff_that_holds_no_neighbour_is_named(term):
-    with pytest.raises(InputError, match=rf"within {type(term).__name__}'s 1.5 Å in any frame: raise its cutoff"):
+    with pytest.raises(InputError, match=rf"within {type(term).__name__}'s 1.5 Å in any frame: raise the cutoff"):
         fitted([term], [pure("Cu", 0)])
 
 

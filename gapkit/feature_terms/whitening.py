@@ -86,7 +86,7 @@ def stack(groups: Mapping[tuple[int, ...], tuple[np.ndarray, np.ndarray]], name:
         If there are no groups; it tells the name and the cutoff (Å) of the term.
     """
     if not groups:
-        raise InputError(f"no {name.lower()} of atoms is within {name}'s {cutoff:g} Å in any frame: raise its cutoff.")
+        raise InputError(f"no {name.lower()} of atoms is within {name}'s {cutoff:g} Å in any frame: raise the cutoff.")
     widest = max(len(points) for points, _ in groups.values())
     parts = []
     for key, (points, W) in groups.items():
