@@ -74,10 +74,10 @@ def microseconds_per_atom(gap: GAP, atoms: Atoms) -> float:
     return float(np.median(times[1:])) * 1e6 / len(large)
 
 
-def row(name: str, gap: GAP, train: list[Atoms], test: list[Atoms], n_atoms: int, clock: bool) -> str:
-    """One fit, with weights learned from `n_atoms` atoms if that is not zero."""
+def row(name: str, gap: GAP, train: list[Atoms], test: list[Atoms], search: dict[str, int] | None, clock: bool) -> str:
+    """One fit, with weights that this `search` finds, if any."""
     start = time.perf_counter()
-    found = learn_species_weights(gap, train, n_atoms=n_atoms) if n_atoms else None
+    found = learn_species_weights(gap, train, **search) if search else None
     seconds = time.perf_counter() - start
     gap = gap.set_params(**(found.params if found else {})).fit(train, optimize=True)
     soap, errors = gap.terms_[0].descriptor, evaluate(gap, test, return_std=False).summary()
@@ -99,11 +99,13 @@ def main() -> None:
     parser.add_argument("--n-test", type=int, default=50)
     parser.add_argument("--n-sparse", type=int, default=150, help="per species")
     parser.add_argument("--n-atoms", type=int, default=2000, help="to learn the weights from")
+    parser.add_argument("--search-sparse", type=int, default=100, help="sparse points per species to learn them with")
     parser.add_argument("--cutoff", type=float, default=5.0)
     parser.add_argument("--compressions", nargs="+", default=list(COMPRESSIONS), choices=COMPRESSIONS)
     parser.add_argument("--time", action="store_true")
     given = parser.parse_args()
     print(f"{HEAD}\n|{'---|' * (HEAD.count('|') - 1)}")
+    search = {"n_atoms": given.n_atoms, "n_sparse": given.search_sparse}
     for name in given.sets:
         train, test, e0 = frames_of(name, given.data, given.n_train, given.n_test)
         species = sorted({symbol for atoms in train for symbol in atoms.symbols})
@@ -111,7 +113,7 @@ def main() -> None:
             for learn in (False, True)[: 1 if compression == "off" and len(species) > 4 else 2]:
                 term = Term(SOAP(species, given.cutoff, 6, 4, compression=compression), DotProduct(4, 5.0))
                 gap = GAP([term], e0=e0 or None, verbose=False).set_params(terms__0__n_sparse=given.n_sparse)
-                print(row(name, gap, train, test, learn * given.n_atoms, given.time), flush=True)
+                print(row(name, gap, train, test, search if learn else None, given.time), flush=True)
 
 
 if __name__ == "__main__":
