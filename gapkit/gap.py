@@ -12,7 +12,7 @@ from ase import Atoms
 from ase.data import chemical_symbols
 from sklearn.utils.validation import check_is_fitted
 
-from gapkit.baselines import Baseline, baseline_to_dict, check_baselines
+from gapkit.baselines import Baseline, baseline_to_dict, check_baselines, warn_of_overlap
 from gapkit.checkpoint import Checkpoint
 from gapkit.configuration import term_to_dict
 from gapkit.errors import InputError
@@ -139,8 +139,6 @@ class GAP(FittedPotential, NestedParameters):
         """
         return cls(**preset_parameters(name, species, overrides, cls._get_param_names()))
 
-    # -- fitting --------------------------------------------------------------------------------------------------
-
     @one_blas_thread()
     def fit(
         self,
@@ -241,9 +239,10 @@ class GAP(FittedPotential, NestedParameters):
         recipe, factors, self.optimum_ = learn_hyperparameters(
             learned.start.recipe, learned.factors, self.jitter, wanted, frames, self.random_state
         )
-        self.hyperparameters_ = as_rows(self.optimum_)
-        self.selection_, self.frames_ = learned.start.selection, learned.start.frames
-        self._take(recipe, factors, solve(recipe, factors, self.jitter), learned.start.training)
+        start, self.hyperparameters_ = learned.start, as_rows(self.optimum_)
+        self.selection_, self.frames_ = start.selection, start.frames
+        warn_of_overlap(self.baseline, start.training["shortest_distances"])
+        self._take(recipe, factors, solve(recipe, factors, self.jitter), start.training)
         self.memory_: MemoryUse | None = learned.memory
         learned.memory.check()
         self.recalibration_ = None

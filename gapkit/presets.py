@@ -156,7 +156,7 @@ PRESETS: Mapping[str, Preset] = {
     ),
 }
 
-SIGMA = (0.3, 0.6)  # Å; atom_sigma is kept between them
+SIGMA = (0.3, 0.5)  # Å; atom_sigma is kept between them
 FEWEST = 100  # sparse points of a SOAP for each species, however many species there are
 COMPRESSED = ("mu1nu1", 5)  # how SOAP is shortened, and from how many species on
 MOST_PAIR_SPECIES, MOST_TRIPLET_SPECIES = 8, 2  # above, the term is left out: its functions would be too many

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 from ase import Atoms
@@ -26,6 +28,14 @@ def frames():
 @pytest.fixture(scope="module")
 def gap(frames):
     return model(baseline=[ZBL(["Cu"], inner=1.0, outer=2.6)]).fit(frames)
+
+
+def test_repulsion_at_training_distances_is_told(frames):
+    with pytest.warns(UserWarning, match=r"Cu-Cu at \d\.\d+ Å \(\d.* eV, outer radius 2\.600 Å\).*from_structures"):
+        model(baseline=[ZBL(["Cu"], inner=1.0, outer=2.6)]).fit(frames)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model(baseline=[ZBL.from_structures(frames), ZBL(["Cu"])]).fit(frames)
 
 
 def test_labels_that_are_the_baseline_come_back(frames):

@@ -17,7 +17,7 @@ from gapkit.baselines.calculator import Calculator, check_trusted
 from gapkit.baselines.dispersion import D3, D4
 from gapkit.baselines.electrostatics import Ewald
 from gapkit.baselines.properties import Baseline, BaselineProperties
-from gapkit.baselines.zbl import ZBL
+from gapkit.baselines.zbl import ZBL, warn_of_overlap
 from gapkit.errors import InputError
 from gapkit.plain_data import build
 from gapkit.structures import Labels
@@ -35,6 +35,7 @@ __all__ = [
     "check_baselines",
     "evaluate_baselines",
     "subtract_baseline",
+    "warn_of_overlap",
 ]
 
 BASELINES: dict[str, type] = {"ZBL": ZBL, "D3": D3, "D4": D4, "Ewald": Ewald, "Calculator": Calculator}
