@@ -156,7 +156,7 @@ PRESETS: Mapping[str, Preset] = {
     ),
 }
 
-SIGMA = (0.3, 0.5)  # Å; atom_sigma is kept between them
+SIGMA = (0.3, 0.5)  # Å; atom_sigma is kept between them: d says little of small ions among large ones
 FEWEST = 100  # sparse points of a SOAP for each species, however many species there are
 COMPRESSED = ("mu1nu1", 5)  # how SOAP is shortened, and from how many species on
 MOST_PAIR_SPECIES, MOST_TRIPLET_SPECIES = 8, 2  # above, the term is left out: its functions would be too many
@@ -179,10 +179,10 @@ WHY: Mapping[str, str] = {
     "n_max, l_max solid": "10, 8 for one species: errors of Si are 1.82 meV/atom, 2.21 with 8, 6 (own); 8, 6 for "
     "more, as features grow with (n_max × species)²",
     "atom_sigma": "by size: 0.5 Å for Si, as published (comparison)",
-    "atom_sigma solid": "by size: 0.47 Å for Si, where errors are 1.65 meV/atom, 1.82 with 0.5 Å (own)",
+    "atom_sigma solid": "by size: 0.47 Å for Si, near the published 0.5 Å (comparison), and at most that",
     "atom_sigma molecule": "by size: 0.5 Å for C, H and O; narrower atoms ask for more n_max and l_max",
     "smoothness": "atoms fade out earlier than with 1, as a long cutoff needs: errors of Si are 2.21 meV/atom with 2 "
-    "(7.5 Å; 8, 6), 2.56 with 1 (5.4 Å; 8, 8) (own)",
+    "(7.5 Å; 8, 6), 2.53 with 1 (5.4 Å; 8, 8) (own)",
     "zeta": "sharp enough to tell crystals from their defects; published for Si and Cu (comparison)",
     "zeta ionic": "softer than 4: ions keep their places, and their surroundings differ little",
     "zeta molecule": "softer than 4: one molecule has few different surroundings",
