@@ -7,6 +7,8 @@
 """Tutorial 7: the parts of a standard deviation, how it falls with data, correlations, and a misspecified model."""
 
 # %%
+import warnings
+
 import numpy as np
 from ase import Atoms
 from ase.build import bulk
@@ -14,9 +16,12 @@ from ase.build import bulk
 from gapkit import GAP, SOAP, DotProduct, Term
 from gapkit.alternatives import local_std
 from gapkit.datasets import load_silicon
+from gapkit.errors import ExtrapolationWarning
 from gapkit.evaluation import evaluate
 from gapkit.functionals import energy_difference, joint_posterior
 
+# models of few frames meet closer atoms in the test frames, of which every prediction would warn
+warnings.simplefilter("ignore", ExtrapolationWarning)
 train, test = load_silicon("train"), load_silicon("test")
 E0 = next(atoms.get_potential_energy() for atoms in train if len(atoms) == 1)
 frames = [atoms for atoms in train if len(atoms) > 1]
