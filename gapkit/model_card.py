@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import is_dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,8 @@ from gapkit.terms import ALL_SPECIES, SparseBlock
 if TYPE_CHECKING:
     from gapkit.evaluation import Evaluation
     from gapkit.gap import GAP
+
+LONG = re.compile(r"\d+\.\d{5,}(?:e[+-]\d+)?")  # numbers with digits that nobody reads
 
 
 def versions() -> str:
@@ -154,4 +157,6 @@ def as_text(value: Any) -> str:
         return ", ".join(f"{name} {as_text(item)}" for name, item in value.items())
     if isinstance(value, Iterable) and not isinstance(value, str):
         return ", ".join(as_text(item) for item in value) or "none"
+    if is_dataclass(value):
+        return LONG.sub(lambda number: f"{float(number[0]):.6g}", str(value))
     return str(value)

@@ -11,7 +11,7 @@ from test_terms import MODELS
 
 from gapkit import GAP, ZBL, Pair, evaluate
 from gapkit.baselines import Calculator
-from gapkit.model_card import describe_model
+from gapkit.model_card import as_text, describe_model
 from gapkit.report import write_report
 
 EMT = Calculator("ase.calculators.emt:EMT")
@@ -90,3 +90,8 @@ def test_features_of_all_species_are_called_so(gap):
     text = describe_model(gap, None)["Sparse points of the fit"]
     assert "term 6, all species: " in text  # triangles
     assert ", X:" not in text
+
+
+def test_numbers_in_parameters_have_six_digits():
+    term = Pair(["Si"], cutoff=5.0, delta=4.590185882108082, length_scale=1.2345678901e-12)
+    assert "cutoff=5.0, cutoff_width=1.0, delta=4.59019, length_scale=1.23457e-12," in as_text(term)
