@@ -16,7 +16,7 @@ import time
 from gapkit import GAP, demo
 from gapkit.datasets import load_silicon
 from gapkit.evaluation import evaluate
-from gapkit.observations import KINDS
+from gapkit.quantities import KINDS
 from gapkit.uncertainty import calibration
 
 

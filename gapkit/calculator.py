@@ -11,8 +11,8 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
+from gapkit.checks import is_number
 from gapkit.errors import InputError, did_you_mean
-from gapkit.field_types import is_number
 from gapkit.gap import GAP
 from gapkit.neighbourhoods import NeighbourList
 from gapkit.prediction import Predictions

@@ -13,6 +13,7 @@ from ase import Atoms
 from typing_extensions import TypedDict  # pydantic asks for this one before Python 3.12
 
 from gapkit.baselines import ZBL, Baseline, baseline_from_dict
+from gapkit.checks import build, check_keys, check_number, check_seed, checked
 from gapkit.descriptors.acsf import ACSF
 from gapkit.descriptors.soap import SOAP
 from gapkit.errors import InputError, did_you_mean
@@ -20,11 +21,10 @@ from gapkit.feature_terms.linear import FUNCTIONS, Linear
 from gapkit.feature_terms.long_range import LongRange  # noqa: F401  registers itself
 from gapkit.feature_terms.pair import Pair
 from gapkit.feature_terms.triplet import Triplet
-from gapkit.field_types import check_number, check_seed
 from gapkit.kernels import DotProduct, SquaredExponential
-from gapkit.observations import KINDS, check_noise
-from gapkit.plain_data import build, check_keys, checked
+from gapkit.observations import check_noise
 from gapkit.presets import preset_settings, preset_terms
+from gapkit.quantities import KINDS
 from gapkit.reference_energies import check_e0
 from gapkit.structures import LabelKeys
 from gapkit.terms import AnyTerm, Term

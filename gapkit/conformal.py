@@ -29,8 +29,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import betabinom
 
+from gapkit.checks import is_count, is_number
 from gapkit.errors import InputError, did_you_mean
-from gapkit.field_types import is_count, is_number
 from gapkit.ranking import checked_std
 from gapkit.uncertainty import group_names, z_scores
 

@@ -14,7 +14,7 @@ from gapkit.duplicates import DuplicateFinder
 from gapkit.errors import InputError
 from gapkit.frames import Frame, Frames
 from gapkit.neighbourhoods import find_neighbourhoods
-from gapkit.observations import KINDS
+from gapkit.quantities import KINDS
 from gapkit.reference_energies import is_isolated
 from gapkit.shortest_distances import closest_by_pair, shorter
 

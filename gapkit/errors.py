@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from ase import Atoms
-
-    from gapkit.md_guard import Excess
 
 
 class InputError(ValueError):
@@ -18,6 +16,28 @@ class InputError(ValueError):
 
 class ExtrapolationWarning(UserWarning):
     """A structure, or part of a model, that the training data say nothing about."""
+
+
+class Excess(NamedTuple):
+    """A standard deviation at or above a threshold.
+
+    Attributes
+    ----------
+    step : int
+        Step of the dynamics, or number of the check (from 0) if the guard does not know the dynamics.
+    atom : int or None
+        Index of the atom; None for the total energy.
+    symbol : str or None
+        Its species.
+    std, threshold : float
+        Standard deviation, and the threshold it has reached, eV or eV/Å.
+    """
+
+    step: int
+    atom: int | None
+    symbol: str | None
+    std: float
+    threshold: float
 
 
 class UncertaintyError(RuntimeError):

@@ -12,7 +12,7 @@ from gapkit.baselines import baseline_to_dict
 from gapkit.conditioning import determined, explain
 from gapkit.memory import in_words
 from gapkit.model_card import as_text
-from gapkit.observations import KINDS
+from gapkit.quantities import KINDS
 from gapkit.terms import ALL_SPECIES, Term
 from gapkit.training import OUTLIER
 

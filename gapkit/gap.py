@@ -14,21 +14,22 @@ from sklearn.utils.validation import check_is_fitted
 
 from gapkit.baselines import Baseline, baseline_to_dict, check_baselines, warn_of_overlap
 from gapkit.checkpoint import Checkpoint
+from gapkit.checks import check_number, check_seed
 from gapkit.configuration import term_to_dict
 from gapkit.errors import InputError
-from gapkit.field_types import check_number, check_seed
 from gapkit.fitted_model import from_path, to_file
 from gapkit.fitted_potential import FittedPotential
 from gapkit.frames import Frames, Structures, labelled_frames
 from gapkit.learning import Learned, Options, Walks, learn
 from gapkit.memory import MemoryUse, in_bytes
 from gapkit.model_file import write_model
-from gapkit.observations import KINDS, Noise, check_noise, noise_std
+from gapkit.observations import Noise, check_noise, noise_std
 from gapkit.optimisation import as_rows, learn_hyperparameters, parse_optimize
 from gapkit.parameters import NestedParameters
 from gapkit.posterior import SparsePosterior
 from gapkit.presets import preset_parameters
 from gapkit.progress import progress
+from gapkit.quantities import KINDS
 from gapkit.reference_energies import check_e0
 from gapkit.remainders import less_baseline
 from gapkit.structures import LabelKeys

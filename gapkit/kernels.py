@@ -17,8 +17,8 @@ from typing import Protocol
 import numpy as np
 
 from gapkit._numba import kernels as loops
+from gapkit.checks import is_number
 from gapkit.errors import InputError
-from gapkit.field_types import is_number
 from gapkit.workspace import Fresh, Workspace
 
 

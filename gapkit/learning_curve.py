@@ -22,15 +22,15 @@ from ase.units import GPa
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
+from gapkit.checks import is_count, is_list
 from gapkit.conditioning import determined
 from gapkit.errors import InputError
 from gapkit.evaluation import Comparison, ErrorRow, Evaluation, evaluate
-from gapkit.field_types import is_count, is_list
 from gapkit.frames import Frame, Frames, FramesOnDisk, Structures
 from gapkit.gap import GAP
 from gapkit.left_out import LeftOutLabels, left_out_of_rows
-from gapkit.observations import VOIGT
 from gapkit.optimisation import as_rows, learn_hyperparameters, parse_optimize
+from gapkit.quantities import VOIGT
 from gapkit.row_factor import RowFactor
 from gapkit.structures import LabelKeys
 from gapkit.terms import ALL_SPECIES, AnyTerm, SparseBlock, Term

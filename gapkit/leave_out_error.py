@@ -39,8 +39,8 @@ from gapkit.frames import Frame
 from gapkit.hyperparameters import PRIOR_WIDTH, Amplitude, Space, indices
 from gapkit.left_out import factor_without
 from gapkit.marginal_likelihood import Evaluation, MarginalLikelihood, whitened
-from gapkit.observations import KINDS, UNITS
 from gapkit.optimum import LeftOutError, Optimum
+from gapkit.quantities import KINDS, UNITS
 from gapkit.row_factor import RowFactor
 from gapkit.threads import one_blas_thread, ordered_map
 from gapkit.training import OUTLIER, Recipe, frame_rows
@@ -59,7 +59,7 @@ class FrameRows(NamedTuple):
     Attributes
     ----------
     kind : ndarray of int, shape (n,)
-        Place in `gapkit.observations.KINDS`.
+        Place in `gapkit.quantities.KINDS`.
     group : sequence of hashable, length n
         Keys of the factors that these rows are part of.
     K : ndarray, shape (n, n_sparse)
@@ -78,9 +78,9 @@ class Errors(NamedTuple):
     Attributes
     ----------
     kinds : ndarray of int, shape (n_kinds,)
-        Places in `gapkit.observations.KINDS` of the kinds that there are.
+        Places in `gapkit.quantities.KINDS` of the kinds that there are.
     rmse : ndarray, shape (n_kinds,)
-        In the units of `gapkit.observations.UNITS`.
+        In the units of `gapkit.quantities.UNITS`.
     slopes : ndarray, shape (n_kinds, n_groups + n_amplitudes)
         ∂log e_k/∂log σ_g, then ∂log e_k/∂log δ_t.
     squares : ndarray, shape (n_frames, n_kinds)

@@ -24,10 +24,10 @@ from typing import Literal, NamedTuple
 import numpy as np
 from ase import Atoms
 
+from gapkit.checks import check_fields, check_number
 from gapkit.chemical_species import check_known, check_symbols
 from gapkit.errors import InputError
 from gapkit.ewald_sums import LatticeSums, check_periodicity, lattice_sums
-from gapkit.field_types import check_fields, check_number
 from gapkit.shortest_distances import pair_name
 
 NEUTRAL = 1e-6  # of the sum of |q|: what round-off leaves

@@ -12,8 +12,8 @@ from ase import Atoms
 from ase.io import write
 
 from gapkit.calculator import GAPCalculator, Uncertainty
-from gapkit.errors import InputError, UncertaintyError, did_you_mean
-from gapkit.field_types import is_list, is_number
+from gapkit.checks import is_list, is_number
+from gapkit.errors import Excess, InputError, UncertaintyError, did_you_mean
 from gapkit.output_files import check_output
 
 if TYPE_CHECKING:
@@ -40,28 +40,6 @@ class Thresholds(NamedTuple):
 
     warn: float
     stop: float
-
-
-class Excess(NamedTuple):
-    """A standard deviation at or above a threshold.
-
-    Attributes
-    ----------
-    step : int
-        Step of the dynamics, or number of the check (from 0) if the guard does not know the dynamics.
-    atom : int or None
-        Index of the atom; None for the total energy.
-    symbol : str or None
-        Its species.
-    std, threshold : float
-        Standard deviation, and the threshold it has reached, eV or eV/Å.
-    """
-
-    step: int
-    atom: int | None
-    symbol: str | None
-    std: float
-    threshold: float
 
 
 class UncertaintyGuard:

@@ -22,9 +22,9 @@ import numpy as np
 from ase import Atoms
 from scipy.linalg import cholesky, solve_triangular
 
+from gapkit.checks import is_count, is_list
 from gapkit.covariance import local_rows, structure_rows
 from gapkit.errors import InputError, did_you_mean
-from gapkit.field_types import is_count, is_list
 from gapkit.frames import Structures, labelled_frames
 from gapkit.posterior import SparsePosterior
 from gapkit.progress import progress

@@ -17,14 +17,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from gapkit.checks import is_number
 from gapkit.errors import InputError, did_you_mean
-from gapkit.field_types import is_number
+from gapkit.quantities import UNITS, VOIGT
 from gapkit.structures import Labels
 
 Noise = float | Mapping[str, float]
-KINDS = ("energy", "forces", "virial")
-UNITS = {"energy": "eV/atom", "forces": "eV/Å", "virial": "eV/atom"}
-VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 
 
 class Observation(NamedTuple):

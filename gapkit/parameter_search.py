@@ -26,8 +26,8 @@ from ase import Atoms
 from sklearn.base import clone
 from sklearn.model_selection import KFold, ParameterGrid, ParameterSampler, cross_val_score
 
+from gapkit.checks import is_count
 from gapkit.errors import InputError, did_you_mean
-from gapkit.field_types import is_count
 from gapkit.frames import Structures
 from gapkit.gap import GAP
 from gapkit.left_out import left_out

@@ -19,6 +19,7 @@ import numpy as np
 from ase.data import atomic_numbers, covalent_radii
 
 from gapkit.baselines import ZBL
+from gapkit.checks import is_count, is_number
 from gapkit.chemical_species import check_symbols
 from gapkit.descriptors.soap import SOAP
 from gapkit.errors import InputError, did_you_mean
@@ -26,7 +27,6 @@ from gapkit.feature_terms.linear import Linear
 from gapkit.feature_terms.long_range import LongRange
 from gapkit.feature_terms.pair import Pair
 from gapkit.feature_terms.triplet import Triplet
-from gapkit.field_types import is_count, is_number
 from gapkit.kernels import DotProduct
 from gapkit.terms import AnyTerm, Term
 

@@ -12,8 +12,8 @@ from ase import Atoms
 from ase.data import atomic_numbers, chemical_symbols
 from ase.geometry import minkowski_reduce
 
+from gapkit.checks import is_number
 from gapkit.errors import InputError
-from gapkit.field_types import is_number
 
 if TYPE_CHECKING:
     from gapkit.structures import Labels

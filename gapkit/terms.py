@@ -18,10 +18,10 @@ from ase import Atoms
 from ase.data import atomic_numbers
 
 from gapkit._numba import kernels as loops
+from gapkit.checks import check_fields, is_count
 from gapkit.descriptors.protocol import Descriptor
 from gapkit.errors import InputError
 from gapkit.feature_terms.seam import FeatureTerm
-from gapkit.field_types import check_fields, is_count
 from gapkit.kernels import DotProduct, Kernel, contract_folded, contract_gradient, inner_products, normalise
 from gapkit.neighbourhoods import Neighbourhoods, NeighbourList, find_neighbourhoods, whole_structure
 from gapkit.threads import ordered_map

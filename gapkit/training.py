@@ -21,8 +21,9 @@ from gapkit.feature_terms.seam import Candidates, FeatureTerm
 from gapkit.frames import Frame
 from gapkit.kernels import normalise
 from gapkit.memory import RowSizes
-from gapkit.observations import KINDS, Noise, noise_group, observations
+from gapkit.observations import Noise, noise_group, observations
 from gapkit.progress import Track
+from gapkit.quantities import KINDS
 from gapkit.reference_energies import ReferenceEnergies
 from gapkit.row_factor import RowFactor
 from gapkit.shortest_distances import closest_by_pair, shorter

@@ -10,11 +10,11 @@ import numpy as np
 from ase.data import chemical_symbols
 
 from gapkit import covariance
+from gapkit.checks import is_count
 from gapkit.errors import InputError
-from gapkit.field_types import is_count
 from gapkit.frames import Frame, Frames
-from gapkit.observations import KINDS
 from gapkit.posterior import SparsePosterior, fit_posterior
+from gapkit.quantities import KINDS
 from gapkit.shortest_distances import shorter, shortest_distances
 from gapkit.terms import ALL_SPECIES, SparseBlock, farthest, known_numbers
 from gapkit.threads import ordered_map

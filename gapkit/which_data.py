@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from scipy.stats import chi2
 
+from gapkit.checks import is_count
 from gapkit.duplicates import Contradiction, DuplicateFinder
 from gapkit.errors import InputError
-from gapkit.field_types import is_count
 from gapkit.frames import Structures
 from gapkit.leaving_out import UNITS, FrameWithout, LeaveOneOut
 from gapkit.next_calculations import Cost, MostWanted, cubed, most_wanted

@@ -17,7 +17,8 @@ from scipy.optimize import brentq
 from gapkit import GAP, SOAP, DotProduct, GAPCalculator, Term
 from gapkit.covariance import structure_rows
 from gapkit.neighbourhoods import find_neighbourhoods
-from gapkit.observations import KINDS, UNITS, VOIGT, noise_std, observations
+from gapkit.observations import noise_std, observations
+from gapkit.quantities import KINDS, UNITS, VOIGT
 from gapkit.structures import LabelKeys, find_label_keys, read_labels
 from gapkit.terms import find_all_neighbourhoods
 

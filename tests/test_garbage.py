@@ -34,7 +34,7 @@ from gapkit import (
     select_acsf,
 )
 from gapkit.baselines import Calculator
-from gapkit.field_types import check_fields, is_number
+from gapkit.checks import check_fields, is_number
 from gapkit.learning_curve import learning_curve
 from gapkit.next_calculations import most_wanted
 

@@ -5,7 +5,8 @@ import pytest
 from conftest import alloy, labelled
 
 from gapkit import InputError
-from gapkit.observations import KINDS, check_noise, noise_group, noise_std, observations
+from gapkit.observations import check_noise, noise_group, noise_std, observations
+from gapkit.quantities import KINDS
 from gapkit.structures import LabelKeys, Labels, read_labels
 
 FORCES = np.arange(12.0).reshape(4, 3)

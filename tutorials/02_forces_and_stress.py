@@ -21,7 +21,8 @@ from gapkit import GAP, SOAP, DotProduct, GAPCalculator, InputError, Term, read_
 from gapkit.datasets import load_silicon
 from gapkit.errors import ExtrapolationWarning
 from gapkit.evaluation import evaluate
-from gapkit.observations import UNITS, observations
+from gapkit.observations import observations
+from gapkit.quantities import UNITS
 from gapkit.structures import describe_structures, find_e0, find_label_keys, read_labels
 from gapkit.uncertainty import calibration
 

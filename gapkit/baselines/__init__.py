@@ -18,8 +18,8 @@ from gapkit.baselines.dispersion import D3, D4
 from gapkit.baselines.electrostatics import Ewald
 from gapkit.baselines.properties import Baseline, BaselineProperties
 from gapkit.baselines.zbl import ZBL, warn_of_overlap
+from gapkit.checks import build
 from gapkit.errors import InputError
-from gapkit.plain_data import build
 from gapkit.structures import Labels
 
 __all__ = [

@@ -15,8 +15,8 @@ from ase import Atoms
 from ase.calculators.calculator import PropertyNotImplementedError
 
 from gapkit.baselines.properties import BaselineProperties
+from gapkit.checks import check_fields
 from gapkit.errors import InputError
-from gapkit.field_types import check_fields
 
 # what a model file may start by itself, and with what: these compute, they read no files and run no commands.
 # ASE's `restart`, `label`, `directory` and `parameters` and TBLite's `solvation` and `xtb_config` are not among them,

@@ -14,9 +14,9 @@ from ase.data import chemical_symbols
 from ase.units import Bohr, Hartree
 
 from gapkit.baselines.properties import BaselineProperties
+from gapkit.checks import check_fields
 from gapkit.errors import InputError, did_you_mean
 from gapkit.ewald_sums import check_periodicity
-from gapkit.field_types import check_fields
 
 D3_DAMPINGS: Mapping[str, str] = {
     "bj": "RationalDampingParam",

@@ -10,10 +10,10 @@ from ase import Atoms
 from ase.data import chemical_symbols
 
 from gapkit.baselines.properties import COULOMB, BaselineProperties
+from gapkit.checks import check_fields
 from gapkit.chemical_species import check_symbols, unknown_species
 from gapkit.errors import InputError
 from gapkit.ewald_sums import check_periodicity, lattice_sums
-from gapkit.field_types import check_fields
 
 NEUTRAL = 1e-6  # e per atom: what rounded charges leave
 

@@ -12,9 +12,9 @@ from ase.data import atomic_numbers, chemical_symbols, covalent_radii
 
 from gapkit._numba.repulsion import screened_repulsion
 from gapkit.baselines.properties import COULOMB, BaselineProperties
+from gapkit.checks import check_fields
 from gapkit.chemical_species import check_symbols, unknown_species
 from gapkit.errors import InputError, did_you_mean
-from gapkit.field_types import check_fields
 from gapkit.neighbourhoods import SHORTEST_DISTANCE, find_neighbourhoods
 from gapkit.shortest_distances import distance_warning, pair_name, pair_names, shortest_distances
 

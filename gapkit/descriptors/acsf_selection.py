@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 from ase import Atoms
 
+from gapkit.checks import is_count
 from gapkit.descriptors.acsf import ACSF
 from gapkit.errors import InputError, did_you_mean
-from gapkit.field_types import is_count
 
 METHODS = ("cur", "fps")
 NEGLIGIBLE = 1e-6  # of the largest spread of a column: below, a function is as good as constant

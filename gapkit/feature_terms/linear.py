@@ -11,6 +11,7 @@ import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers
 
+from gapkit.checks import check_fields
 from gapkit.chemical_species import check_known, check_symbols
 from gapkit.errors import InputError
 from gapkit.feature_terms.seam import (
@@ -20,7 +21,6 @@ from gapkit.feature_terms.seam import (
     FeatureValues,
     check_positive,
 )
-from gapkit.field_types import check_fields
 from gapkit.neighbourhoods import Neighbourhoods, find_neighbourhoods
 
 VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))

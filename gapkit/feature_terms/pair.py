@@ -11,6 +11,7 @@ import numpy as np
 from ase.data import atomic_numbers, chemical_symbols, covalent_radii
 
 from gapkit._numba import distances as loops
+from gapkit.checks import check_fields
 from gapkit.chemical_species import check_known, check_symbols
 from gapkit.errors import InputError, did_you_mean
 from gapkit.feature_terms.seam import (
@@ -24,7 +25,6 @@ from gapkit.feature_terms.seam import (
     sum_pairs,
 )
 from gapkit.feature_terms.whitening import Whitened, independent, split, stack
-from gapkit.field_types import check_fields
 from gapkit.neighbourhoods import SHORTEST_DISTANCE, Neighbourhoods
 
 TRANSFORMS = ("distance", "logarithm", "inverse")

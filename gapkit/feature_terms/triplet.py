@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.linalg import solve_banded
 
 from gapkit._numba import triplets as loops
+from gapkit.checks import check_fields
 from gapkit.chemical_species import check_known, check_symbols
 from gapkit.errors import InputError
 from gapkit.feature_terms.seam import (
@@ -26,7 +27,6 @@ from gapkit.feature_terms.seam import (
     sum_pairs,
 )
 from gapkit.feature_terms.whitening import Whitened, independent, split, stack
-from gapkit.field_types import check_fields
 from gapkit.neighbourhoods import SHORTEST_DISTANCE, Neighbourhoods
 from gapkit.sparsification import select_sparse_points
 
