@@ -17,7 +17,7 @@ from ase.build import bulk
 
 from gapkit.baselines import Ewald
 from gapkit.baselines.properties import COULOMB
-from gapkit.neighbourhoods import find_neighbourhoods
+from gapkit.geometry.neighbourhoods import find_neighbourhoods
 
 CHARGES = {"Na": 1.0, "Cl": -1.0}
 Found = tuple[float, np.ndarray | None, np.ndarray | None]

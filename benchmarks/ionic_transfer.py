@@ -18,7 +18,8 @@ from ase.stress import full_3x3_to_voigt_6_stress
 
 from gapkit import GAP, SOAP, DotProduct, Term
 from gapkit.baselines import Ewald, subtract_baseline
-from gapkit.structures import find_label_keys, read_labels
+from gapkit.structures.labels import read_labels
+from gapkit.structures.reading import find_label_keys
 
 BORN, EPSILON = 1.090, 2.563  # e; both of the data's own reference method
 CHARGES = (0.0, 0.4, 0.6, BORN / EPSILON**0.5, 0.8, BORN)

@@ -17,7 +17,7 @@ from accuracy import SETS
 from ase import Atoms
 
 from gapkit import GAP, SOAP, DotProduct, Linear, LongRange, Pair, Term, Triplet, read_structures
-from gapkit.frames import labelled_frames
+from gapkit.structures.frames import labelled_frames
 from gapkit.terms import AnyTerm
 from gapkit.training import Noises, frame_rows
 from gapkit.updates import solve

@@ -19,8 +19,8 @@ from gapkit import SOAP, DotProduct, Term
 from gapkit._numba import kernels as kernel_loops
 from gapkit._numba import soap as loops
 from gapkit.descriptors.soap_basis import harmonics_norm
+from gapkit.geometry.neighbourhoods import Neighbourhoods, find_neighbourhoods
 from gapkit.kernels import points
-from gapkit.neighbourhoods import Neighbourhoods, find_neighbourhoods
 from gapkit.terms import LARGEST_BLOCK as BLOCK
 from gapkit.terms import SparseBlock, evaluate
 

@@ -32,9 +32,10 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from gapkit import GAP, SOAP, DotProduct, Term, read_structures
 from gapkit.datasets import silicon_path
-from gapkit.distributed import BATCH, CHUNK_ATOMS, chunks_of, connected
-from gapkit.frames import labelled_frames
-from gapkit.threads import one_blas_thread
+from gapkit.distributed import BATCH, CHUNK_ATOMS, chunks_of
+from gapkit.runtime.cluster import connected
+from gapkit.runtime.threads import one_blas_thread
+from gapkit.structures.frames import labelled_frames
 from gapkit.training import Factors, Noises, Recipe, SparsePools, Summary, environments, stream_rows
 from gapkit.updates import solve
 

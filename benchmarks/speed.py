@@ -16,7 +16,7 @@ from ase.build import bulk
 
 from gapkit import SOAP, DotProduct, Term
 from gapkit.covariance import structure_rows
-from gapkit.neighbourhoods import find_neighbourhoods
+from gapkit.geometry.neighbourhoods import find_neighbourhoods
 from gapkit.similarity import AverageKernel, REMatchKernel
 from gapkit.terms import SparseBlock, evaluate, find_all_neighbourhoods
 

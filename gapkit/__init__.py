@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from gapkit.descriptors.acsf import ACSF
     from gapkit.descriptors.acsf_selection import candidate_acsf, select_acsf
     from gapkit.descriptors.soap import SOAP
-    from gapkit.duplicates import DuplicateFinder
     from gapkit.ensemble import propagate, sample
     from gapkit.errors import InputError
     from gapkit.evaluation import evaluate
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from gapkit.feature_terms.triplet import Triplet
     from gapkit.functionals import energy_difference, joint_posterior, pressure, propagate_linear
     from gapkit.gap import GAP
+    from gapkit.geometry.distances import distance_warning
     from gapkit.kernels import DotProduct, SquaredExponential
     from gapkit.leaving_out import leave_one_out
     from gapkit.md_guard import UncertaintyGuard, guard_thresholds
@@ -33,24 +33,24 @@ if TYPE_CHECKING:
     from gapkit.parameter_search import Between, tune
     from gapkit.prediction import Predictions
     from gapkit.recalibration import fit_recalibration
-    from gapkit.shortest_distances import distance_warning
+    from gapkit.runtime.threads import get_num_threads, set_num_threads
     from gapkit.species_weights import learn_species_weights
-    from gapkit.structures import describe_structures, read_structures
+    from gapkit.structures.duplicates import DuplicateFinder
+    from gapkit.structures.reading import describe_structures, read_structures
     from gapkit.suggestion import suggest
     from gapkit.terms import Term
-    from gapkit.threads import get_num_threads, set_num_threads
     from gapkit.uncertainty import calibration, calibration_by
     from gapkit.which_data import which_data_matter
 
 _ROOMS = {  # in the order in which data flow; no name may be that of a module, which would stand in its place
-    "read_structures": "structures",
-    "describe_structures": "structures",
-    "distance_warning": "shortest_distances",
+    "read_structures": "structures.reading",
+    "describe_structures": "structures.reading",
+    "distance_warning": "geometry.distances",
     "ZBL": "baselines",  # gapkit.baselines.Calculator stays there: by its name it would be taken for ASE's
     "D3": "baselines",
     "D4": "baselines",
     "Ewald": "baselines",
-    "DuplicateFinder": "duplicates",
+    "DuplicateFinder": "structures.duplicates",
     "SOAP": "descriptors.soap",
     "ACSF": "descriptors.acsf",
     "candidate_acsf": "descriptors.acsf_selection",
@@ -91,8 +91,8 @@ _ROOMS = {  # in the order in which data flow; no name may be that of a module, 
     "UncertaintyGuard": "md_guard",
     "guard_thresholds": "md_guard",
     "InputError": "errors",
-    "get_num_threads": "threads",
-    "set_num_threads": "threads",
+    "get_num_threads": "runtime.threads",
+    "set_num_threads": "runtime.threads",
 }
 
 __all__ = [

@@ -61,8 +61,8 @@ from gapkit.covariance import structure_rows
 from gapkit.ensemble import Ensemble
 from gapkit.errors import InputError, did_you_mean
 from gapkit.kernels import normalise
+from gapkit.runtime.threads import one_blas_thread
 from gapkit.terms import ALL_SPECIES, SparseBlock, centre_blocks, find_all_neighbourhoods, kernel_term
-from gapkit.threads import one_blas_thread
 
 if TYPE_CHECKING:
     from gapkit.evaluation import Comparison

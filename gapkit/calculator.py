@@ -14,9 +14,9 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from gapkit.checks import is_number
 from gapkit.errors import InputError, did_you_mean
 from gapkit.gap import GAP
-from gapkit.neighbourhoods import NeighbourList
+from gapkit.geometry.neighbourhoods import NeighbourList
 from gapkit.prediction import Predictions
-from gapkit.structures import check_structures
+from gapkit.structures.labels import check_structures
 
 RETURN_STD: dict[str, bool | str] = {"local": "local", "energy": True, "all": "all"}
 PER_ATOM = ("local_energies_std", "forces_std")

@@ -15,9 +15,9 @@ import numpy as np
 from ase import Atoms
 
 from gapkit.errors import InputError
-from gapkit.model_file import read_model, write_model
-from gapkit.output_files import check_output
 from gapkit.row_factor import RowFactor
+from gapkit.runtime.archive import read_model, write_model
+from gapkit.runtime.files import check_output
 
 KIND = "gapkit checkpoint"
 EVERY = 60.0  # s between two checkpoints

@@ -18,8 +18,8 @@ from ase import Atoms
 from gapkit.errors import InputError
 from gapkit.evaluation import Comparison, Evaluation
 from gapkit.extrapolation import extrapolation, has_environments
-from gapkit.output_files import check_output, complete_file
 from gapkit.report_tables import atom_errors
+from gapkit.runtime.files import check_output, complete_file
 
 if TYPE_CHECKING:
     from gapkit.gap import GAP

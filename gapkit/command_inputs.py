@@ -10,10 +10,10 @@ from gapkit.terminal import Say, log_to
 
 if TYPE_CHECKING:
     from gapkit.configuration import ModelSettings
-    from gapkit.frames import Structures
     from gapkit.gap import GAP
     from gapkit.labelled_files import LabelledFiles
-    from gapkit.structures import LabelKeys
+    from gapkit.structures.frames import Structures
+    from gapkit.structures.labels import LabelKeys
 
 
 def load_model(path: Path, verbose: bool) -> GAP:
@@ -37,8 +37,8 @@ def read_labelled(paths: Sequence[Path], keys: Mapping[str, str | None], say: Sa
 
 def new_gap(settings: ModelSettings, data: LabelledFiles, verbose: bool) -> GAP:
     """A potential for these data, not fitted yet."""
-    from gapkit.frames import labelled_frames
     from gapkit.gap import GAP
+    from gapkit.structures.frames import labelled_frames
 
     structures = (frame.atoms for frame in labelled_frames(*frames_of(data)))  # walked through only if asked for radii
     baseline = settings.make_baselines(data.species, structures)

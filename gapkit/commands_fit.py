@@ -24,7 +24,7 @@ from gapkit.cli_options import (
 )
 from gapkit.command_inputs import load_model, new_gap, read_labelled
 from gapkit.errors import InputError
-from gapkit.output_files import check_output
+from gapkit.runtime.files import check_output
 from gapkit.terminal import Say, log_to, print_json, speaker, warnings_kept
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Means(NamedTuple):
 
     def check(self, inputs: Sequence[Path | None]) -> None:
         """Raise `InputError` for what cannot be, before any work."""
-        from gapkit.memory import in_bytes
+        from gapkit.runtime.memory import in_bytes
 
         in_bytes(self.max_memory)
         if self.workers is not None and self.scheduler is not None:
@@ -184,7 +184,7 @@ def _fit(
 ) -> dict[str, Any]:
     from gapkit.evaluation import evaluate as compare
     from gapkit.fit_summary import describe_fit, fit_summary, outlier_frames
-    from gapkit.frames import labelled_frames
+    from gapkit.structures.frames import labelled_frames
 
     gap = new_gap(settings, data, verbose)
     start = time.perf_counter()

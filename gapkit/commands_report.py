@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from gapkit.cli_options import Json, Model, Quiet, labelled_file, option, with_key_options
 from gapkit.command_inputs import load_model, read_labelled
 from gapkit.errors import InputError
-from gapkit.output_files import check_output
+from gapkit.runtime.files import check_output
 from gapkit.terminal import Say, print_json, speaker
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from gapkit.cli_options import (
 )
 from gapkit.command_inputs import frames_of, load_model, new_gap, read_labelled
 from gapkit.errors import InputError, did_you_mean
-from gapkit.output_files import check_output, complete_file
+from gapkit.runtime.files import check_output, complete_file
 from gapkit.terminal import log_to, print_json, speaker, warnings_kept
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def learning_curve(
 ) -> None:
     """Errors and evidence for several numbers of sparse points, from one fit: how many are enough?"""
     from gapkit.learning_curve import learning_curve as follow
-    from gapkit.memory import in_bytes
+    from gapkit.runtime.memory import in_bytes
 
     sizes = _sizes(n_sparse)
     in_bytes(max_memory)
@@ -215,7 +215,7 @@ def _left_out(gap: GAP, files: LabelledFiles) -> LeaveOneOut:
 
 def _bare(path: Path) -> Iterator[Atoms]:
     """Structures of a file whose labels, should there be any, do not matter."""
-    from gapkit.structures import iter_structures
+    from gapkit.structures.reading import iter_structures
 
     return iter_structures(path, energy_key="", forces_key="", stress_key="", virial_key="")
 

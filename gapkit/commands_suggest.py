@@ -10,7 +10,7 @@ import typer
 
 from gapkit.cli_options import Json, Quiet, TrainingFiles, option, with_key_options
 from gapkit.command_inputs import frames_of, read_labelled
-from gapkit.output_files import check_output, complete_file
+from gapkit.runtime.files import check_output, complete_file
 from gapkit.terminal import print_json, speaker, warnings_kept
 
 
@@ -38,8 +38,8 @@ def suggest(
 
     Nothing is fitted. The configuration is YAML: read it, change what you know better, give it to gapkit fit --config.
     """
-    from gapkit.memory import in_bytes
     from gapkit.presets import preset_named
+    from gapkit.runtime.memory import in_bytes
     from gapkit.suggestion import suggest as look
 
     if output is not None:

@@ -11,7 +11,7 @@ import typer
 from gapkit.cli_options import Json, Model, ModelOutput, Quiet, labelled_file, option, with_key_options
 from gapkit.command_inputs import load_model, read_labelled
 from gapkit.errors import ExtrapolationWarning, InputError
-from gapkit.output_files import check_output, complete_file
+from gapkit.runtime.files import check_output, complete_file
 from gapkit.terminal import print_json, speaker
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def predict(
 def info(model: Model, as_json: Json = False) -> None:
     """Tell what a model file holds: species, descriptor, noise, training data, conditioning."""
     from gapkit.model_card import describe_model
-    from gapkit.model_file import read_model
+    from gapkit.runtime.archive import read_model
 
     header, _ = read_model(model)
     hidden = ("sha256", "references", "blocks", "factors")
@@ -149,10 +149,10 @@ def _predict(gap: GAP, source: Path, output: Path, std: bool, show: bool) -> int
     """Frame by frame; the output appears when it is complete."""
     from ase.io import write
 
-    from gapkit.frame_files import iter_frames
-    from gapkit.progress import progress
-    from gapkit.shortest_distances import contacts_in_words
-    from gapkit.structures import check_structures
+    from gapkit.geometry.distances import contacts_in_words
+    from gapkit.runtime.progress import progress
+    from gapkit.structures.files import iter_frames
+    from gapkit.structures.labels import check_structures
 
     frames, contacts = [atoms for _, atoms in iter_frames(source)], []
     check_structures(frames)

@@ -25,8 +25,8 @@ from gapkit.kernels import DotProduct, SquaredExponential
 from gapkit.observations import check_noise
 from gapkit.presets import preset_settings, preset_terms
 from gapkit.quantities import KINDS
-from gapkit.reference_energies import check_e0
-from gapkit.structures import LabelKeys
+from gapkit.structures.labels import LabelKeys
+from gapkit.structures.reference_energies import check_e0
 from gapkit.terms import AnyTerm, Term
 
 DESCRIPTORS: dict[str, type] = {"SOAP": SOAP, "ACSF": ACSF}

@@ -11,9 +11,9 @@ from ase import Atoms
 from gapkit.baselines import evaluate_baselines
 from gapkit.errors import InputError, did_you_mean
 from gapkit.prediction import Potential, energies_of_atoms
+from gapkit.runtime.tables import aligned
+from gapkit.runtime.threads import ordered_map
 from gapkit.terms import evaluate, find_all_neighbourhoods
-from gapkit.text_table import aligned
-from gapkit.threads import ordered_map
 
 ROLES = ("e0", "baseline", "term")
 

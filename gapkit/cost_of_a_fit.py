@@ -9,17 +9,17 @@ from typing import NamedTuple
 import numpy as np
 
 from gapkit.covariance import ROW_BLOCK
-from gapkit.data_facts import DataFacts
 from gapkit.descriptors.soap import SOAP
 from gapkit.descriptors.soap_rows import COSTS, operations
 from gapkit.feature_terms.linear import Linear
 from gapkit.feature_terms.pair import SPACING, Pair
 from gapkit.feature_terms.triplet import Triplet
+from gapkit.geometry.distances import pair_name
 from gapkit.leave_out_error import ROWS_BYTES
 from gapkit.memory import RowSizes
-from gapkit.shortest_distances import pair_name
+from gapkit.runtime.threads import get_num_threads
+from gapkit.structures.statistics import DataFacts
 from gapkit.terms import AnyTerm, Term
-from gapkit.threads import get_num_threads
 
 PROCESS = 3.6e8  # bytes of a process with its libraries and compiled loops
 PRODUCTS, FOLDING = 40e9, 12e9  # operations/s of one core in matrix products and in QR by blocks, cache misses included

@@ -19,10 +19,10 @@ from scipy.linalg import block_diag
 
 from gapkit._numba import kernels as loops
 from gapkit.feature_terms.seam import FeatureTerm
+from gapkit.geometry.neighbourhoods import Neighbourhoods
 from gapkit.kernels import inner_products, normalise
-from gapkit.neighbourhoods import Neighbourhoods
+from gapkit.runtime.workspace import thread_workspace
 from gapkit.terms import AnyTerm, SparseBlock, centre_blocks, feature_blocks
-from gapkit.workspace import thread_workspace
 
 ROW_BLOCK = 8  # centres whose tangents are held at one time: some hundred rows, which the cache holds
 

@@ -188,7 +188,7 @@ def make_potential(n_sparse: int = 1000, verbose: bool = True) -> GAP:
 
 
 def _fit(train: list[Atoms], n_sparse: int, echo: Echo) -> GAP:
-    from gapkit.structures import describe_structures
+    from gapkit.structures.reading import describe_structures
 
     echo(f"Silicon, density-functional data (PBE)\n{describe_structures(train)}\n")
     gap = make_potential(n_sparse)

@@ -9,11 +9,8 @@ the result does not depend on the workers, to the last bit; it is that of the fi
 
 from __future__ import annotations
 
-import logging
 import pickle
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import CancelledError
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from itertools import islice
@@ -23,144 +20,30 @@ from ase import Atoms
 from sklearn.utils.validation import check_is_fitted
 
 from gapkit.errors import InputError
-from gapkit.frames import Frame, Frames
 from gapkit.learning import Walk
 from gapkit.prediction import Potential, Predictions, gathered
-from gapkit.progress import Track, progress
-from gapkit.structures import check_structures
+from gapkit.runtime.cluster import Tree, _sealed, _spread, _told, connected
+from gapkit.runtime.progress import Track, progress
+from gapkit.runtime.threads import one_blas_thread
+from gapkit.structures.frames import Frame, Frames
+from gapkit.structures.labels import check_structures
 from gapkit.terms import AnyTerm
-from gapkit.threads import one_blas_thread
 from gapkit.training import Factors, Noises, Recipe, SparsePools, Summary, checked_environments, stream_rows
 
 if TYPE_CHECKING:
-    from distributed import Client, Future
+    from distributed import Client
 
     from gapkit.gap import GAP
 
 CHUNK_ATOMS = 1000  # at least, of frames that go to a worker together: many enough to pay for a merge, few to spread
 CHUNK_STRUCTURES = 32  # that are predicted together
 BATCH = 64  # chunks whose results are merged before they come back, and whose frames the scheduler keeps so long
-AHEAD = 3  # chunks per thread of a worker that are sent before they are needed
-PATIENCE = 120  # s until a cluster without workers is given up
 
 
 # ---- clusters
 
 
-@contextmanager
-def connected(client: Client | int) -> Iterator[Client]:
-    """The client itself or, for a number, one of as many new processes of this machine, ended at the end.
-
-    Raises
-    ------
-    InputError
-        If Dask is missing, or there is no cluster with workers.
-    """
-    try:
-        from distributed import Client, SubprocessCluster
-    except ModuleNotFoundError:
-        raise InputError("distributed fits need Dask: pip install 'gapkit[dask]'.") from None
-    if not isinstance(client, int):
-        _check_client(client)
-        yield client
-        return
-    if client < 1 or client is True:
-        raise InputError(f"client = {client} must be a positive number of processes, or a distributed.Client.")
-    # not LocalCluster: its processes import the user's script once more and stop unless that is prepared for it
-    options: dict[str, Any] = {"threads_per_worker": 1, "dashboard_address": ":0", "silence_logs": logging.CRITICAL}
-    cluster = SubprocessCluster(n_workers=client, **options)
-    with cluster, Client(cluster, set_as_default=False) as own:
-        own.wait_for_workers(client, timeout=PATIENCE)
-        yield own
-
-
-def _check_client(client: Any) -> None:
-    from distributed import Client
-
-    if not isinstance(client, Client):
-        raise InputError(f"client is of type {type(client).__name__}: give a distributed.Client or a whole number.")
-    if client.status != "running" or client.asynchronous:
-        raise InputError("the client is closed or asynchronous: give one that is connected and waits for its results.")
-    try:
-        client.wait_for_workers(1, timeout=PATIENCE)
-    except TimeoutError:
-        raise InputError(
-            f"the cluster had no worker within {PATIENCE} s: start workers, and if they queue for long, "
-            "call client.wait_for_workers(1) before."
-        ) from None
-
-
 # ---- chunks go out
-
-
-def _sealed(content: Any) -> bytes:
-    """Something to be passed on as it is.
-
-    Arrays that Dask packs itself arrive as parts of a message, at any address: numpy multiplies those that are not
-    aligned without BLAS, slowly and to other bits. Protocol 4 gives each array memory of its own.
-    """
-    from distributed.protocol.pickle import dumps
-
-    packed: bytes = dumps(content, protocol=4)
-    return packed
-
-
-def _same(sealed: bytes) -> bytes:
-    return sealed
-
-
-def _call(function: Callable[[Any, Any], Any], constant: bytes, chunk: bytes) -> Any:
-    with one_blas_thread():
-        return function(pickle.loads(constant), pickle.loads(chunk))
-
-
-def _spread(
-    client: Client, function: Callable[[Any, Any], Any], constant: Any, chunks: Iterable[list[Any]]
-) -> Iterator[tuple[list[Any], Future]]:
-    """(chunk, the future of function(constant, chunk)) in order, each as soon as it is done; a few are under way.
-
-    Both travel in the tasks themselves, `constant` in one of its own from which every worker fetches it once: whatever
-    a lost worker held can be made again. An error of a worker is raised here.
-    """
-    import dask
-
-    with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1TB"}):
-        shared = client.submit(_same, _sealed(constant), pure=False)
-    waiting: deque[tuple[list[Any], Future]] = deque()
-    try:
-        for chunk in chunks:
-            waiting.append((chunk, client.submit(_call, function, shared, _sealed(chunk), pure=False)))
-            if len(waiting) > AHEAD * max(1, sum(client.nthreads().values())):  # workers come and go
-                yield _done(*waiting.popleft())
-        while waiting:
-            yield _done(*waiting.popleft())
-    finally:
-        for _, future in waiting:  # after an error or an interrupt nobody wants the rest
-            future.release()
-
-
-def _done(chunk: list[Any], future: Future) -> tuple[list[Any], Future]:
-    if _told(future.exception) is not None:
-        _told(future.result)  # raises it
-    return chunk, future
-
-
-def _told(ask: Callable[[], Any]) -> Any:
-    """What a future answers; what a worker raised is raised here."""
-    from distributed.scheduler import KilledWorker
-
-    try:
-        return ask()
-    except KilledWorker as error:
-        raise InputError(
-            f"several workers died over one chunk, the last was {error.last_worker.address}: they probably ran out of "
-            "memory; give each more, or use fewer sparse points."
-        ) from None
-    except CancelledError:
-        raise InputError(
-            "the cluster was closed or started anew before the work was done: start it again; a fit with a checkpoint "
-            "goes on with resume=True."
-        ) from None
 
 
 def chunks_of(frames: Iterable[Frame], n_atoms: int) -> Iterator[list[Frame]]:
@@ -178,35 +61,6 @@ def chunks_of(frames: Iterable[Frame], n_atoms: int) -> Iterator[list[Frame]]:
 
 
 # ---- results come back
-
-
-class Tree:
-    """Merges what workers make of chunks, two of equal weight at a time, in the order of the chunks."""
-
-    def __init__(self, client: Client, merge: Callable[[Any, Any], Any]) -> None:
-        self._client, self._merge = client, merge
-        self._partials: list[tuple[int, Future]] = []  # level and future of what stands for 2^level chunks
-        self.n_chunks = 0
-
-    def add(self, future: Future) -> None:
-        """Take in the next chunk's result."""
-        level = 0
-        while self._partials and self._partials[-1][0] == level:
-            future = self._merged(self._partials.pop()[1], future)
-            level += 1
-        self._partials.append((level, future))
-        self.n_chunks += 1
-
-    def result(self, last: Callable[[Any], Any] | None = None) -> Any:
-        """Everything merged, and passed to `last` on a worker; the tree is empty again."""
-        _, total = self._partials.pop()
-        while self._partials:
-            total = self._merged(self._partials.pop()[1], total)
-        self.n_chunks = 0
-        return _told((self._client.submit(last, total, pure=False) if last else total).result)
-
-    def _merged(self, left: Future, right: Future) -> Future:
-        return self._client.submit(self._merge, left, right, pure=False)
 
 
 @contextmanager

@@ -24,8 +24,10 @@ from gapkit.calculator import GAPCalculator
 from gapkit.covariance import local_rows, structure_rows
 from gapkit.errors import InputError
 from gapkit.gap import GAP
+from gapkit.geometry.neighbourhoods import Neighbourhoods
 from gapkit.kernels import contract_folded, contract_gradient, inner_products, normalise
-from gapkit.neighbourhoods import Neighbourhoods
+from gapkit.runtime.threads import one_blas_thread, ordered_map
+from gapkit.runtime.workspace import thread_workspace
 from gapkit.terms import (
     ALL_SPECIES,
     SparseBlock,
@@ -35,8 +37,6 @@ from gapkit.terms import (
     fold_weights,
     kernel_term,
 )
-from gapkit.threads import one_blas_thread, ordered_map
-from gapkit.workspace import thread_workspace
 
 GROUP = 64  # centres whose features are shared by all members at one time
 PULL_BACK = 16  # operations of the pull-back per feature and neighbour, roughly

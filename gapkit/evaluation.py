@@ -13,7 +13,8 @@ from ase.units import GPa
 from numpy.typing import ArrayLike, NDArray
 
 from gapkit.errors import InputError
-from gapkit.structures import LabelKeys, Labels, find_label_keys, read_labels
+from gapkit.structures.labels import LabelKeys, Labels, read_labels
+from gapkit.structures.reading import find_label_keys
 
 if TYPE_CHECKING:
     from gapkit.gap import GAP

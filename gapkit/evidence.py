@@ -24,7 +24,7 @@ from gapkit.marginal_likelihood import Evaluation, MarginalLikelihood
 from gapkit.optimum import Optimum
 from gapkit.posterior import SparsePosterior, fit_posterior
 from gapkit.row_factor import RowFactor
-from gapkit.threads import one_blas_thread
+from gapkit.runtime.threads import one_blas_thread
 
 FIXED_POINT_STEPS = 8
 LONGEST_STEP = float(np.log(10.0))  # of a logarithm in one fixed-point step

@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 
 from gapkit.errors import InputError
 from gapkit.kernels import normalise
+from gapkit.runtime.threads import one_blas_thread, ordered_map
 from gapkit.terms import ALL_SPECIES, SparseBlock, centre_blocks, find_all_neighbourhoods, kernel_term
-from gapkit.threads import one_blas_thread, ordered_map
 
 if TYPE_CHECKING:
     from gapkit.gap import GAP

@@ -10,16 +10,16 @@ from ase.data import chemical_symbols
 
 from gapkit.baselines import baseline_to_dict
 from gapkit.conditioning import determined, explain
-from gapkit.memory import in_words
 from gapkit.model_card import as_text
 from gapkit.quantities import KINDS
+from gapkit.runtime.memory import in_words
 from gapkit.terms import ALL_SPECIES, Term
 from gapkit.training import OUTLIER
 
 if TYPE_CHECKING:
-    from gapkit.frames import Frame
     from gapkit.gap import GAP
     from gapkit.optimum import Optimum
+    from gapkit.structures.frames import Frame
 
 
 class OutlierFrame(NamedTuple):

@@ -18,10 +18,10 @@ from gapkit.conditioning import Conditioning
 from gapkit.configuration import term_from_dict, term_to_dict
 from gapkit.conformal import pack_conformal, unpack_conformal
 from gapkit.errors import InputError
-from gapkit.model_file import read_model
 from gapkit.posterior import SparsePosterior
 from gapkit.quantities import KINDS
 from gapkit.recalibration import Recalibration
+from gapkit.runtime.archive import read_model
 from gapkit.terms import SparseBlock, fold_weights
 from gapkit.training import Factors, Noises
 

@@ -17,16 +17,17 @@ from gapkit.baselines import Baseline
 from gapkit.conformal import Conformal
 from gapkit.contributions import Contributions, decompose
 from gapkit.errors import InputError
-from gapkit.frames import Frames, FramesInMemory, Structures, labelled_frames
-from gapkit.neighbourhoods import NeighbourList
+from gapkit.geometry.neighbourhoods import NeighbourList
 from gapkit.posterior import SparsePosterior
 from gapkit.prediction import Potential, Predictions, gathered
-from gapkit.progress import progress
 from gapkit.recalibration import Recalibration, check_origin, fit_recalibration
 from gapkit.remainders import less_baseline
-from gapkit.structures import LabelKeys, check_structures, find_label_keys, read_labels
+from gapkit.runtime.progress import progress
+from gapkit.runtime.threads import one_blas_thread, ordered_map
+from gapkit.structures.frames import Frames, FramesInMemory, Structures, labelled_frames
+from gapkit.structures.labels import LabelKeys, check_structures, read_labels
+from gapkit.structures.reading import find_label_keys
 from gapkit.terms import AnyTerm, SparseBlock
-from gapkit.threads import one_blas_thread, ordered_map
 
 if TYPE_CHECKING:
     from gapkit.ensemble import Ensemble

@@ -32,8 +32,8 @@ from gapkit.linear_posterior import (
     output_slices,
     without_negatives,
 )
+from gapkit.runtime.threads import one_blas_thread
 from gapkit.terms import find_all_neighbourhoods
-from gapkit.threads import one_blas_thread
 
 if TYPE_CHECKING:
     from gapkit.gap import GAP

@@ -19,22 +19,22 @@ from gapkit.configuration import term_to_dict
 from gapkit.errors import InputError
 from gapkit.fitted_model import from_path, to_file
 from gapkit.fitted_potential import FittedPotential
-from gapkit.frames import Frames, Structures, labelled_frames
 from gapkit.learning import Learned, Options, Walks, learn
-from gapkit.memory import MemoryUse, in_bytes
-from gapkit.model_file import write_model
 from gapkit.observations import Noise, check_noise, noise_std
 from gapkit.optimisation import as_rows, learn_hyperparameters, parse_optimize
 from gapkit.parameters import NestedParameters
 from gapkit.posterior import SparsePosterior
 from gapkit.presets import preset_parameters
-from gapkit.progress import progress
 from gapkit.quantities import KINDS
-from gapkit.reference_energies import check_e0
 from gapkit.remainders import less_baseline
-from gapkit.structures import LabelKeys
+from gapkit.runtime.archive import write_model
+from gapkit.runtime.memory import MemoryUse, in_bytes
+from gapkit.runtime.progress import progress
+from gapkit.runtime.threads import one_blas_thread
+from gapkit.structures.frames import Frames, Structures, labelled_frames
+from gapkit.structures.labels import LabelKeys
+from gapkit.structures.reference_energies import check_e0
 from gapkit.terms import AnyTerm, fold_weights, known_numbers
-from gapkit.threads import one_blas_thread
 from gapkit.training import Factors, Noises, Recipe
 from gapkit.updates import Fitted, counted, solve, updated, with_more_sparse_points
 

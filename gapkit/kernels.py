@@ -19,7 +19,7 @@ import numpy as np
 from gapkit._numba import kernels as loops
 from gapkit.checks import is_number
 from gapkit.errors import InputError
-from gapkit.workspace import Fresh, Workspace
+from gapkit.runtime.workspace import Fresh, Workspace
 
 
 class Kernel(Protocol):

@@ -10,12 +10,13 @@ import numpy as np
 from ase import Atoms
 
 from gapkit.errors import InputError
-from gapkit.frame_files import check_path, iter_frames
-from gapkit.frames import STANDARD
-from gapkit.label_keys import QUANTITIES, KeyFinder
-from gapkit.progress import progress
-from gapkit.structure_table import StructureTable
-from gapkit.structures import LabelKeys, iter_structures, normalised_frames, read_labels
+from gapkit.runtime.progress import progress
+from gapkit.structures.files import check_path, iter_frames
+from gapkit.structures.frames import STANDARD
+from gapkit.structures.label_keys import QUANTITIES, KeyFinder
+from gapkit.structures.labels import LabelKeys, read_labels
+from gapkit.structures.overview import StructureTable
+from gapkit.structures.reading import iter_structures, normalised_frames
 
 SAMPLE_FRAMES = 1000
 SAMPLE_ATOMS = 100_000
@@ -44,7 +45,7 @@ class LabelledFiles:
     Raises
     ------
     InputError
-        As `gapkit.structures.read_structures`; if there is no label at all.
+        As `gapkit.structures.reading.read_structures`; if there is no label at all.
     """
 
     def __init__(self, paths: Sequence[Path], keys: Mapping[str, str | None], show: bool = False) -> None:

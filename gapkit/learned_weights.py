@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gapkit.errors import InputError
-from gapkit.text_table import aligned
+from gapkit.runtime.tables import aligned
 
 PRIOR_WIDTH = 1.5  # standard deviation of the logarithms: a factor of 4.5 either way
 UNDETERMINED = 0.7  # std of a logarithm relative to that of the prior, above which the data said little

@@ -23,12 +23,13 @@ from gapkit.checkpoint import (
     unpack_factors,
 )
 from gapkit.errors import ExtrapolationWarning, InputError
-from gapkit.frames import Frame, Frames
 from gapkit.leave_out_error import ROWS_BYTES
-from gapkit.memory import MemoryUse, PeakMemory, check_budget, in_words
-from gapkit.progress import Track
+from gapkit.memory import check_budget
+from gapkit.runtime.memory import MemoryUse, PeakMemory, in_words
+from gapkit.runtime.progress import Track
+from gapkit.runtime.threads import get_num_threads
+from gapkit.structures.frames import Frame, Frames
 from gapkit.terms import AnyTerm, SparseBlock
-from gapkit.threads import get_num_threads
 from gapkit.training import Factors, Group, Noises, Recipe, SparsePools, Summary, row_sizes, stream_rows, survey
 
 logger = logging.getLogger("gapkit")
@@ -58,7 +59,7 @@ class Options(NamedTuple):
     walks : Walks or None
         None: here.
     follow : callable
-        From `gapkit.progress.progress`.
+        From `gapkit.runtime.progress.progress`.
     optimize : bool
         Noises or amplitudes will be learned, which takes memory.
     leave_out : bool

@@ -26,15 +26,15 @@ from gapkit.checks import is_count, is_list
 from gapkit.conditioning import determined
 from gapkit.errors import InputError
 from gapkit.evaluation import Comparison, ErrorRow, Evaluation, evaluate
-from gapkit.frames import Frame, Frames, FramesOnDisk, Structures
 from gapkit.gap import GAP
 from gapkit.left_out import LeftOutLabels, left_out_of_rows
 from gapkit.optimisation import as_rows, learn_hyperparameters, parse_optimize
 from gapkit.quantities import VOIGT
 from gapkit.row_factor import RowFactor
-from gapkit.structures import LabelKeys
+from gapkit.runtime.threads import one_blas_thread, ordered_map
+from gapkit.structures.frames import Frame, Frames, FramesOnDisk, Structures
+from gapkit.structures.labels import LabelKeys
 from gapkit.terms import ALL_SPECIES, AnyTerm, SparseBlock, Term
-from gapkit.threads import one_blas_thread, ordered_map
 from gapkit.training import Recipe, frame_rows
 from gapkit.updates import solve
 

@@ -35,14 +35,14 @@ from scipy.optimize import minimize
 from gapkit.conditioning import factorise
 from gapkit.errors import InputError
 from gapkit.evidence import posterior_at
-from gapkit.frames import Frame
 from gapkit.hyperparameters import PRIOR_WIDTH, Amplitude, Space, indices
 from gapkit.left_out import factor_without
 from gapkit.marginal_likelihood import Evaluation, MarginalLikelihood, whitened
 from gapkit.optimum import LeftOutError, Optimum
 from gapkit.quantities import KINDS, UNITS
 from gapkit.row_factor import RowFactor
-from gapkit.threads import one_blas_thread, ordered_map
+from gapkit.runtime.threads import one_blas_thread, ordered_map
+from gapkit.structures.frames import Frame
 from gapkit.training import OUTLIER, Recipe, frame_rows
 
 ROWS_BYTES = 2**27  # rows of the frames that are left out: 14 000 labels of 1200 sparse points

@@ -20,16 +20,16 @@ from numpy.typing import NDArray
 
 from gapkit.covariance import local_rows, prior_energy_variance
 from gapkit.derivative_variance import derivative_variances
-from gapkit.duplicates import DuplicateFinder
 from gapkit.errors import InputError
 from gapkit.evaluation import Comparison, Evaluation
-from gapkit.frames import Frame, Structures
 from gapkit.left_out import LeftOut, Whitened, whitened, without
-from gapkit.progress import progress
-from gapkit.structures import LabelKeys
+from gapkit.runtime.progress import progress
+from gapkit.runtime.tables import aligned
+from gapkit.runtime.threads import ordered_map
+from gapkit.structures.duplicates import DuplicateFinder
+from gapkit.structures.frames import Frame, Structures
+from gapkit.structures.labels import LabelKeys
 from gapkit.terms import find_all_neighbourhoods
-from gapkit.text_table import aligned
-from gapkit.threads import ordered_map
 from gapkit.training import frame_rows
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ KINDS = {"energy": "energy", "forces": "forces", "virial": "stress"}  # labels o
 UNITS = {"energy": "eV/atom", "forces": "eV/Å", "stress": "GPa"}
 METHODS = ("sor", "dtc")
 N_SKETCH = 96  # random projections of a frame's information: overlaps of different frames are told to about 0.1
-ISOLATION = 6.0  # Å between images of a single atom, as in the search for e0 (`gapkit.reference_energies`)
+ISOLATION = 6.0  # Å between images of a single atom, as in the search for e0 (`gapkit.structures.reference_energies`)
 
 
 class FrameWithout(NamedTuple):

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.linalg import cho_solve, cholesky, solve_triangular
 
-from gapkit.frames import Frame
 from gapkit.posterior import SparsePosterior
+from gapkit.structures.frames import Frame
 from gapkit.training import Recipe, Rows, frame_rows
 
 NEARLY_ONE = 1e-10  # 1 - leverage below which a frame alone decides a direction, and leaving it out has no answer

@@ -25,10 +25,10 @@ import numpy as np
 from ase import Atoms
 
 from gapkit.checks import check_fields, check_number
-from gapkit.chemical_species import check_known, check_symbols
 from gapkit.errors import InputError
-from gapkit.ewald_sums import LatticeSums, check_periodicity, lattice_sums
-from gapkit.shortest_distances import pair_name
+from gapkit.geometry.distances import pair_name
+from gapkit.geometry.lattice_sums import LatticeSums, check_periodicity, lattice_sums
+from gapkit.structures.species import check_known, check_symbols
 
 NEUTRAL = 1e-6  # of the sum of |q|: what round-off leaves
 

@@ -14,7 +14,7 @@ from ase.io import write
 from gapkit.calculator import GAPCalculator, Uncertainty
 from gapkit.checks import is_list, is_number
 from gapkit.errors import Excess, InputError, UncertaintyError, did_you_mean
-from gapkit.output_files import check_output
+from gapkit.runtime.files import check_output
 
 if TYPE_CHECKING:
     from gapkit.gap import GAP

@@ -2,101 +2,11 @@
 
 from __future__ import annotations
 
-import logging
-import re
-import sys
 from typing import NamedTuple
-
-import psutil
 
 from gapkit.errors import InputError
 from gapkit.row_factor import ROWS_TOGETHER
-
-logger = logging.getLogger("gapkit")
-
-TOLERANCE = 0.2  # of the estimate
-COMPILER = 2**28  # bytes that loops may take which are compiled meanwhile, and which no estimate holds
-UNITS = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12, "kib": 2**10, "mib": 2**20, "gib": 2**30}
-
-
-class MemoryUse(NamedTuple):
-    """Memory of the process during a fit, bytes; what was in use before is included.
-
-    Attributes
-    ----------
-    estimated : int
-        Said before the rows were made.
-    peak : int
-        Largest seen, after every frame.
-    """
-
-    estimated: int
-    peak: int
-
-    def check(self) -> None:
-        """Log a warning if a fit took much more than was foretold."""
-        if self.peak - self.estimated > max(TOLERANCE * self.estimated, COMPILER):
-            logger.warning(
-                "the fit took %s, more than the %s that were foretold: allow for that when you set max_memory.",
-                in_words(self.peak),
-                in_words(self.estimated),
-            )
-
-
-def in_bytes(memory: str | float | None) -> int | None:
-    """``"4GB"``, ``"500 MiB"`` or a number of bytes; None is no limit.
-
-    Raises
-    ------
-    InputError
-        For anything else.
-    """
-    if memory is None:
-        return None
-    found = re.fullmatch(r"\s*([0-9]*\.?[0-9]+(?:e[0-9]+)?)\s*([kmgt]i?b|)\s*", str(memory).lower())
-    if found is None or found[2] not in UNITS or not float(found[1]) > 0:
-        raise InputError(f"max_memory = {memory!r} is no amount of memory: write for example '4GB'.")
-    return int(float(found[1]) * UNITS[found[2]])
-
-
-def in_words(n_bytes: float) -> str:
-    """``"1.2 GB"``, ``"350 MB"``."""
-    return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.0f} MB"
-
-
-class PeakMemory:
-    """Largest memory of this process (resident set) since the object was made.
-
-    The operating system keeps the largest of the process's life: if it has grown since, that is it. Otherwise, and
-    where there is none (Windows), it is the largest seen at any `look`.
-    """
-
-    def __init__(self) -> None:
-        self._process = psutil.Process()
-        self._seen = int(self._process.memory_info().rss)
-        self._before = _largest_ever()
-
-    def look(self) -> int:
-        """Memory now, bytes."""
-        now = int(self._process.memory_info().rss)
-        self._seen = max(self._seen, now)
-        return now
-
-    def largest(self) -> int:
-        """The peak so far, bytes."""
-        self.look()
-        ever = _largest_ever()
-        return max(self._seen, ever if ever > self._before else 0)
-
-
-def _largest_ever() -> int:
-    """Peak of the process's life, bytes; 0 where it is not known."""
-    try:
-        import resource
-    except ModuleNotFoundError:
-        return 0
-    unit = 1 if sys.platform == "darwin" else 1024
-    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+from gapkit.runtime.memory import in_words
 
 
 class RowSizes(NamedTuple):
@@ -143,7 +53,7 @@ class RowSizes(NamedTuple):
         return int(sum(square * min(1.0, 2.0 * n / self.n_sparse) for n in self.rows)) + 7 * square
 
     def total(self, n_threads: int, ahead: int, optimize: bool) -> int:
-        """Peak of the walk and of the solution after it, bytes; `ahead` as in `gapkit.threads.ordered_map`."""
+        """Peak of the walk and of the solution after it, bytes; `ahead` as in `gapkit.runtime.threads.ordered_map`."""
         after = max(self.solution(), self.evidence() if optimize else 0)
         return self.factors() + max(self.in_flight(n_threads, ahead), after)
 

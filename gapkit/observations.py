@@ -20,7 +20,7 @@ import numpy as np
 from gapkit.checks import is_number
 from gapkit.errors import InputError, did_you_mean
 from gapkit.quantities import UNITS, VOIGT
-from gapkit.structures import Labels
+from gapkit.structures.labels import Labels
 
 Noise = float | Mapping[str, float]
 

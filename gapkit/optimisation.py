@@ -12,15 +12,15 @@ import numpy as np
 from gapkit import covariance
 from gapkit.errors import InputError, did_you_mean
 from gapkit.evidence import Amplitude, maximise
-from gapkit.frames import Frame, Frames
 from gapkit.leave_out_error import chosen_frames, least_errors, rows_of
 from gapkit.left_out import left_out
 from gapkit.observations import Noise
 from gapkit.optimum import Optimum
 from gapkit.quantities import KINDS
-from gapkit.reference_energies import names_isolated_atoms
+from gapkit.runtime.threads import ordered_map
+from gapkit.structures.frames import Frame, Frames
+from gapkit.structures.reference_energies import names_isolated_atoms
 from gapkit.terms import Term, with_delta
-from gapkit.threads import ordered_map
 from gapkit.training import OUTLIER, Factors, Group, Noises, Recipe, stream_rows
 
 logger = logging.getLogger("gapkit")

@@ -28,12 +28,12 @@ from sklearn.model_selection import KFold, ParameterGrid, ParameterSampler, cros
 
 from gapkit.checks import is_count
 from gapkit.errors import InputError, did_you_mean
-from gapkit.frames import Structures
 from gapkit.gap import GAP
 from gapkit.left_out import left_out
-from gapkit.progress import progress
+from gapkit.runtime.progress import progress
 from gapkit.species_weights import learn_species_weights, learnable
-from gapkit.structures import LabelKeys
+from gapkit.structures.frames import Structures
+from gapkit.structures.labels import LabelKeys
 
 if TYPE_CHECKING:
     from gapkit.learned_weights import SpeciesWeights

@@ -14,12 +14,12 @@ from ase.stress import voigt_6_to_full_3x3_stress
 
 from gapkit import covariance
 from gapkit.baselines import Baseline, evaluate_baselines
-from gapkit.chemical_species import unknown_species
 from gapkit.derivative_variance import derivative_variances
 from gapkit.errors import ExtrapolationWarning, InputError
-from gapkit.neighbourhoods import Neighbourhoods, NeighbourList
+from gapkit.geometry.distances import ShortContact, contacts_in_words, worst_contact
+from gapkit.geometry.neighbourhoods import Neighbourhoods, NeighbourList
 from gapkit.posterior import SparsePosterior
-from gapkit.shortest_distances import ShortContact, contacts_in_words, worst_contact
+from gapkit.structures.species import unknown_species
 from gapkit.terms import AnyTerm, SparseBlock, evaluate, farthest, find_all_neighbourhoods
 
 if TYPE_CHECKING:

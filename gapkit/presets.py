@@ -20,7 +20,6 @@ from ase.data import atomic_numbers, covalent_radii
 
 from gapkit.baselines import ZBL
 from gapkit.checks import is_count, is_number
-from gapkit.chemical_species import check_symbols
 from gapkit.descriptors.soap import SOAP
 from gapkit.errors import InputError, did_you_mean
 from gapkit.feature_terms.linear import Linear
@@ -28,6 +27,7 @@ from gapkit.feature_terms.long_range import LongRange
 from gapkit.feature_terms.pair import Pair
 from gapkit.feature_terms.triplet import Triplet
 from gapkit.kernels import DotProduct
+from gapkit.structures.species import check_symbols
 from gapkit.terms import AnyTerm, Term
 
 # ---- the table ------------------------------------------------------------------------------------------------------

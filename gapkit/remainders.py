@@ -8,9 +8,9 @@ from ase import Atoms
 
 from gapkit.baselines import Baseline, BaselineProperties, evaluate_baselines, subtract_baseline
 from gapkit.errors import InputError
-from gapkit.frames import Frame, Frames, FramesInMemory
-from gapkit.structures import Labels
-from gapkit.threads import ordered_map
+from gapkit.runtime.threads import ordered_map
+from gapkit.structures.frames import Frame, Frames, FramesInMemory
+from gapkit.structures.labels import Labels
 
 
 def less_baseline(frames: Frames, baselines: Sequence[Baseline]) -> Frames:

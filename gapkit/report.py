@@ -14,10 +14,10 @@ from gapkit import figures
 from gapkit.errors import InputError
 from gapkit.evaluation import Evaluation
 from gapkit.extrapolation import extrapolation, has_environments
-from gapkit.output_files import check_output, complete_file
 from gapkit.report_content import Content, Extras, gather
 from gapkit.report_html import as_html, template_engine
 from gapkit.report_text import as_json, as_markdown
+from gapkit.runtime.files import check_output, complete_file
 
 if TYPE_CHECKING:
     from gapkit.gap import GAP

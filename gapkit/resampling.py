@@ -17,10 +17,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from gapkit.ensemble import Ensemble
 from gapkit.errors import InputError, did_you_mean
-from gapkit.frames import Frame, Structures
 from gapkit.row_factor import RowFactor
-from gapkit.structures import LabelKeys
-from gapkit.threads import one_blas_thread, ordered_map
+from gapkit.runtime.threads import one_blas_thread, ordered_map
+from gapkit.structures.frames import Frame, Structures
+from gapkit.structures.labels import LabelKeys
 from gapkit.training import frame_rows
 
 if TYPE_CHECKING:

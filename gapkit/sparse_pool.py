@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from gapkit._numba import sparsification as loops
 from gapkit.errors import InputError
+from gapkit.runtime.threads import one_blas_thread
 from gapkit.sparsification import (
     DUPLICATE_DISTANCE,
     check_choice,
@@ -21,7 +22,6 @@ from gapkit.sparsification import (
     log_weights,
     warn_if_few,
 )
-from gapkit.threads import one_blas_thread
 
 __all__ = ["POOL_BYTES", "PoolReport", "SparsePool", "default_capacity", "pool_bytes"]
 

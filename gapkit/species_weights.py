@@ -29,14 +29,14 @@ from scipy.optimize import Bounds, minimize
 
 from gapkit.descriptors.soap import SOAP
 from gapkit.errors import InputError
-from gapkit.frames import Structures, labelled_frames
 from gapkit.gap import GAP
 from gapkit.learned_weights import PRIOR_WIDTH, SpeciesWeights, TermWeights, Visit
-from gapkit.progress import progress
 from gapkit.remainders import less_baseline
-from gapkit.structures import LabelKeys
+from gapkit.runtime.progress import progress
+from gapkit.runtime.threads import one_blas_thread
+from gapkit.structures.frames import Structures, labelled_frames
+from gapkit.structures.labels import LabelKeys
 from gapkit.terms import AnyTerm, Term
-from gapkit.threads import one_blas_thread
 from gapkit.training import Noises
 from gapkit.weight_evidence import Found, WeightEvidence, gathered
 

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gapkit.data_facts import DataFacts
 from gapkit.presets import WHY, preset_settings
+from gapkit.structures.statistics import DataFacts
 
 SHARES = {"energy": 0.02, "forces": 0.05, "virial": 0.05}  # of the spread of the labels, which noises do not exceed
 LEAST = {"energy": 1e-5, "forces": 5e-4, "virial": 1e-4}  # to which labels are seldom converged

@@ -12,18 +12,18 @@ import numpy as np
 from gapkit.commented_yaml import Path, as_comment, commented_yaml
 from gapkit.configuration import ModelSettings, settings_from_dict, term_to_dict
 from gapkit.cost_of_a_fit import Cost, cost_of_a_fit, n_neighbours
-from gapkit.data_facts import DataFacts, find_facts
 from gapkit.electronegativity import IONIC, largest_contrast, neutral_charges
 from gapkit.errors import InputError
-from gapkit.frames import Frames, Structures, labelled_frames
 from gapkit.gap import GAP
-from gapkit.memory import in_bytes, in_words
 from gapkit.presets import SOURCES, preset_named, preset_settings, preset_terms, typical_distance
-from gapkit.structures import LabelKeys
+from gapkit.runtime.memory import in_bytes, in_words
+from gapkit.structures.frames import Frames, Structures, labelled_frames
+from gapkit.structures.labels import LabelKeys
+from gapkit.structures.lint import warnings_of
+from gapkit.structures.statistics import DataFacts, find_facts
 from gapkit.suggested_noises import suggested_noises
 from gapkit.suggestion_reasons import description, duration, reasons_of
 from gapkit.terms import AnyTerm, Term
-from gapkit.warnings_of_data import warnings_of
 
 BUDGET = "4GB"  # memory that a first fit may take
 LIQUIDS = ("liquid", "melt", "water", "solution", "amorphous", "glass")  # in names of config types

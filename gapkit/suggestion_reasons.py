@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from gapkit.commented_yaml import Path
-from gapkit.data_facts import DataFacts
 from gapkit.presets import WHY, preset_named, reason
+from gapkit.structures.statistics import DataFacts
 from gapkit.suggested_noises import UNITS
 
 

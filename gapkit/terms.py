@@ -22,10 +22,10 @@ from gapkit.checks import check_fields, is_count
 from gapkit.descriptors.protocol import Descriptor
 from gapkit.errors import InputError
 from gapkit.feature_terms.seam import FeatureTerm
+from gapkit.geometry.neighbourhoods import Neighbourhoods, NeighbourList, find_neighbourhoods, whole_structure
 from gapkit.kernels import DotProduct, Kernel, contract_folded, contract_gradient, inner_products, normalise
-from gapkit.neighbourhoods import Neighbourhoods, NeighbourList, find_neighbourhoods, whole_structure
-from gapkit.threads import ordered_map
-from gapkit.workspace import Workspace, thread_workspace
+from gapkit.runtime.threads import ordered_map
+from gapkit.runtime.workspace import Workspace, thread_workspace
 
 # centres evaluated together: enough for efficient matrix products, few enough for the cache and to occupy four threads
 LARGEST_BLOCK, SMALLEST_BLOCK = 128, 32

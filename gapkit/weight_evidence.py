@@ -20,12 +20,12 @@ from gapkit import covariance
 from gapkit.descriptors.soap import SOAP
 from gapkit.errors import InputError
 from gapkit.evidence import maximise
-from gapkit.frames import Frame
+from gapkit.geometry.neighbourhoods import Neighbourhoods, find_neighbourhoods
 from gapkit.kernels import normalise
-from gapkit.neighbourhoods import Neighbourhoods, find_neighbourhoods
 from gapkit.optimisation import amplitudes_of
-from gapkit.reference_energies import ReferenceEnergies, names_isolated_atoms
 from gapkit.sparsification import check_features, choose_distinct, find_distinct
+from gapkit.structures.frames import Frame
+from gapkit.structures.reference_energies import ReferenceEnergies, names_isolated_atoms
 from gapkit.terms import AnyTerm, SparseBlock, Term
 from gapkit.training import Noises, Recipe, SparsePools, check_species, environments, stream_rows
 

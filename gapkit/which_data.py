@@ -10,12 +10,12 @@ import numpy as np
 from scipy.stats import chi2
 
 from gapkit.checks import is_count
-from gapkit.duplicates import Contradiction, DuplicateFinder
 from gapkit.errors import InputError
-from gapkit.frames import Structures
 from gapkit.leaving_out import UNITS, FrameWithout, LeaveOneOut
 from gapkit.next_calculations import Cost, MostWanted, cubed, most_wanted
-from gapkit.text_table import aligned
+from gapkit.runtime.tables import aligned
+from gapkit.structures.duplicates import Contradiction, DuplicateFinder
+from gapkit.structures.frames import Structures
 
 if TYPE_CHECKING:
     from gapkit.gap import GAP

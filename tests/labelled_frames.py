@@ -11,7 +11,8 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from gapkit.structures import Labels, find_label_keys, read_labels
+from gapkit.structures.labels import Labels, read_labels
+from gapkit.structures.reading import find_label_keys
 
 ROW = "2\nProperties=species:S:1:pos:R:3:forces:R:3 energy=-1.5\nH 0 0 0 0.1 0.2 0.3\nH 0 0 0.8 -0.1 -0.2 -0.3\n"
 

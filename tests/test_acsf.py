@@ -13,7 +13,7 @@ from test_soap import FIVE, five_species
 
 from gapkit import ACSF, InputError, candidate_acsf, select_acsf
 from gapkit.descriptors.acsf_selection import METHODS
-from gapkit.neighbourhoods import find_neighbourhoods
+from gapkit.geometry.neighbourhoods import find_neighbourhoods
 
 GEOMETRIES = structures()
 SOME = {

@@ -21,9 +21,9 @@ from gapkit.alternatives import (
 from gapkit.covariance import structure_rows
 from gapkit.ensemble import Ensemble, sample
 from gapkit.evaluation import evaluate
-from gapkit.frames import labelled_frames
 from gapkit.functionals import joint_posterior
 from gapkit.resampling import committee, label_noise_ensemble
+from gapkit.structures.frames import labelled_frames
 from gapkit.terms import find_all_neighbourhoods
 from gapkit.training import frame_rows, stream_rows
 from gapkit.uncertainty import calibration

@@ -15,7 +15,7 @@ from test_streaming import TERMS, largest_difference, model, refit
 
 from gapkit import GAP, InputError
 from gapkit.baselines import ZBL, Calculator
-from gapkit.frames import labelled_frames
+from gapkit.structures.frames import labelled_frames
 
 EMT_BASELINE = Calculator("ase.calculators.emt:EMT")
 

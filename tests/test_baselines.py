@@ -30,8 +30,9 @@ from gapkit.baselines import (
     evaluate_baselines,
     subtract_baseline,
 )
-from gapkit.shortest_distances import distance_warning, short_contacts, shortest_distances
-from gapkit.structures import find_label_keys, read_labels
+from gapkit.geometry.distances import distance_warning, short_contacts, shortest_distances
+from gapkit.structures.labels import read_labels
+from gapkit.structures.reading import find_label_keys
 
 IONS = {"Na": 1.0, "Cl": -1.0}
 WIDE = {"Na-Na": 4.4, "Cl-Na": 3.4, "Cl-Cl": 4.1}  # Å: switches within reach of every pair of the crystal

@@ -17,7 +17,8 @@ from conftest import alloy, labelled, structures
 from laws import predictor
 
 from gapkit import GAP, GAPCalculator, InputError
-from gapkit.structures import find_label_keys, read_labels
+from gapkit.structures.labels import read_labels
+from gapkit.structures.reading import find_label_keys
 
 GEOMETRIES = structures()
 WITH_STRESS = ["alloy", "slab", "one_atom", "sheared_one_atom"]

@@ -17,7 +17,7 @@ from run_gapkit import NOISE, SMALL, Run, assert_refused, fill_folder, gapkit, p
 from gapkit import GAP, SOAP, DotProduct, Term, read_structures
 from gapkit.conditioning import explain
 from gapkit.evaluation import evaluate
-from gapkit.model_file import read_model
+from gapkit.runtime.archive import read_model
 
 
 @pytest.fixture(scope="module")

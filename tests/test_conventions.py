@@ -16,10 +16,11 @@ from scipy.optimize import brentq
 
 from gapkit import GAP, SOAP, DotProduct, GAPCalculator, Term
 from gapkit.covariance import structure_rows
-from gapkit.neighbourhoods import find_neighbourhoods
+from gapkit.geometry.neighbourhoods import find_neighbourhoods
 from gapkit.observations import noise_std, observations
 from gapkit.quantities import KINDS, UNITS, VOIGT
-from gapkit.structures import LabelKeys, find_label_keys, read_labels
+from gapkit.structures.labels import LabelKeys, read_labels
+from gapkit.structures.reading import find_label_keys
 from gapkit.terms import find_all_neighbourhoods
 
 ROOT = Path(__file__).parents[1]

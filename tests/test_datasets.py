@@ -7,7 +7,8 @@ from gapkit import SOAP, DotProduct
 from gapkit.datasets import load_silicon, silicon_path
 from gapkit.errors import InputError
 from gapkit.similarity import AverageKernel, find_duplicates
-from gapkit.structures import find_label_keys, read_labels
+from gapkit.structures.labels import read_labels
+from gapkit.structures.reading import find_label_keys
 
 
 @pytest.fixture(scope="module")

@@ -34,12 +34,13 @@ from gapkit import (
     Pair,
     Term,
     Triplet,
-    threads,
     training,
 )
 from gapkit.baselines import Calculator
-from gapkit.distributed import AHEAD, OnWorkers, _spread, connected, predict
+from gapkit.distributed import OnWorkers, predict
 from gapkit.evaluation import evaluate
+from gapkit.runtime import threads
+from gapkit.runtime.cluster import AHEAD, _spread, connected
 
 TERM_VARIANCE = 2.0**2  # δ², eV²
 SOAP_CU = SOAP(species=["Cu"], cutoff=4.0, n_max=4, l_max=3)
@@ -330,7 +331,7 @@ def test_what_is_no_client_is_refused(frames, wrong, match):
 
 
 def test_a_closed_client_and_a_cluster_without_workers_are_refused(frames, monkeypatch):
-    monkeypatch.setattr("gapkit.distributed.PATIENCE", 0.1)
+    monkeypatch.setattr("gapkit.runtime.cluster.PATIENCE", 0.1)
     with in_this_process(0) as own, pytest.raises(InputError, match="no worker within"):
         model().fit(frames, client=own)
     with pytest.raises(InputError, match="closed"):

@@ -9,8 +9,8 @@ from ase.build import bulk, molecule
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gapkit.duplicates import DuplicateFinder
-from gapkit.structures import Labels
+from gapkit.structures.duplicates import DuplicateFinder
+from gapkit.structures.labels import Labels
 
 
 def crystal(seed=0, pbc=True):

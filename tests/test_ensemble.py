@@ -14,8 +14,8 @@ from scipy.linalg import solve_triangular
 from gapkit import GAP, SOAP, DotProduct, GAPCalculator, InputError, SquaredExponential, Term, ensemble
 from gapkit.ensemble import Ensemble, EnsemblePredictions, propagate, sample
 from gapkit.functionals import joint_posterior
+from gapkit.runtime.threads import set_num_threads
 from gapkit.terms import find_all_neighbourhoods
-from gapkit.threads import set_num_threads
 
 GEOMETRIES = structures()
 

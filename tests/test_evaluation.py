@@ -15,7 +15,7 @@ from sklearn.metrics import max_error, mean_absolute_error, root_mean_squared_er
 from gapkit.errors import InputError
 from gapkit.evaluation import Comparison, Evaluation, evaluate, rmse_standard_error
 from gapkit.recalibration import Recalibration, fit_recalibration
-from gapkit.structures import LabelKeys
+from gapkit.structures.labels import LabelKeys
 from gapkit.uncertainty import calibration
 
 GPA_PER_EV_A3 = 160.2176634  # 2019 SI: e/(1e-30 m³)/1e9

@@ -14,7 +14,7 @@ from scipy.special import erf, gammainc
 
 from gapkit import InputError
 from gapkit.baselines import Ewald
-from gapkit.ewald_sums import lattice_sums
+from gapkit.geometry.lattice_sums import lattice_sums
 from gapkit.long_range import LongRangeFeatures
 
 IONS = {"Na": 1.0, "Cl": -1.0, "Cs": 1.0, "Zn": 2.0, "S": -2.0, "Ca": 2.0, "F": -1.0}

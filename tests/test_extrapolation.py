@@ -12,7 +12,7 @@ from gapkit import GAP, Pair
 from gapkit.errors import InputError
 from gapkit.evaluation import evaluate
 from gapkit.extrapolation import QUANTILE, extrapolation
-from gapkit.neighbourhoods import find_neighbourhoods
+from gapkit.geometry.neighbourhoods import find_neighbourhoods
 from gapkit.report import write_report
 
 

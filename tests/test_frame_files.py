@@ -13,7 +13,7 @@ from ase.io import write
 from labelled_frames import ROW, assert_same_labels, copper, hand_written, labelled
 
 from gapkit.errors import InputError
-from gapkit.structures import iter_structures, read_structures
+from gapkit.structures.reading import iter_structures, read_structures
 
 
 @pytest.mark.parametrize("name", ["cu.xyz", "cu.extxyz", "cu.traj", "cu.json", "cu.xyz.gz"])

@@ -18,7 +18,7 @@ from gapkit import GAP, SOAP, DotProduct, InputError, SquaredExponential, Term, 
 from gapkit.covariance import n_columns
 from gapkit.functionals import energy_difference, joint_posterior, pressure, propagate_linear
 from gapkit.linear_posterior import OUTPUTS, JointPosterior, LinearPosterior
-from gapkit.threads import set_num_threads
+from gapkit.runtime.threads import set_num_threads
 
 EVERYTHING = ("energy", "local_energies", "forces", "stress")
 VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))

@@ -13,7 +13,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.md.verlet import VelocityVerlet
 
 from gapkit import GAP, SOAP, ZBL, DotProduct, GAPCalculator, InputError, Term
-from gapkit.shortest_distances import shortest_distances
+from gapkit.geometry.distances import shortest_distances
 
 
 class Run(NamedTuple):

@@ -13,7 +13,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 
 from gapkit import GAP, SOAP, DotProduct, InputError, SquaredExponential, Term
 from gapkit.covariance import K_mm, local_rows, prior_energy_variance, structure_rows
-from gapkit.neighbourhoods import find_neighbourhoods
+from gapkit.geometry.neighbourhoods import find_neighbourhoods
 from gapkit.terms import find_all_neighbourhoods
 
 GEOMETRIES = structures()

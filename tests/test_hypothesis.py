@@ -11,8 +11,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from gapkit import GAP, SOAP, DotProduct, GAPCalculator, InputError, Term
-from gapkit.neighbourhoods import find_neighbourhoods
-from gapkit.structures import check_structures
+from gapkit.geometry.neighbourhoods import find_neighbourhoods
+from gapkit.structures.labels import check_structures
 
 fixed = settings(derandomize=True, deadline=None, max_examples=40)
 seeds = st.integers(0, 2**32 - 1)

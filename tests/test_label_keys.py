@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from labelled_frames import copper, labelled, labels_of
 
 from gapkit.errors import InputError
-from gapkit.structures import LabelKeys, Labels, find_label_keys, iter_structures, read_labels, read_structures
+from gapkit.structures.labels import LabelKeys, Labels, read_labels
+from gapkit.structures.reading import find_label_keys, iter_structures, read_structures
 
 PREFIXES = st.sampled_from(["", "REF_", "ref_", "DFT_", "dft_", "qm_", "vasp_", "gpaw_", "Ref-", "REF_DFT_"])
 numbers = st.floats(-1e4, 1e4, allow_nan=False)

@@ -9,7 +9,7 @@ from labelled_frames import copper_frames
 from test_streaming import largest_difference, model, refit
 
 from gapkit import GAP, InputError
-from gapkit.frames import labelled_frames
+from gapkit.structures.frames import labelled_frames
 
 
 @pytest.fixture(scope="module")

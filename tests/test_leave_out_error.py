@@ -11,12 +11,12 @@ from test_streaming import largest_difference, model, refit
 
 from gapkit import GAP, InputError, covariance, marginal_likelihood
 from gapkit.evidence import Amplitude, maximise
-from gapkit.frames import labelled_frames
 from gapkit.leave_out_error import FrameRows, LeaveOutErrors, chosen_frames, least_errors, rows_of
 from gapkit.marginal_likelihood import MarginalLikelihood
 from gapkit.optimisation import parse_optimize
 from gapkit.quantities import KINDS
 from gapkit.row_factor import RowFactor
+from gapkit.structures.frames import labelled_frames
 from gapkit.training import OUTLIER, frame_rows
 
 

@@ -69,7 +69,7 @@ def test_sor_differs_by_what_the_sparse_points_cannot_express(gap, loo, frames):
         np.testing.assert_array_equal(comparison.predicted, loo.comparisons[kind].predicted)
         assert np.all(comparison.std <= loo.comparisons[kind].std)
     p = refit(gap.recipe_, frames[1:]).posterior_
-    from gapkit.frames import labelled_frames
+    from gapkit.structures.frames import labelled_frames
     from gapkit.training import frame_rows
 
     rows = frame_rows(gap.recipe_, next(iter(labelled_frames(frames))))[1]  # forces
@@ -161,8 +161,8 @@ def test_overlap_is_one_for_the_same_surroundings_and_near_the_exact_one(gap, fr
     loo = leave_one_out(fitted, together, method="sor")
     assert loo.overlap(3)[12] == pytest.approx(1.0, abs=1e-4)
     assert loo.frames[3].z == pytest.approx(loo.frames[12].z, rel=1e-4)
-    from gapkit.frames import labelled_frames
     from gapkit.left_out import whitened
+    from gapkit.structures.frames import labelled_frames
     from gapkit.training import frame_rows
 
     W = [

@@ -8,9 +8,9 @@ from labelled_frames import copper_frames
 from scipy.linalg import solve_triangular
 from test_streaming import model, refit
 
-from gapkit.frames import labelled_frames
 from gapkit.left_out import left_out
 from gapkit.posterior import fit_posterior
+from gapkit.structures.frames import labelled_frames
 from gapkit.training import frame_rows
 
 

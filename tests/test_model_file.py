@@ -12,7 +12,7 @@ import pytest
 from conftest import alloy, structures
 
 from gapkit import GAP, SOAP, DotProduct, InputError, SquaredExponential, Term
-from gapkit.model_file import read_model, write_model
+from gapkit.runtime.archive import read_model, write_model
 
 
 @pytest.fixture(scope="module")

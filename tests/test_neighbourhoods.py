@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gapkit import InputError
-from gapkit.neighbourhoods import NeighbourList, find_neighbourhoods
+from gapkit.geometry.neighbourhoods import NeighbourList, find_neighbourhoods
 
 
 def awkward() -> dict[str, Atoms]:

@@ -7,7 +7,7 @@ from conftest import alloy, labelled
 from gapkit import InputError
 from gapkit.observations import check_noise, noise_group, noise_std, observations
 from gapkit.quantities import KINDS
-from gapkit.structures import LabelKeys, Labels, read_labels
+from gapkit.structures.labels import LabelKeys, Labels, read_labels
 
 FORCES = np.arange(12.0).reshape(4, 3)
 VIRIAL = np.array([[1.0, 6.0, 5.0], [6.0, 2.0, 4.0], [5.0, 4.0, 3.0]])

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from gapkit.errors import InputError
-from gapkit.output_files import check_output, complete_file
+from gapkit.runtime.files import check_output, complete_file
 
 
 @pytest.mark.parametrize("mode", ["w", "wb"])

@@ -19,9 +19,9 @@ from gapkit.conformal import fit_conformal
 from gapkit.errors import ExtrapolationWarning
 from gapkit.extrapolation import extrapolation
 from gapkit.model_card import describe_model
-from gapkit.model_file import read_model, write_model
 from gapkit.recalibration import Recalibration, fit_recalibration
-from gapkit.structures import LabelKeys
+from gapkit.runtime.archive import read_model, write_model
+from gapkit.structures.labels import LabelKeys
 from gapkit.uncertainty import z_scores
 
 

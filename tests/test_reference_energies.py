@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from labelled_frames import labelled, labels_of
 
 from gapkit.errors import InputError
-from gapkit.reference_energies import find_e0
-from gapkit.structures import Labels
+from gapkit.structures.labels import Labels
+from gapkit.structures.reference_energies import find_e0
 
 
 def e0_of(frames: list[Atoms]) -> dict[str, float]:

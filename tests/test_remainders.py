@@ -10,8 +10,8 @@ from conftest import labelled, structures
 
 from gapkit import InputError
 from gapkit.baselines import ZBL, Calculator
-from gapkit.frames import labelled_frames
 from gapkit.remainders import less_baseline
+from gapkit.structures.frames import labelled_frames
 
 NAMES = ("alloy", "slab", "cluster")
 EMT = Calculator("ase.calculators.emt:EMT")

@@ -14,10 +14,10 @@ from gapkit import SOAP, DotProduct, Term
 from gapkit.covariance import structure_rows
 from gapkit.descriptors import soap_rows
 from gapkit.descriptors.soap import COMPRESSIONS
+from gapkit.geometry.neighbourhoods import find_neighbourhoods
 from gapkit.kernels import inner_products, normalise
-from gapkit.neighbourhoods import find_neighbourhoods
+from gapkit.runtime.workspace import Fresh
 from gapkit.terms import SparseBlock, find_all_neighbourhoods
-from gapkit.workspace import Fresh
 
 ROUTES = (soap_rows.jacobian_products, soap_rows.density_products)
 WEIGHTS = dict(zip(FIVE, (1.3, 0.4, 0.9, 1.0, 2.0)))

@@ -15,7 +15,7 @@ from gapkit import SOAP, InputError
 from gapkit._numba.pairs import CHUNK, buffers, gather, harmonics, hermite, hermite_slope
 from gapkit.descriptors.soap import COMPRESSIONS, neighbour_slots
 from gapkit.descriptors.soap_basis import harmonics_norm
-from gapkit.neighbourhoods import find_neighbourhoods
+from gapkit.geometry.neighbourhoods import find_neighbourhoods
 
 FIVE = ["Si", "O", "Ge", "C", "H"]
 

@@ -16,8 +16,8 @@ from ase.io import write
 from labelled_frames import copper_frames
 
 from gapkit import GAP, SOAP, DotProduct, InputError, Term
-from gapkit.frames import labelled_frames
-from gapkit.memory import MemoryUse, in_bytes
+from gapkit.runtime.memory import MemoryUse, in_bytes
+from gapkit.structures.frames import labelled_frames
 
 TERMS = [Term(SOAP(species=["Cu"], cutoff=4.0, n_max=4, l_max=3), DotProduct(3, 2.0), n_sparse=20)]
 

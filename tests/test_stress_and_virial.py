@@ -11,8 +11,8 @@ from ase.stress import voigt_6_to_full_3x3_stress
 from labelled_frames import ROW, copper, hand_written, labelled, labels_of
 
 from gapkit.errors import InputError
-from gapkit.frames import labelled_frames
-from gapkit.structures import find_label_keys, read_structures
+from gapkit.structures.frames import labelled_frames
+from gapkit.structures.reading import find_label_keys, read_structures
 
 
 @pytest.mark.parametrize("shape", ["6", "9", "3x3"])

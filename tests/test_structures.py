@@ -9,7 +9,8 @@ from ase.build import bulk, molecule
 from labelled_frames import assert_same_labels, copper, labelled, labels_of
 
 from gapkit.errors import InputError
-from gapkit.structures import LabelKeys, check_structures, describe_structures, find_label_keys, read_structures
+from gapkit.structures.labels import LabelKeys, check_structures
+from gapkit.structures.reading import describe_structures, find_label_keys, read_structures
 
 
 def test_reading_a_list_copies_and_is_idempotent():

@@ -22,12 +22,12 @@ from gapkit import GAP, ZBL, InputError, Linear, LongRange, Pair, Term, suggest
 from gapkit.commented_yaml import commented_yaml
 from gapkit.configuration import settings_from_dict
 from gapkit.cost_of_a_fit import cost_of_a_fit, n_neighbours
-from gapkit.data_facts import find_facts
 from gapkit.datasets import load_silicon, silicon_path
 from gapkit.electronegativity import PAULING, largest_contrast, neutral_charges
-from gapkit.frames import labelled_frames
 from gapkit.leave_out_error import ROWS_BYTES
 from gapkit.presets import PRESETS, preset_terms
+from gapkit.structures.frames import labelled_frames
+from gapkit.structures.statistics import find_facts
 
 
 def facts_of(frames):
@@ -202,7 +202,7 @@ def test_a_vacuum_does_not_change_the_spacing_much():
 def test_neighbours_are_counted_about_right():
     atoms = bulk("Si", cubic=True).repeat(2)
     facts = facts_of(rattled(atoms))
-    from gapkit.neighbourhoods import find_neighbourhoods
+    from gapkit.geometry.neighbourhoods import find_neighbourhoods
 
     true = len(find_neighbourhoods(atoms, 5.5).j) / len(atoms)
     assert n_neighbours(5.5, facts) == pytest.approx(true, rel=0.2)

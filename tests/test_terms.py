@@ -39,9 +39,9 @@ from gapkit.derivative_variance import derivative_variances
 from gapkit.ensemble import Ensemble, sample
 from gapkit.feature_terms.seam import FeatureTerm
 from gapkit.functionals import joint_posterior
-from gapkit.neighbourhoods import find_neighbourhoods, whole_structure
+from gapkit.geometry.neighbourhoods import find_neighbourhoods, whole_structure
+from gapkit.runtime.threads import set_num_threads
 from gapkit.terms import evaluate, find_all_neighbourhoods, fold_weights, with_delta
-from gapkit.threads import set_num_threads
 
 S = ("Cu", "Au")
 GEOMETRIES = structures()

@@ -8,9 +8,9 @@ import numpy as np
 from conftest import alloy
 
 from gapkit import GAPCalculator
+from gapkit.runtime.threads import set_num_threads
+from gapkit.runtime.workspace import ALIGNMENT, Fresh, Workspace, thread_workspace
 from gapkit.terms import LARGEST_BLOCK
-from gapkit.threads import set_num_threads
-from gapkit.workspace import ALIGNMENT, Fresh, Workspace, thread_workspace
 
 
 def test_arrays_are_aligned_and_used_again():

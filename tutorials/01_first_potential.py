@@ -22,7 +22,7 @@ from ase.optimize import BFGS
 from gapkit import GAP, SOAP, DotProduct, GAPCalculator, Term
 from gapkit.datasets import load_silicon
 from gapkit.evaluation import evaluate
-from gapkit.structures import describe_structures
+from gapkit.structures.reading import describe_structures
 from gapkit.uncertainty import calibration
 
 # %% [markdown]

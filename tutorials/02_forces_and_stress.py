@@ -23,7 +23,9 @@ from gapkit.errors import ExtrapolationWarning
 from gapkit.evaluation import evaluate
 from gapkit.observations import observations
 from gapkit.quantities import UNITS
-from gapkit.structures import describe_structures, find_e0, find_label_keys, read_labels
+from gapkit.structures.labels import read_labels
+from gapkit.structures.reading import describe_structures, find_label_keys
+from gapkit.structures.reference_energies import find_e0
 from gapkit.uncertainty import calibration
 
 # with so few training frames some test frames hold closer atoms, of which every prediction would warn

@@ -19,8 +19,9 @@ import numpy as np
 
 from gapkit import GAP, SOAP, DotProduct, Term
 from gapkit.datasets import load_silicon, silicon_path
-from gapkit.distributed import OnWorkers, connected
+from gapkit.distributed import OnWorkers
 from gapkit.evaluation import evaluate
+from gapkit.runtime.cluster import connected
 from gapkit.sparse_pool import SparsePool
 from gapkit.training import environments
 

@@ -23,7 +23,9 @@ from gapkit.datasets import load_silicon
 from gapkit.ensemble import propagate, sample
 from gapkit.functionals import energy_difference, joint_posterior, pressure, propagate_linear
 from gapkit.linear_posterior import Values
-from gapkit.structures import find_e0, find_label_keys, read_labels
+from gapkit.structures.labels import read_labels
+from gapkit.structures.reading import find_label_keys
+from gapkit.structures.reference_energies import find_e0
 
 train = load_silicon("train")
 keys = find_label_keys(train)

@@ -21,7 +21,7 @@ from gapkit import D3, GAP, SOAP, DotProduct, Ewald, InputError, Linear, LongRan
 from gapkit.baselines.properties import COULOMB  # e²/(4πε₀) = 14.40 eV Å
 from gapkit.coefficients import Coefficients, linear_coefficients
 from gapkit.configuration import term_to_dict
-from gapkit.neighbourhoods import find_neighbourhoods
+from gapkit.geometry.neighbourhoods import find_neighbourhoods
 
 CHARGE, SPECIES = 0.9, ["Na", "Cl"]
 TRUE_CHARGES = Ewald({"Na": CHARGE, "Cl": -CHARGE})

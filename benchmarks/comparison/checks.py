@@ -18,7 +18,7 @@ from comparison.recipe import Recipe
 from comparison.settings import Settings
 from comparison.structures import crystal, label
 from gapkit import SOAP
-from gapkit.neighbourhoods import find_neighbourhoods
+from gapkit.geometry.neighbourhoods import find_neighbourhoods
 
 Predict = Callable[[Atoms], tuple[float, np.ndarray]]
 STEP = 0.01  # Å

@@ -85,7 +85,7 @@ def _gap_fit(train: Path, potential: Path, n_sparse: int) -> dict[str, float]:
 def fit_gapkit(train: str, model: str, settings: dict[str, Any]) -> float:
     """Fit and save; seconds of the fit alone."""
     from gapkit import GAP, SOAP, DotProduct, Term
-    from gapkit.structures import LabelKeys
+    from gapkit.structures.labels import LabelKeys
 
     frames = read(train, ":")
     noise = {a.info["config_type"]: settings["energy"] / np.sqrt(len(a)) for a in frames}

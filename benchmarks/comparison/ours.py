@@ -11,7 +11,7 @@ from ase import Atoms
 from comparison.recipe import Recipe
 from comparison.structures import labelled_frames
 from gapkit import GAP, SOAP, DotProduct, GAPCalculator, Predictions, Term
-from gapkit.structures import LabelKeys
+from gapkit.structures.labels import LabelKeys
 
 
 @lru_cache(maxsize=3)

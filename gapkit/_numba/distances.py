@@ -6,7 +6,7 @@ With x = (r - cutoff + width)/width and the cutoff c:
               derivatives at both ends
     transform 0: t = r; 1: t = c ln(r/c); 2: t = -c²/r, so that dt/dr = 1 at the cutoff
 
-first, centres, j, D: pairs by centre as in `gapkit.neighbourhoods`; species: index of each atom's species.
+first, centres, j, D: pairs by centre as in `gapkit.geometry.neighbourhoods`; species: index of each atom's species.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from gapkit.baselines.properties import Baseline, BaselineProperties
 from gapkit.baselines.zbl import ZBL, warn_of_overlap
 from gapkit.checks import build
 from gapkit.errors import InputError
-from gapkit.structures import Labels
+from gapkit.structures.labels import Labels
 
 __all__ = [
     "D3",

@@ -16,7 +16,7 @@ from ase.units import Bohr, Hartree
 from gapkit.baselines.properties import BaselineProperties
 from gapkit.checks import check_fields
 from gapkit.errors import InputError, did_you_mean
-from gapkit.ewald_sums import check_periodicity
+from gapkit.geometry.lattice_sums import check_periodicity
 
 D3_DAMPINGS: Mapping[str, str] = {
     "bj": "RationalDampingParam",

@@ -11,9 +11,9 @@ from ase.data import chemical_symbols
 
 from gapkit.baselines.properties import COULOMB, BaselineProperties
 from gapkit.checks import check_fields
-from gapkit.chemical_species import check_symbols, unknown_species
 from gapkit.errors import InputError
-from gapkit.ewald_sums import check_periodicity, lattice_sums
+from gapkit.geometry.lattice_sums import check_periodicity, lattice_sums
+from gapkit.structures.species import check_symbols, unknown_species
 
 NEUTRAL = 1e-6  # e per atom: what rounded charges leave
 

@@ -13,10 +13,10 @@ from ase.data import atomic_numbers, chemical_symbols, covalent_radii
 from gapkit._numba.repulsion import screened_repulsion
 from gapkit.baselines.properties import COULOMB, BaselineProperties
 from gapkit.checks import check_fields
-from gapkit.chemical_species import check_symbols, unknown_species
 from gapkit.errors import InputError, did_you_mean
-from gapkit.neighbourhoods import SHORTEST_DISTANCE, find_neighbourhoods
-from gapkit.shortest_distances import distance_warning, pair_name, pair_names, shortest_distances
+from gapkit.geometry.distances import distance_warning, pair_name, pair_names, shortest_distances
+from gapkit.geometry.neighbourhoods import SHORTEST_DISTANCE, find_neighbourhoods
+from gapkit.structures.species import check_symbols, unknown_species
 
 SCREENING_LENGTH = 0.46850  # Å
 BOND_FRACTION = 0.65  # of the sum of covalent radii: Ti and O of hot SrTiO3 meet at 0.69 of it

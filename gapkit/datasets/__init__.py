@@ -8,7 +8,7 @@ from pathlib import Path
 from ase import Atoms
 
 from gapkit.errors import InputError, did_you_mean
-from gapkit.structures import read_structures
+from gapkit.structures.reading import read_structures
 
 __all__ = ["load_silicon", "silicon_path"]
 

@@ -14,13 +14,13 @@ from ase.data import atomic_numbers
 from gapkit._numba import acsf as loops
 from gapkit._numba.kernels import project_rows
 from gapkit.checks import check_fields
-from gapkit.chemical_species import check_known, check_symbols
 from gapkit.descriptors.soap import Tangents, channels
 from gapkit.descriptors.soap_rows import RowProducts, Slots, neighbour_slots, row_offsets
 from gapkit.errors import InputError
-from gapkit.neighbourhoods import Neighbourhoods, find_neighbourhoods
-from gapkit.structures import check_structures
-from gapkit.workspace import Fresh, Workspace
+from gapkit.geometry.neighbourhoods import Neighbourhoods, find_neighbourhoods
+from gapkit.runtime.workspace import Fresh, Workspace
+from gapkit.structures.labels import check_structures
+from gapkit.structures.species import check_known, check_symbols
 
 
 class ACSFState(NamedTuple):

@@ -7,8 +7,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from gapkit.descriptors.soap_rows import RowProducts, Slots
-from gapkit.neighbourhoods import Neighbourhoods
-from gapkit.workspace import Workspace
+from gapkit.geometry.neighbourhoods import Neighbourhoods
+from gapkit.runtime.workspace import Workspace
 
 
 class Descriptor(Protocol):

@@ -15,7 +15,6 @@ from ase.data import atomic_numbers
 from gapkit._numba import soap as loops
 from gapkit._numba.tangents import tangents as fill_tangents
 from gapkit.checks import check_fields
-from gapkit.chemical_species import check_known, check_symbols
 from gapkit.descriptors import soap_dscribe
 from gapkit.descriptors.soap_basis import (
     FeatureLayout,
@@ -27,9 +26,10 @@ from gapkit.descriptors.soap_basis import (
 )
 from gapkit.descriptors.soap_rows import Points, RowProducts, Slots, neighbour_slots, row_offsets, row_products
 from gapkit.errors import InputError, did_you_mean
-from gapkit.neighbourhoods import Neighbourhoods, find_neighbourhoods
-from gapkit.structures import check_structures
-from gapkit.workspace import Fresh, Workspace
+from gapkit.geometry.neighbourhoods import Neighbourhoods, find_neighbourhoods
+from gapkit.runtime.workspace import Fresh, Workspace
+from gapkit.structures.labels import check_structures
+from gapkit.structures.species import check_known, check_symbols
 
 COMPRESSIONS = ("off", "mu2", "mu1nu1", "crossover")
 ENGINES = ("numba", "dscribe")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ase import Atoms
 
-from gapkit.neighbourhoods import Neighbourhoods
+from gapkit.geometry.neighbourhoods import Neighbourhoods
 
 if TYPE_CHECKING:
     from gapkit.descriptors.soap import SOAP

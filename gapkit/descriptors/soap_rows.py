@@ -24,8 +24,8 @@ from gapkit._numba.density_rows import add_products, channel_tangents
 from gapkit._numba.kernels import project_rows
 from gapkit._numba.simd import WIDE
 from gapkit.descriptors.soap_basis import feature_layout, harmonics_norm
-from gapkit.neighbourhoods import Neighbourhoods
-from gapkit.workspace import Workspace
+from gapkit.geometry.neighbourhoods import Neighbourhoods
+from gapkit.runtime.workspace import Workspace
 
 if TYPE_CHECKING:
     from gapkit.descriptors.soap import SOAP, SOAPState

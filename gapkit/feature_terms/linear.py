@@ -12,7 +12,6 @@ from ase import Atoms
 from ase.data import atomic_numbers
 
 from gapkit.checks import check_fields
-from gapkit.chemical_species import check_known, check_symbols
 from gapkit.errors import InputError
 from gapkit.feature_terms.seam import (
     Candidates,
@@ -21,7 +20,8 @@ from gapkit.feature_terms.seam import (
     FeatureValues,
     check_positive,
 )
-from gapkit.neighbourhoods import Neighbourhoods, find_neighbourhoods
+from gapkit.geometry.neighbourhoods import Neighbourhoods, find_neighbourhoods
+from gapkit.structures.species import check_known, check_symbols
 
 VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 

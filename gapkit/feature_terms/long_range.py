@@ -36,7 +36,7 @@ class LongRange(LongRangeFeatures):
     width : float
         Å, of the damping: f_1 = erf(r/(√2 width))/r; 0 is none.
     tolerance : float
-        Of the sums, as in `gapkit.ewald_sums.lattice_sums`.
+        Of the sums, as in `gapkit.geometry.lattice_sums.lattice_sums`.
     charges : mapping of str to float, optional
         Relative charge of each species, 0 where there is none: one feature Σ_{A≤B} q_A q_B Σ_{ij∈AB} f_1(r_ij) instead
         of one for each pair; those of 1/r⁶ stay. Periodic cells must be neutral with them, molecules need not.

@@ -12,7 +12,6 @@ from ase.data import atomic_numbers, chemical_symbols, covalent_radii
 
 from gapkit._numba import distances as loops
 from gapkit.checks import check_fields
-from gapkit.chemical_species import check_known, check_symbols
 from gapkit.errors import InputError, did_you_mean
 from gapkit.feature_terms.seam import (
     Candidates,
@@ -25,7 +24,8 @@ from gapkit.feature_terms.seam import (
     sum_pairs,
 )
 from gapkit.feature_terms.whitening import Whitened, independent, split, stack
-from gapkit.neighbourhoods import SHORTEST_DISTANCE, Neighbourhoods
+from gapkit.geometry.neighbourhoods import SHORTEST_DISTANCE, Neighbourhoods
+from gapkit.structures.species import check_known, check_symbols
 
 TRANSFORMS = ("distance", "logarithm", "inverse")
 SPACING = 0.5  # of the length scale: at this step a grid explains all but 5e-6 of the variance up to its ends

@@ -18,8 +18,8 @@ from ase.data import atomic_numbers
 
 from gapkit._numba.kernels import pair_forces
 from gapkit.errors import InputError
-from gapkit.neighbourhoods import Neighbourhoods
-from gapkit.threads import ordered_map
+from gapkit.geometry.neighbourhoods import Neighbourhoods
+from gapkit.runtime.threads import ordered_map
 
 NAMED = 6  # in sentences
 BLOCK = 256  # centres that one thread does together

@@ -14,7 +14,6 @@ from scipy.linalg import solve_banded
 
 from gapkit._numba import triplets as loops
 from gapkit.checks import check_fields
-from gapkit.chemical_species import check_known, check_symbols
 from gapkit.errors import InputError
 from gapkit.feature_terms.seam import (
     Candidates,
@@ -27,8 +26,9 @@ from gapkit.feature_terms.seam import (
     sum_pairs,
 )
 from gapkit.feature_terms.whitening import Whitened, independent, split, stack
-from gapkit.neighbourhoods import SHORTEST_DISTANCE, Neighbourhoods
+from gapkit.geometry.neighbourhoods import SHORTEST_DISTANCE, Neighbourhoods
 from gapkit.sparsification import select_sparse_points
+from gapkit.structures.species import check_known, check_symbols
 
 MESH = 0.25  # of the length scale: triangles nearer than this to one another are one candidate
 VANISHED = 8.5  # length scales below the nearest sparse triangle: exp(-8.5²/2) = 2e-16

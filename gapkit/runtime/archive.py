@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from gapkit.errors import InputError
-from gapkit.output_files import complete_file
+from gapkit.runtime.files import complete_file
 
 FORMAT = "gapkit model"
 VERSION = 2  # 1: before learned noises and row factors

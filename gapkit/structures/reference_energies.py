@@ -16,7 +16,7 @@ from gapkit.checks import is_number
 from gapkit.errors import InputError
 
 if TYPE_CHECKING:
-    from gapkit.structures import Labels
+    from gapkit.structures.labels import Labels
 
 logger = logging.getLogger("gapkit")
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from ase.data import atomic_numbers, covalent_radii
 
-from gapkit.data_facts import DataFacts
+from gapkit.structures.statistics import DataFacts
 
 FEW_FRAMES = 20
 LARGE_FORCE = 30.0  # eV/Å

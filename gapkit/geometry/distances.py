@@ -13,7 +13,7 @@ from ase.data import atomic_numbers, chemical_symbols
 from numpy.typing import NDArray
 
 from gapkit._numba.neighbours import closest_pairs, lowest_ratio
-from gapkit.neighbourhoods import Neighbourhoods, find_neighbourhoods
+from gapkit.geometry.neighbourhoods import Neighbourhoods, find_neighbourhoods
 
 CURE = ", and a ZBL baseline if there is none"
 CHANCE = 0.05  # by which two samples of the same distances may differ at their lower ends; where `ZBL` begins to act

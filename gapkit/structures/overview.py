@@ -10,7 +10,7 @@ import numpy as np
 from ase import Atoms
 
 if TYPE_CHECKING:
-    from gapkit.structures import Labels
+    from gapkit.structures.labels import Labels
 
 _HEADINGS = ("config_type", "frames", "atoms", "E", "F", "S", "eV/atom from", "to", "max |F| eV/Å")
 

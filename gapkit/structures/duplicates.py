@@ -13,7 +13,7 @@ from ase import Atoms
 from ase.geometry import complete_cell
 
 if TYPE_CHECKING:
-    from gapkit.structures import Labels
+    from gapkit.structures.labels import Labels
 
 RESOLUTION = 1e-8  # Å
 SHOWN = 5  # contradictions that are told in full

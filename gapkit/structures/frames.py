@@ -16,16 +16,9 @@ import numpy as np
 from ase import Atoms
 
 from gapkit.errors import InputError
-from gapkit.frame_files import check_path
-from gapkit.structures import (
-    LabelKeys,
-    Labels,
-    check_structures,
-    find_label_keys,
-    iter_structures,
-    normalised_structures,
-    read_labels,
-)
+from gapkit.structures.files import check_path
+from gapkit.structures.labels import LabelKeys, Labels, check_structures, read_labels
+from gapkit.structures.reading import find_label_keys, iter_structures, normalised_structures
 
 Structures: TypeAlias = "Iterable[Atoms] | str | PathLike[str] | Iterable[str | PathLike[str]]"
 STANDARD = LabelKeys("energy", "forces", "stress", None)  # where `normalised_structures` puts labels

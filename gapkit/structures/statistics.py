@@ -10,13 +10,13 @@ from math import gcd
 import numpy as np
 from ase import Atoms
 
-from gapkit.duplicates import DuplicateFinder
 from gapkit.errors import InputError
-from gapkit.frames import Frame, Frames
-from gapkit.neighbourhoods import find_neighbourhoods
+from gapkit.geometry.distances import closest_by_pair, shorter
+from gapkit.geometry.neighbourhoods import find_neighbourhoods
 from gapkit.quantities import KINDS
-from gapkit.reference_energies import is_isolated
-from gapkit.shortest_distances import closest_by_pair, shorter
+from gapkit.structures.duplicates import DuplicateFinder
+from gapkit.structures.frames import Frame, Frames
+from gapkit.structures.reference_energies import is_isolated
 
 WITHIN = 5.0  # Å, in which neighbours are counted and distances compared
 DENSE = 75  # percentile of these counts that stands for the inside of the material

@@ -15,7 +15,7 @@ from scipy.special import erfc
 
 from gapkit._numba.ewald import real_space, reciprocal_space
 from gapkit.errors import InputError
-from gapkit.neighbourhoods import find_neighbourhoods
+from gapkit.geometry.neighbourhoods import find_neighbourhoods
 
 PAIR_COST = 25.0  # a pair, its search included, costs so much more than one atom in one reciprocal vector
 MOST_WAVES = 2_000_000  # reciprocal vectors; a real cell has some thousands
