@@ -24,7 +24,7 @@ from ase import Atoms
 from gapkit import GAP, ZBL, read_structures
 from gapkit.evaluation import evaluate
 from gapkit.presets import preset_named
-from gapkit.terms import Term
+from gapkit.terms.term import Term
 
 
 class DataSet(NamedTuple):

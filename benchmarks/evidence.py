@@ -16,9 +16,9 @@ import time
 import numpy as np
 from scipy.linalg import block_diag
 
-from gapkit.conditioning import factorise
-from gapkit.evidence import Amplitude, maximise
-from gapkit.row_factor import RowFactor
+from gapkit.gaussian_process.conditioning import factorise
+from gapkit.gaussian_process.hyperparameter_search import Amplitude, maximise
+from gapkit.gaussian_process.row_factor import RowFactor
 
 NOISE = {
     ("energy", "bulk"): 0.001, ("energy", "surface"): 0.003, ("energy", "liquid"): 0.01, ("energy", "defect"): 0.002,

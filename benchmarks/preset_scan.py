@@ -18,7 +18,7 @@ from ase import Atoms
 
 from gapkit import GAP, SOAP, DotProduct, Linear, LongRange, Pair, Term, Triplet, read_structures
 from gapkit.structures.frames import labelled_frames
-from gapkit.terms import AnyTerm
+from gapkit.terms.term import AnyTerm
 from gapkit.training import Noises, frame_rows
 from gapkit.updates import solve
 

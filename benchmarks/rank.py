@@ -13,7 +13,7 @@ import numpy as np
 
 from gapkit import GAP, SOAP, DotProduct, Term
 from gapkit.datasets import load_silicon
-from gapkit.terms import evaluate, find_all_neighbourhoods
+from gapkit.terms.evaluate import evaluate, find_all_neighbourhoods
 
 M = 1000
 

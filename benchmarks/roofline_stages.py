@@ -19,10 +19,11 @@ from gapkit import SOAP, DotProduct, Term
 from gapkit._numba import kernels as kernel_loops
 from gapkit._numba import soap as loops
 from gapkit.descriptors.soap_basis import harmonics_norm
+from gapkit.gaussian_process.kernels import points
 from gapkit.geometry.neighbourhoods import Neighbourhoods, find_neighbourhoods
-from gapkit.kernels import points
-from gapkit.terms import LARGEST_BLOCK as BLOCK
-from gapkit.terms import SparseBlock, evaluate
+from gapkit.terms.evaluate import LARGEST_BLOCK as BLOCK
+from gapkit.terms.evaluate import evaluate
+from gapkit.terms.term import SparseBlock
 
 CUTOFF, ZETA, WORD = 5.0, 4, 8
 

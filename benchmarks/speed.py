@@ -16,9 +16,10 @@ from ase.build import bulk
 
 from gapkit import SOAP, DotProduct, Term
 from gapkit.covariance import structure_rows
+from gapkit.gaussian_process.structure_kernels import AverageKernel, REMatchKernel
 from gapkit.geometry.neighbourhoods import find_neighbourhoods
-from gapkit.similarity import AverageKernel, REMatchKernel
-from gapkit.terms import SparseBlock, evaluate, find_all_neighbourhoods
+from gapkit.terms.evaluate import evaluate, find_all_neighbourhoods
+from gapkit.terms.term import SparseBlock
 
 
 def medians(functions: dict[str, Callable[[], object]], repeats: int = 7) -> dict[str, float]:

@@ -23,7 +23,8 @@ from ase.spacegroup import crystal
 from gapkit import SOAP, DotProduct, Pair, Term, Triplet
 from gapkit.geometry.neighbourhoods import find_neighbourhoods
 from gapkit.runtime.threads import set_num_threads
-from gapkit.terms import ALL_SPECIES, AnyTerm, SparseBlock, evaluate, find_all_neighbourhoods, fold_weights
+from gapkit.terms.evaluate import evaluate, find_all_neighbourhoods, fold_weights
+from gapkit.terms.term import ALL_SPECIES, AnyTerm, SparseBlock
 
 SUMS = {"SOAP": (0,), "SOAP + Pair": (0, 1), "SOAP + Triplet": (0, 2), "SOAP + Pair + Triplet": (0, 1, 2)}
 

@@ -19,14 +19,10 @@ if TYPE_CHECKING:
     from gapkit.ensemble import propagate, sample
     from gapkit.errors import InputError
     from gapkit.evaluation import evaluate
-    from gapkit.feature_terms.linear import Composition, Features, InversePowers, Linear, feature_function
-    from gapkit.feature_terms.long_range import LongRange
-    from gapkit.feature_terms.pair import Pair
-    from gapkit.feature_terms.triplet import Triplet
     from gapkit.functionals import energy_difference, joint_posterior, pressure, propagate_linear
     from gapkit.gap import GAP
+    from gapkit.gaussian_process.kernels import DotProduct, SquaredExponential
     from gapkit.geometry.distances import distance_warning
-    from gapkit.kernels import DotProduct, SquaredExponential
     from gapkit.leaving_out import leave_one_out
     from gapkit.md_guard import UncertaintyGuard, guard_thresholds
     from gapkit.next_calculations import most_wanted
@@ -38,7 +34,11 @@ if TYPE_CHECKING:
     from gapkit.structures.duplicates import DuplicateFinder
     from gapkit.structures.reading import describe_structures, read_structures
     from gapkit.suggestion import suggest
-    from gapkit.terms import Term
+    from gapkit.terms.linear import Composition, Features, InversePowers, Linear, feature_function
+    from gapkit.terms.long_range import LongRange
+    from gapkit.terms.pair import Pair
+    from gapkit.terms.term import Term
+    from gapkit.terms.triplet import Triplet
     from gapkit.uncertainty import calibration, calibration_by
     from gapkit.which_data import which_data_matter
 
@@ -55,17 +55,17 @@ _ROOMS = {  # in the order in which data flow; no name may be that of a module, 
     "ACSF": "descriptors.acsf",
     "candidate_acsf": "descriptors.acsf_selection",
     "select_acsf": "descriptors.acsf_selection",
-    "DotProduct": "kernels",
-    "SquaredExponential": "kernels",
-    "Term": "terms",
-    "Pair": "feature_terms.pair",
-    "Triplet": "feature_terms.triplet",
-    "Linear": "feature_terms.linear",
-    "Composition": "feature_terms.linear",
-    "InversePowers": "feature_terms.linear",
-    "LongRange": "feature_terms.long_range",
-    "Features": "feature_terms.linear",
-    "feature_function": "feature_terms.linear",
+    "DotProduct": "gaussian_process.kernels",
+    "SquaredExponential": "gaussian_process.kernels",
+    "Term": "terms.term",
+    "Pair": "terms.pair",
+    "Triplet": "terms.triplet",
+    "Linear": "terms.linear",
+    "Composition": "terms.linear",
+    "InversePowers": "terms.linear",
+    "LongRange": "terms.long_range",
+    "Features": "terms.linear",
+    "feature_function": "terms.linear",
     "GAP": "gap",
     "Predictions": "prediction",
     "suggest": "suggestion",

@@ -60,9 +60,10 @@ from sklearn.utils.validation import check_is_fitted
 from gapkit.covariance import structure_rows
 from gapkit.ensemble import Ensemble
 from gapkit.errors import InputError, did_you_mean
-from gapkit.kernels import normalise
+from gapkit.gaussian_process.kernels import normalise
 from gapkit.runtime.threads import one_blas_thread
-from gapkit.terms import ALL_SPECIES, SparseBlock, centre_blocks, find_all_neighbourhoods, kernel_term
+from gapkit.terms.evaluate import centre_blocks, find_all_neighbourhoods
+from gapkit.terms.term import ALL_SPECIES, SparseBlock, kernel_term
 
 if TYPE_CHECKING:
     from gapkit.evaluation import Comparison
@@ -101,7 +102,7 @@ class PosteriorStd:
     ----------
     gap : GAP
     method : {"dtc", "sor"}
-        As `gapkit.posterior.SparsePosterior.covariance`.
+        As `gapkit.gaussian_process.posterior.SparsePosterior.covariance`.
 
     Raises
     ------

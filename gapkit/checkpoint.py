@@ -15,7 +15,7 @@ import numpy as np
 from ase import Atoms
 
 from gapkit.errors import InputError
-from gapkit.row_factor import RowFactor
+from gapkit.gaussian_process.row_factor import RowFactor
 from gapkit.runtime.archive import read_model, write_model
 from gapkit.runtime.files import check_output
 

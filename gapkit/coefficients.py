@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from gapkit.errors import InputError
-from gapkit.feature_terms.linear import Linear
+from gapkit.terms.linear import Linear
 
 if TYPE_CHECKING:
     from gapkit.gap import GAP

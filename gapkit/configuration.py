@@ -17,17 +17,17 @@ from gapkit.checks import build, check_keys, check_number, check_seed, checked
 from gapkit.descriptors.acsf import ACSF
 from gapkit.descriptors.soap import SOAP
 from gapkit.errors import InputError, did_you_mean
-from gapkit.feature_terms.linear import FUNCTIONS, Linear
-from gapkit.feature_terms.long_range import LongRange  # noqa: F401  registers itself
-from gapkit.feature_terms.pair import Pair
-from gapkit.feature_terms.triplet import Triplet
-from gapkit.kernels import DotProduct, SquaredExponential
+from gapkit.gaussian_process.kernels import DotProduct, SquaredExponential
 from gapkit.observations import check_noise
 from gapkit.presets import preset_settings, preset_terms
 from gapkit.quantities import KINDS
 from gapkit.structures.labels import LabelKeys
 from gapkit.structures.reference_energies import check_e0
-from gapkit.terms import AnyTerm, Term
+from gapkit.terms.linear import FUNCTIONS, Linear
+from gapkit.terms.long_range import LongRange  # noqa: F401  registers itself
+from gapkit.terms.pair import Pair
+from gapkit.terms.term import AnyTerm, Term
+from gapkit.terms.triplet import Triplet
 
 DESCRIPTORS: dict[str, type] = {"SOAP": SOAP, "ACSF": ACSF}
 KERNELS: dict[str, type] = {"DotProduct": DotProduct, "SquaredExponential": SquaredExponential}

@@ -13,7 +13,7 @@ from gapkit.errors import InputError, did_you_mean
 from gapkit.prediction import Potential, energies_of_atoms
 from gapkit.runtime.tables import aligned
 from gapkit.runtime.threads import ordered_map
-from gapkit.terms import evaluate, find_all_neighbourhoods
+from gapkit.terms.evaluate import evaluate, find_all_neighbourhoods
 
 ROLES = ("e0", "baseline", "term")
 

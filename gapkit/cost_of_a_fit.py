@@ -11,15 +11,15 @@ import numpy as np
 from gapkit.covariance import ROW_BLOCK
 from gapkit.descriptors.soap import SOAP
 from gapkit.descriptors.soap_rows import COSTS, operations
-from gapkit.feature_terms.linear import Linear
-from gapkit.feature_terms.pair import SPACING, Pair
-from gapkit.feature_terms.triplet import Triplet
+from gapkit.gaussian_process.leave_out_objective import ROWS_BYTES
 from gapkit.geometry.distances import pair_name
-from gapkit.leave_out_error import ROWS_BYTES
 from gapkit.memory import RowSizes
 from gapkit.runtime.threads import get_num_threads
 from gapkit.structures.statistics import DataFacts
-from gapkit.terms import AnyTerm, Term
+from gapkit.terms.linear import Linear
+from gapkit.terms.pair import SPACING, Pair
+from gapkit.terms.term import AnyTerm, Term
+from gapkit.terms.triplet import Triplet
 
 PROCESS = 3.6e8  # bytes of a process with its libraries and compiled loops
 PRODUCTS, FOLDING = 40e9, 12e9  # operations/s of one core in matrix products and in QR by blocks, cache misses included

@@ -18,11 +18,12 @@ import numpy as np
 from scipy.linalg import block_diag
 
 from gapkit._numba import kernels as loops
-from gapkit.feature_terms.seam import FeatureTerm
+from gapkit.gaussian_process.kernels import inner_products, normalise
 from gapkit.geometry.neighbourhoods import Neighbourhoods
-from gapkit.kernels import inner_products, normalise
 from gapkit.runtime.workspace import thread_workspace
-from gapkit.terms import AnyTerm, SparseBlock, centre_blocks, feature_blocks
+from gapkit.terms.evaluate import centre_blocks
+from gapkit.terms.feature_term import FeatureTerm
+from gapkit.terms.term import AnyTerm, SparseBlock, feature_blocks
 
 ROW_BLOCK = 8  # centres whose tangents are held at one time: some hundred rows, which the cache holds
 

@@ -173,8 +173,8 @@ def make_potential(n_sparse: int = 1000, verbose: bool = True) -> GAP:
     """The potential of the demo, not fitted yet: SOAP up to 5.5 Å, kernel exponent 4, noise by config type."""
     from gapkit.descriptors.soap import SOAP
     from gapkit.gap import GAP
-    from gapkit.kernels import DotProduct
-    from gapkit.terms import Term
+    from gapkit.gaussian_process.kernels import DotProduct
+    from gapkit.terms.term import Term
 
     # smoothness 1 lets the second and third shells of neighbours (3.87 and 4.53 Å) count more than 2 does
     soap = SOAP(species=["Si"], cutoff=5.5, n_max=8, l_max=6, atom_sigma=0.5, smoothness=1.0)

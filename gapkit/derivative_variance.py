@@ -24,12 +24,12 @@ from scipy.sparse.csgraph import reverse_cuthill_mckee
 from gapkit._numba import derivative_variance as loops
 from gapkit.covariance import ROW_BLOCK
 from gapkit.descriptors.soap import neighbour_slots
+from gapkit.gaussian_process.kernels import Kernel, inner_products, normalise
+from gapkit.gaussian_process.posterior import SparsePosterior
 from gapkit.geometry.neighbourhoods import Neighbourhoods
-from gapkit.kernels import Kernel, inner_products, normalise
-from gapkit.posterior import SparsePosterior
 from gapkit.runtime.threads import one_blas_thread, ordered_map
 from gapkit.runtime.workspace import thread_workspace
-from gapkit.terms import ALL_SPECIES, AnyTerm, SparseBlock, Term, feature_blocks, kernel_term
+from gapkit.terms.term import ALL_SPECIES, AnyTerm, SparseBlock, Term, feature_blocks, kernel_term
 
 MEMORY = 2**28  # bytes of tangents held at one time
 BATCH = 128  # atoms whose variances, or centres whose strains, are done in one product

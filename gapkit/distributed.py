@@ -27,7 +27,7 @@ from gapkit.runtime.progress import Track, progress
 from gapkit.runtime.threads import one_blas_thread
 from gapkit.structures.frames import Frame, Frames
 from gapkit.structures.labels import check_structures
-from gapkit.terms import AnyTerm
+from gapkit.terms.term import AnyTerm
 from gapkit.training import Factors, Noises, Recipe, SparsePools, Summary, checked_environments, stream_rows
 
 if TYPE_CHECKING:

@@ -24,19 +24,12 @@ from gapkit.calculator import GAPCalculator
 from gapkit.covariance import local_rows, structure_rows
 from gapkit.errors import InputError
 from gapkit.gap import GAP
+from gapkit.gaussian_process.kernels import contract_folded, contract_gradient, inner_products, normalise
 from gapkit.geometry.neighbourhoods import Neighbourhoods
-from gapkit.kernels import contract_folded, contract_gradient, inner_products, normalise
 from gapkit.runtime.threads import one_blas_thread, ordered_map
 from gapkit.runtime.workspace import thread_workspace
-from gapkit.terms import (
-    ALL_SPECIES,
-    SparseBlock,
-    centre_groups,
-    feature_blocks,
-    find_all_neighbourhoods,
-    fold_weights,
-    kernel_term,
-)
+from gapkit.terms.evaluate import centre_groups, find_all_neighbourhoods, fold_weights
+from gapkit.terms.term import ALL_SPECIES, SparseBlock, feature_blocks, kernel_term
 
 GROUP = 64  # centres whose features are shared by all members at one time
 PULL_BACK = 16  # operations of the pull-back per feature and neighbour, roughly

@@ -23,9 +23,10 @@ from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from gapkit.errors import InputError
-from gapkit.kernels import normalise
+from gapkit.gaussian_process.kernels import normalise
 from gapkit.runtime.threads import one_blas_thread, ordered_map
-from gapkit.terms import ALL_SPECIES, SparseBlock, centre_blocks, find_all_neighbourhoods, kernel_term
+from gapkit.terms.evaluate import centre_blocks, find_all_neighbourhoods
+from gapkit.terms.term import ALL_SPECIES, SparseBlock, kernel_term
 
 if TYPE_CHECKING:
     from gapkit.gap import GAP

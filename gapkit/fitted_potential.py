@@ -14,20 +14,20 @@ from ase import Atoms
 from sklearn.utils.validation import check_is_fitted
 
 from gapkit.baselines import Baseline
+from gapkit.baselines.residual_labels import less_baseline
 from gapkit.conformal import Conformal
 from gapkit.contributions import Contributions, decompose
 from gapkit.errors import InputError
+from gapkit.gaussian_process.posterior import SparsePosterior
 from gapkit.geometry.neighbourhoods import NeighbourList
-from gapkit.posterior import SparsePosterior
 from gapkit.prediction import Potential, Predictions, gathered
 from gapkit.recalibration import Recalibration, check_origin, fit_recalibration
-from gapkit.remainders import less_baseline
 from gapkit.runtime.progress import progress
 from gapkit.runtime.threads import one_blas_thread, ordered_map
 from gapkit.structures.frames import Frames, FramesInMemory, Structures, labelled_frames
 from gapkit.structures.labels import LabelKeys, check_structures, read_labels
 from gapkit.structures.reading import find_label_keys
-from gapkit.terms import AnyTerm, SparseBlock
+from gapkit.terms.term import AnyTerm, SparseBlock
 
 if TYPE_CHECKING:
     from gapkit.ensemble import Ensemble

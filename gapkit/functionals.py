@@ -33,7 +33,7 @@ from gapkit.linear_posterior import (
     without_negatives,
 )
 from gapkit.runtime.threads import one_blas_thread
-from gapkit.terms import find_all_neighbourhoods
+from gapkit.terms.evaluate import find_all_neighbourhoods
 
 if TYPE_CHECKING:
     from gapkit.gap import GAP

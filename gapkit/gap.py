@@ -13,20 +13,20 @@ from ase.data import chemical_symbols
 from sklearn.utils.validation import check_is_fitted
 
 from gapkit.baselines import Baseline, baseline_to_dict, check_baselines, warn_of_overlap
+from gapkit.baselines.residual_labels import less_baseline
 from gapkit.checkpoint import Checkpoint
 from gapkit.checks import check_number, check_seed
 from gapkit.configuration import term_to_dict
 from gapkit.errors import InputError
 from gapkit.fitted_model import from_path, to_file
 from gapkit.fitted_potential import FittedPotential
+from gapkit.gaussian_process.posterior import SparsePosterior
 from gapkit.learning import Learned, Options, Walks, learn
 from gapkit.observations import Noise, check_noise, noise_std
 from gapkit.optimisation import as_rows, learn_hyperparameters, parse_optimize
 from gapkit.parameters import NestedParameters
-from gapkit.posterior import SparsePosterior
 from gapkit.presets import preset_parameters
 from gapkit.quantities import KINDS
-from gapkit.remainders import less_baseline
 from gapkit.runtime.archive import write_model
 from gapkit.runtime.memory import MemoryUse, in_bytes
 from gapkit.runtime.progress import progress
@@ -34,7 +34,8 @@ from gapkit.runtime.threads import one_blas_thread
 from gapkit.structures.frames import Frames, Structures, labelled_frames
 from gapkit.structures.labels import LabelKeys
 from gapkit.structures.reference_energies import check_e0
-from gapkit.terms import AnyTerm, fold_weights, known_numbers
+from gapkit.terms.evaluate import fold_weights
+from gapkit.terms.term import AnyTerm, known_numbers
 from gapkit.training import Factors, Noises, Recipe
 from gapkit.updates import Fitted, counted, solve, updated, with_more_sparse_points
 

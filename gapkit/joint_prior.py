@@ -21,10 +21,10 @@ import numpy as np
 
 from gapkit._numba.kernels import project_rows
 from gapkit.covariance import local_rows, n_columns, structure_rows
+from gapkit.gaussian_process.kernels import Kernel, inner_products, normalise
 from gapkit.geometry.neighbourhoods import Neighbourhoods
-from gapkit.kernels import Kernel, inner_products, normalise
 from gapkit.runtime.threads import ordered_map
-from gapkit.terms import ALL_SPECIES, AnyTerm, SparseBlock, feature_blocks, kernel_term
+from gapkit.terms.term import ALL_SPECIES, AnyTerm, SparseBlock, feature_blocks, kernel_term
 
 CENTRES = 32  # centres of one frame that are one part: wide matrix products, and no tangents of far-away atoms
 

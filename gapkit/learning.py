@@ -23,13 +23,13 @@ from gapkit.checkpoint import (
     unpack_factors,
 )
 from gapkit.errors import ExtrapolationWarning, InputError
-from gapkit.leave_out_error import ROWS_BYTES
+from gapkit.gaussian_process.leave_out_objective import ROWS_BYTES
 from gapkit.memory import check_budget
 from gapkit.runtime.memory import MemoryUse, PeakMemory, in_words
 from gapkit.runtime.progress import Track
 from gapkit.runtime.threads import get_num_threads
 from gapkit.structures.frames import Frame, Frames
-from gapkit.terms import AnyTerm, SparseBlock
+from gapkit.terms.term import AnyTerm, SparseBlock
 from gapkit.training import Factors, Group, Noises, Recipe, SparsePools, Summary, row_sizes, stream_rows, survey
 
 logger = logging.getLogger("gapkit")

@@ -23,18 +23,18 @@ from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
 from gapkit.checks import is_count, is_list
-from gapkit.conditioning import determined
 from gapkit.errors import InputError
 from gapkit.evaluation import Comparison, ErrorRow, Evaluation, evaluate
 from gapkit.gap import GAP
-from gapkit.left_out import LeftOutLabels, left_out_of_rows
+from gapkit.gaussian_process.conditioning import determined
+from gapkit.gaussian_process.leverage import LeftOutLabels, left_out_of_rows
+from gapkit.gaussian_process.row_factor import RowFactor
 from gapkit.optimisation import as_rows, learn_hyperparameters, parse_optimize
 from gapkit.quantities import VOIGT
-from gapkit.row_factor import RowFactor
 from gapkit.runtime.threads import one_blas_thread, ordered_map
 from gapkit.structures.frames import Frame, Frames, FramesOnDisk, Structures
 from gapkit.structures.labels import LabelKeys
-from gapkit.terms import ALL_SPECIES, AnyTerm, SparseBlock, Term
+from gapkit.terms.term import ALL_SPECIES, AnyTerm, SparseBlock, Term
 from gapkit.training import Recipe, frame_rows
 from gapkit.updates import solve
 
@@ -54,7 +54,7 @@ class LearningPoint:
     n_columns : int
         Of all terms and species, as far as there are so many.
     effective : float
-        Effective number of parameters, those that the data determine (`gapkit.conditioning.determined`).
+        Effective number of parameters, those that the data determine (`gapkit.gaussian_process.conditioning.determined`).
     log_evidence : float
         log p(labels).
     errors : tuple of ErrorRow
@@ -176,7 +176,7 @@ def learning_curve(
         Of each term and species.
     test : sequence of Atoms, optional
         Held-out structures, labelled. Without, each training structure is left out in turn, in closed form
-        (`gapkit.left_out`): one more walk over them.
+        (`gapkit.gaussian_process.leverage`): one more walk over them.
     optimize : bool, str or list of {"noise", "delta", "config_type"}
         What to learn anew for each number, as for `GAP.fit`; nothing by default.
     keys, test_keys : LabelKeys, optional

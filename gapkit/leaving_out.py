@@ -1,6 +1,6 @@
 """Every training frame predicted without it, in one walk and without a refit: errors, error bars, information.
 
-The sparse points, e0, noises and amplitudes stay as they are; only the weights forget the frame (`gapkit.left_out`).
+The sparse points, e0, noises and amplitudes stay as they are; only the weights forget the frame (`gapkit.gaussian_process.leverage`).
 Memory: the labels and their predictions, some 40 bytes each, and about 2 kB for each frame.
 """
 
@@ -22,14 +22,14 @@ from gapkit.covariance import local_rows, prior_energy_variance
 from gapkit.derivative_variance import derivative_variances
 from gapkit.errors import InputError
 from gapkit.evaluation import Comparison, Evaluation
-from gapkit.left_out import LeftOut, Whitened, whitened, without
+from gapkit.gaussian_process.leverage import LeftOut, Whitened, whitened, without
 from gapkit.runtime.progress import progress
 from gapkit.runtime.tables import aligned
 from gapkit.runtime.threads import ordered_map
 from gapkit.structures.duplicates import DuplicateFinder
 from gapkit.structures.frames import Frame, Structures
 from gapkit.structures.labels import LabelKeys
-from gapkit.terms import find_all_neighbourhoods
+from gapkit.terms.evaluate import find_all_neighbourhoods
 from gapkit.training import frame_rows
 
 if TYPE_CHECKING:

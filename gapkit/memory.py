@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from gapkit.errors import InputError
-from gapkit.row_factor import ROWS_TOGETHER
+from gapkit.gaussian_process.row_factor import ROWS_TOGETHER
 from gapkit.runtime.memory import in_words
 
 

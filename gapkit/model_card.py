@@ -13,8 +13,8 @@ import numpy as np
 from ase.data import chemical_symbols
 
 import gapkit
-from gapkit.conditioning import Conditioning, explain
-from gapkit.terms import ALL_SPECIES, SparseBlock
+from gapkit.gaussian_process.conditioning import Conditioning, explain
+from gapkit.terms.term import ALL_SPECIES, SparseBlock
 
 if TYPE_CHECKING:
     from gapkit.evaluation import Evaluation

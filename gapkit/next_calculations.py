@@ -25,13 +25,14 @@ from scipy.linalg import cholesky, solve_triangular
 from gapkit.checks import is_count, is_list
 from gapkit.covariance import local_rows, structure_rows
 from gapkit.errors import InputError, did_you_mean
-from gapkit.posterior import SparsePosterior
-from gapkit.row_factor import RowFactor, fold
+from gapkit.gaussian_process.posterior import SparsePosterior
+from gapkit.gaussian_process.row_factor import RowFactor, fold
 from gapkit.runtime.progress import progress
 from gapkit.runtime.tables import aligned
 from gapkit.runtime.threads import one_blas_thread, ordered_map
 from gapkit.structures.frames import Structures, labelled_frames
-from gapkit.terms import feature_blocks, find_all_neighbourhoods, kernel_term, known_numbers
+from gapkit.terms.evaluate import find_all_neighbourhoods
+from gapkit.terms.term import feature_blocks, kernel_term, known_numbers
 from gapkit.training import Recipe, check_species
 
 if TYPE_CHECKING:

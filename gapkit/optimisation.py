@@ -11,16 +11,16 @@ import numpy as np
 
 from gapkit import covariance
 from gapkit.errors import InputError, did_you_mean
-from gapkit.evidence import Amplitude, maximise
-from gapkit.leave_out_error import chosen_frames, least_errors, rows_of
-from gapkit.left_out import left_out
+from gapkit.gaussian_process.hyperparameter_search import Amplitude, maximise
+from gapkit.gaussian_process.leave_out_objective import chosen_frames, least_errors, rows_of
+from gapkit.gaussian_process.leverage import left_out
+from gapkit.gaussian_process.optimum import Optimum
 from gapkit.observations import Noise
-from gapkit.optimum import Optimum
 from gapkit.quantities import KINDS
 from gapkit.runtime.threads import ordered_map
 from gapkit.structures.frames import Frame, Frames
 from gapkit.structures.reference_energies import names_isolated_atoms
-from gapkit.terms import Term, with_delta
+from gapkit.terms.term import Term, with_delta
 from gapkit.training import OUTLIER, Factors, Group, Noises, Recipe, stream_rows
 
 logger = logging.getLogger("gapkit")

@@ -16,11 +16,12 @@ from gapkit import covariance
 from gapkit.baselines import Baseline, evaluate_baselines
 from gapkit.derivative_variance import derivative_variances
 from gapkit.errors import ExtrapolationWarning, InputError
+from gapkit.gaussian_process.posterior import SparsePosterior
 from gapkit.geometry.distances import ShortContact, contacts_in_words, worst_contact
 from gapkit.geometry.neighbourhoods import Neighbourhoods, NeighbourList
-from gapkit.posterior import SparsePosterior
 from gapkit.structures.species import unknown_species
-from gapkit.terms import AnyTerm, SparseBlock, evaluate, farthest, find_all_neighbourhoods
+from gapkit.terms.evaluate import evaluate, find_all_neighbourhoods
+from gapkit.terms.term import AnyTerm, SparseBlock, farthest
 
 if TYPE_CHECKING:
     from gapkit.recalibration import Recalibration

@@ -22,13 +22,13 @@ from gapkit.baselines import ZBL
 from gapkit.checks import is_count, is_number
 from gapkit.descriptors.soap import SOAP
 from gapkit.errors import InputError, did_you_mean
-from gapkit.feature_terms.linear import Linear
-from gapkit.feature_terms.long_range import LongRange
-from gapkit.feature_terms.pair import Pair
-from gapkit.feature_terms.triplet import Triplet
-from gapkit.kernels import DotProduct
+from gapkit.gaussian_process.kernels import DotProduct
 from gapkit.structures.species import check_symbols
-from gapkit.terms import AnyTerm, Term
+from gapkit.terms.linear import Linear
+from gapkit.terms.long_range import LongRange
+from gapkit.terms.pair import Pair
+from gapkit.terms.term import AnyTerm, Term
+from gapkit.terms.triplet import Triplet
 
 # ---- the table ------------------------------------------------------------------------------------------------------
 

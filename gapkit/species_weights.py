@@ -27,16 +27,16 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import Bounds, minimize
 
+from gapkit.baselines.residual_labels import less_baseline
 from gapkit.descriptors.soap import SOAP
 from gapkit.errors import InputError
 from gapkit.gap import GAP
 from gapkit.learned_weights import PRIOR_WIDTH, SpeciesWeights, TermWeights, Visit
-from gapkit.remainders import less_baseline
 from gapkit.runtime.progress import progress
 from gapkit.runtime.threads import one_blas_thread
 from gapkit.structures.frames import Structures, labelled_frames
 from gapkit.structures.labels import LabelKeys
-from gapkit.terms import AnyTerm, Term
+from gapkit.terms.term import AnyTerm, Term
 from gapkit.training import Noises
 from gapkit.weight_evidence import Found, WeightEvidence, gathered
 

@@ -23,7 +23,7 @@ from gapkit.structures.lint import warnings_of
 from gapkit.structures.statistics import DataFacts, find_facts
 from gapkit.suggested_noises import suggested_noises
 from gapkit.suggestion_reasons import description, duration, reasons_of
-from gapkit.terms import AnyTerm, Term
+from gapkit.terms.term import AnyTerm, Term
 
 BUDGET = "4GB"  # memory that a first fit may take
 LIQUIDS = ("liquid", "melt", "water", "solution", "amorphous", "glass")  # in names of config types

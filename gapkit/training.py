@@ -15,21 +15,22 @@ from ase.data import chemical_symbols
 
 from gapkit.covariance import ROW_BLOCK, n_columns, structure_rows
 from gapkit.errors import InputError
-from gapkit.feature_terms.pool import FeaturePool
-from gapkit.feature_terms.seam import Candidates, FeatureTerm
+from gapkit.gaussian_process.kernels import normalise
+from gapkit.gaussian_process.row_factor import RowFactor
+from gapkit.gaussian_process.sparse_pool import SparsePool, default_capacity
 from gapkit.geometry.distances import closest_by_pair, shorter
-from gapkit.kernels import normalise
 from gapkit.memory import RowSizes
 from gapkit.observations import Noise, noise_group, observations
 from gapkit.quantities import KINDS
-from gapkit.row_factor import RowFactor
 from gapkit.runtime.progress import Track
 from gapkit.runtime.threads import ordered_map
-from gapkit.sparse_pool import SparsePool, default_capacity
 from gapkit.structures.duplicates import DuplicateFinder
 from gapkit.structures.frames import Frame
 from gapkit.structures.reference_energies import ReferenceEnergies
-from gapkit.terms import ALL_SPECIES, AnyTerm, SparseBlock, Term, centre_blocks, farthest, find_all_neighbourhoods
+from gapkit.terms.evaluate import centre_blocks, find_all_neighbourhoods
+from gapkit.terms.feature_pool import FeaturePool
+from gapkit.terms.feature_term import Candidates, FeatureTerm
+from gapkit.terms.term import ALL_SPECIES, AnyTerm, SparseBlock, Term, farthest
 
 N_REFERENCE = 3  # training structures whose predictions travel with the model file and are checked on load
 POOL_BYTES = 2**27  # of all environments that may become sparse points: 60 000 of 252 features

@@ -1,7 +1,7 @@
 """log p(labels) as a function of the species weights of SOAP terms.
 
 The weights enter every feature, so that each evaluation makes the rows of some frames anew, and learns the noises and
-amplitudes for these rows: log p(labels | weights) is maximised over all of them (`gapkit.evidence.maximise`, from the
+amplitudes for these rows: log p(labels | weights) is maximised over all of them (`gapkit.gaussian_process.hyperparameter_search.maximise`, from the
 same start each time). The sparse points are fixed environments, not fixed features, whose features are computed with
 the weights at hand: log p is a smooth function of the weights, and a choice made for one set of weights has no say.
 """
@@ -19,14 +19,14 @@ from ase.data import chemical_symbols
 from gapkit import covariance
 from gapkit.descriptors.soap import SOAP
 from gapkit.errors import InputError
-from gapkit.evidence import maximise
+from gapkit.gaussian_process.hyperparameter_search import maximise
+from gapkit.gaussian_process.kernels import normalise
+from gapkit.gaussian_process.sparsification import check_features, choose_distinct, find_distinct
 from gapkit.geometry.neighbourhoods import Neighbourhoods, find_neighbourhoods
-from gapkit.kernels import normalise
 from gapkit.optimisation import amplitudes_of
-from gapkit.sparsification import check_features, choose_distinct, find_distinct
 from gapkit.structures.frames import Frame
 from gapkit.structures.reference_energies import ReferenceEnergies, names_isolated_atoms
-from gapkit.terms import AnyTerm, SparseBlock, Term
+from gapkit.terms.term import AnyTerm, SparseBlock, Term
 from gapkit.training import Noises, Recipe, SparsePools, check_species, environments, stream_rows
 
 Key = tuple[int, int]  # term, atomic number of the central atoms

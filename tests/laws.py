@@ -9,8 +9,8 @@ import numpy as np
 from ase import Atoms
 
 from gapkit import Pair, Triplet
-from gapkit.feature_terms import whitening
-from gapkit.feature_terms.seam import FeatureTerm
+from gapkit.terms import whitening
+from gapkit.terms.feature_term import FeatureTerm
 
 Predict = Callable[[Atoms], tuple[float, np.ndarray, np.ndarray | None]]
 

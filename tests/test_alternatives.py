@@ -24,7 +24,7 @@ from gapkit.evaluation import evaluate
 from gapkit.functionals import joint_posterior
 from gapkit.resampling import committee, label_noise_ensemble
 from gapkit.structures.frames import labelled_frames
-from gapkit.terms import find_all_neighbourhoods
+from gapkit.terms.evaluate import find_all_neighbourhoods
 from gapkit.training import frame_rows, stream_rows
 from gapkit.uncertainty import calibration
 from gapkit.updates import solve

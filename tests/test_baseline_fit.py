@@ -91,7 +91,7 @@ def test_updates_and_files_keep_the_baseline(gap, frames, tmp_path):
 
 
 def refit_on(gap, frames):
-    from gapkit.remainders import less_baseline
+    from gapkit.baselines.residual_labels import less_baseline
 
     new = refit(gap.recipe_, less_baseline(labelled_frames(frames), gap.baseline_))
     new.baseline_ = gap.baseline_

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from gapkit.conditioning import Conditioning, conditioning, determined, explain, factorise
 from gapkit.errors import InputError
-from gapkit.posterior import fit_posterior
-from gapkit.row_factor import RowFactor
+from gapkit.gaussian_process.conditioning import Conditioning, conditioning, determined, explain, factorise
+from gapkit.gaussian_process.posterior import fit_posterior
+from gapkit.gaussian_process.row_factor import RowFactor
 
 EPS = np.finfo(float).eps
 

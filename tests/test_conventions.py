@@ -21,7 +21,7 @@ from gapkit.observations import noise_std, observations
 from gapkit.quantities import KINDS, UNITS, VOIGT
 from gapkit.structures.labels import LabelKeys, read_labels
 from gapkit.structures.reading import find_label_keys
-from gapkit.terms import find_all_neighbourhoods
+from gapkit.terms.evaluate import find_all_neighbourhoods
 
 ROOT = Path(__file__).parents[1]
 VOIGT_NAMES = ("xx", "yy", "zz", "yz", "xz", "xy")

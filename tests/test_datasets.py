@@ -6,7 +6,7 @@ import pytest
 from gapkit import SOAP, DotProduct
 from gapkit.datasets import load_silicon, silicon_path
 from gapkit.errors import InputError
-from gapkit.similarity import AverageKernel, find_duplicates
+from gapkit.gaussian_process.structure_kernels import AverageKernel, find_duplicates
 from gapkit.structures.labels import read_labels
 from gapkit.structures.reading import find_label_keys
 

@@ -16,9 +16,9 @@ from conftest import alloy, labelled, structures
 from gapkit import GAP, SOAP, DotProduct, SquaredExponential, Term, derivative_variance
 from gapkit.covariance import K_mm, local_rows, n_columns, structure_rows
 from gapkit.derivative_variance import DerivativeVariances, derivative_variances
-from gapkit.posterior import SparsePosterior
+from gapkit.gaussian_process.posterior import SparsePosterior
 from gapkit.runtime.threads import set_num_threads
-from gapkit.terms import find_all_neighbourhoods
+from gapkit.terms.evaluate import find_all_neighbourhoods
 
 GEOMETRIES = structures()
 KERNELS = [DotProduct(1, 1.3), DotProduct(2, 2.0), DotProduct(4, 0.8), SquaredExponential(0.4, 1.5)]

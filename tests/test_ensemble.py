@@ -15,7 +15,7 @@ from gapkit import GAP, SOAP, DotProduct, GAPCalculator, InputError, SquaredExpo
 from gapkit.ensemble import Ensemble, EnsemblePredictions, propagate, sample
 from gapkit.functionals import joint_posterior
 from gapkit.runtime.threads import set_num_threads
-from gapkit.terms import find_all_neighbourhoods
+from gapkit.terms.evaluate import find_all_neighbourhoods
 
 GEOMETRIES = structures()
 

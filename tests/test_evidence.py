@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 from scipy.linalg import block_diag
 
-from gapkit import InputError, marginal_likelihood
-from gapkit.evidence import Amplitude, maximise
-from gapkit.marginal_likelihood import MarginalLikelihood
-from gapkit.posterior import fit_posterior
-from gapkit.row_factor import RowFactor
+from gapkit import InputError
+from gapkit.gaussian_process import marginal_likelihood
+from gapkit.gaussian_process.hyperparameter_search import Amplitude, maximise
+from gapkit.gaussian_process.marginal_likelihood import MarginalLikelihood
+from gapkit.gaussian_process.posterior import fit_posterior
+from gapkit.gaussian_process.row_factor import RowFactor
 
 SIZES = (12, 10, 8)
 M = sum(SIZES)

@@ -15,7 +15,7 @@ from scipy.special import erf, gammainc
 from gapkit import InputError
 from gapkit.baselines import Ewald
 from gapkit.geometry.lattice_sums import lattice_sums
-from gapkit.long_range import LongRangeFeatures
+from gapkit.terms.long_range import LongRange
 
 IONS = {"Na": 1.0, "Cl": -1.0, "Cs": 1.0, "Zn": 2.0, "S": -2.0, "Ca": 2.0, "F": -1.0}
 # nearest-neighbour distance times the potential at a unit charge: Crandall and Delord, J. Phys. A 20, 2279 (1987)
@@ -153,7 +153,7 @@ def test_what_has_no_energy_is_refused():
     assert Ewald(IONS).evaluate(Atoms("Na")).energy == 0
     slab = bulk("NaCl", "rocksalt", a=5.6, cubic=True)
     slab.pbc = [True, True, False]
-    for what in (Ewald(IONS).evaluate, LongRangeFeatures(["Na", "Cl"]).features):
+    for what in (Ewald(IONS).evaluate, LongRange(["Na", "Cl"]).features):
         with pytest.raises(InputError, match=r"needs three periodic directions or none, not pbc = .*vacuum"):
             what(slab)
     with pytest.raises(InputError, match="reciprocal vectors"):
@@ -172,7 +172,7 @@ def mixed() -> Atoms:
     return atoms
 
 
-def linear_energy(features: LongRangeFeatures, seed: int = 0) -> laws.Predict:
+def linear_energy(features: LongRange, seed: int = 0) -> laws.Predict:
     """Random coefficients make an energy of all features at once."""
     weights = np.random.default_rng(seed).normal(size=features.n_features)
 
@@ -186,7 +186,7 @@ def linear_energy(features: LongRangeFeatures, seed: int = 0) -> laws.Predict:
 
 @pytest.mark.parametrize("width", [0.0, 1.0, 3.0])
 def test_features_obey_the_laws(width):
-    predict = linear_energy(LongRangeFeatures(SPECIES, width=width))
+    predict = linear_energy(LongRange(SPECIES, width=width))
     laws.check_forces(predict, mixed())
     laws.check_stress(predict, mixed())
     laws.check_momentum(predict, mixed())
@@ -202,7 +202,7 @@ def test_features_obey_the_laws(width):
 
 
 def test_each_feature_is_what_its_name_says():
-    features, cluster = LongRangeFeatures(SPECIES, width=0.9), mixed()
+    features, cluster = LongRange(SPECIES, width=0.9), mixed()
     cluster.pbc = False
     found, r = features.features(cluster), cluster.get_all_distances() + np.eye(7)
     expected = []
@@ -221,7 +221,7 @@ def test_each_feature_is_what_its_name_says():
 
 def test_products_of_charges_make_electrostatics_of_the_features():
     charges = {"Na": 0.8, "Ca": 1.6, "Cl": -4.0 / 3.0}  # 3 Na, 1 Ca, 3 Cl
-    atoms, features = mixed(), LongRangeFeatures(SPECIES, powers=[1], width=np.sqrt(2) * 0.6)
+    atoms, features = mixed(), LongRange(SPECIES, powers=[1], width=np.sqrt(2) * 0.6)
     weights = [charges[a] * charges[b] * Hartree * Bohr for a, b in combinations_with_replacement(SPECIES, 2)]
     p, found = Ewald(charges, width=0.6).evaluate(atoms), features.features(atoms)
     np.testing.assert_allclose(weights @ found.values, p.energy, rtol=1e-9)
@@ -231,13 +231,13 @@ def test_products_of_charges_make_electrostatics_of_the_features():
 
 
 def test_absent_species_have_no_features():
-    found = LongRangeFeatures(SPECIES).features(Atoms("Na2", [[0, 0, 0], [0, 0, 3.0]]))
+    found = LongRange(SPECIES).features(Atoms("Na2", [[0, 0, 0], [0, 0, 3.0]]))
     assert np.flatnonzero(found.values).tolist() == [0, 6]
 
 
 def test_one_atom_cell_has_strain_but_no_force():
     atoms = Atoms("Na", cell=[[3.0, 0.2, 0], [0, 3.3, 0], [0.1, 0, 3.6]], pbc=True)
-    predict = linear_energy(LongRangeFeatures(["Na"]))
+    predict = linear_energy(LongRange(["Na"]))
     laws.check_stress(predict, atoms)
     np.testing.assert_allclose(predict(atoms)[1], 0, atol=1e-10)
 
@@ -250,7 +250,7 @@ def test_any_cell_of_one_crystal_has_the_same_energy(seed, width):
     change = np.eye(3, dtype=int)
     change[0, 1], change[2, 0], change[1, 2] = rng.integers(-1, 2, 3)
     change = change if round(abs(np.linalg.det(change))) == 1 else np.eye(3, dtype=int)
-    atoms, features = mixed(), LongRangeFeatures(SPECIES, width=width)
+    atoms, features = mixed(), LongRange(SPECIES, width=width)
     other = atoms.copy()
     other.set_cell(change @ atoms.cell.array)
     for a, b in zip(features.features(atoms), features.features(other)):
@@ -260,12 +260,12 @@ def test_any_cell_of_one_crystal_has_the_same_energy(seed, width):
 @pytest.mark.parametrize(
     ("features", "text"),
     [
-        (LongRangeFeatures([]), "must be a non-empty list of symbols"),
-        (LongRangeFeatures(["Na", "Na"]), "names one species twice"),
-        (LongRangeFeatures(["Qq"]), "unknown species 'Qq'"),
-        (LongRangeFeatures(["Na"], powers=[2]), "powers"),
-        (LongRangeFeatures(["Na"], width=float("inf")), "width"),
-        (LongRangeFeatures(["Na"], tolerance=1.0), "tolerance"),
+        (LongRange([]), "must be a non-empty list of symbols"),
+        (LongRange(["Na", "Na"]), "names one species twice"),
+        (LongRange(["Qq"]), "unknown species 'Qq'"),
+        (LongRange(["Na"], powers=[2]), "powers"),
+        (LongRange(["Na"], width=float("inf")), "width"),
+        (LongRange(["Na"], tolerance=1.0), "tolerance"),
     ],
 )
 def test_bad_features_are_refused(features, text):
@@ -274,13 +274,13 @@ def test_bad_features_are_refused(features, text):
 
 
 def test_unknown_species_are_refused():
-    with pytest.raises(InputError, match="add K to LongRangeFeatures"):
-        LongRangeFeatures(["Na"]).features(Atoms("K"))
+    with pytest.raises(InputError, match="add K to LongRange"):
+        LongRange(["Na"]).features(Atoms("K"))
 
 
 @pytest.mark.parametrize("cell", [np.zeros((3, 3)), [[5, 0, 0], [0, 5, 0], [5, 5, 0]]])
 def test_cells_without_volume_are_refused(cell):
     atoms = Atoms("NaCl", [[0, 0, 0], [2.5, 0, 0]], cell=cell, pbc=True)
-    for evaluate in (Ewald({"Na": 1.0, "Cl": -1.0}).evaluate, LongRangeFeatures(["Na", "Cl"]).features):
+    for evaluate in (Ewald({"Na": 1.0, "Cl": -1.0}).evaluate, LongRange(["Na", "Cl"]).features):
         with pytest.raises(InputError, match="depend on each other"):
             evaluate(atoms)

@@ -14,7 +14,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from gapkit import GAP, SOAP, DotProduct, InputError, SquaredExponential, Term
 from gapkit.covariance import K_mm, local_rows, prior_energy_variance, structure_rows
 from gapkit.geometry.neighbourhoods import find_neighbourhoods
-from gapkit.terms import find_all_neighbourhoods
+from gapkit.terms.evaluate import find_all_neighbourhoods
 
 GEOMETRIES = structures()
 CRYSTALS = ["alloy", "one_atom", "sheared_one_atom", "slab"]

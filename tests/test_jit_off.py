@@ -15,10 +15,10 @@ from gapkit import ACSF, GAP, SOAP, DotProduct, Pair, SquaredExponential, Term, 
 from gapkit.baselines import ZBL, Ewald
 from gapkit.covariance import structure_rows
 from gapkit.descriptors.soap import COMPRESSIONS
-from gapkit.long_range import LongRangeFeatures
-from gapkit.similarity import REMatchKernel
-from gapkit.sparsification import select_sparse_points
-from gapkit.terms import find_all_neighbourhoods
+from gapkit.gaussian_process.sparsification import select_sparse_points
+from gapkit.gaussian_process.structure_kernels import REMatchKernel
+from gapkit.terms.evaluate import find_all_neighbourhoods
+from gapkit.terms.long_range import LongRange
 
 TESTS = Path(__file__).parent
 NAMES = ("cluster", "slab")
@@ -47,7 +47,7 @@ def numbers(model: str | Path) -> dict[str, np.ndarray]:
         for what, baseline in baselines.items() if name == "cluster" else ():
             found |= {f"{what}_{key}": value for key, value in baseline.evaluate(atoms)._asdict().items()}
     crystal = structures()["one_atom"]
-    found["long_range"] = LongRangeFeatures(["Cu"], tolerance=1e-4).features(crystal).strain_derivatives
+    found["long_range"] = LongRange(["Cu"], tolerance=1e-4).features(crystal).strain_derivatives
     X = random_points(12)
     for alpha in (0.1, 1e-3):  # by plain numbers, and by their logarithms
         kernel = REMatchKernel(lambda A, B: A @ B.T, alpha=alpha, normalize=False)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn.metrics.pairwise import rbf_kernel
 
 from gapkit import DotProduct, InputError, SquaredExponential
-from gapkit.kernels import contract_folded, contract_gradient, inner_products, points
+from gapkit.gaussian_process.kernels import contract_folded, contract_gradient, inner_products, points
 
 KERNELS = [
     DotProduct(1, 0.7),

@@ -9,13 +9,14 @@ from labelled_frames import copper_frames
 from scipy.optimize import minimize
 from test_streaming import largest_difference, model, refit
 
-from gapkit import GAP, InputError, covariance, marginal_likelihood
-from gapkit.evidence import Amplitude, maximise
-from gapkit.leave_out_error import FrameRows, LeaveOutErrors, chosen_frames, least_errors, rows_of
-from gapkit.marginal_likelihood import MarginalLikelihood
+from gapkit import GAP, InputError, covariance
+from gapkit.gaussian_process import marginal_likelihood
+from gapkit.gaussian_process.hyperparameter_search import Amplitude, maximise
+from gapkit.gaussian_process.leave_out_objective import FrameRows, LeaveOutErrors, chosen_frames, least_errors, rows_of
+from gapkit.gaussian_process.marginal_likelihood import MarginalLikelihood
+from gapkit.gaussian_process.row_factor import RowFactor
 from gapkit.optimisation import parse_optimize
 from gapkit.quantities import KINDS
-from gapkit.row_factor import RowFactor
 from gapkit.structures.frames import labelled_frames
 from gapkit.training import OUTLIER, frame_rows
 
@@ -249,7 +250,7 @@ def test_a_search_that_ends_early_says_so_and_makes_nothing_worse(monkeypatch):
         found = minimize(*arguments, **{**named, "options": {"maxiter": 1}})
         return found
 
-    monkeypatch.setattr("gapkit.leave_out_error.minimize", lazy)
+    monkeypatch.setattr("gapkit.gaussian_process.leave_out_objective.minimize", lazy)
     found = searched(problem, start=(3.0, 3.0))
     assert len(calls) == 2
     assert np.any(calls[1] != calls[0])

@@ -161,7 +161,7 @@ def test_overlap_is_one_for_the_same_surroundings_and_near_the_exact_one(gap, fr
     loo = leave_one_out(fitted, together, method="sor")
     assert loo.overlap(3)[12] == pytest.approx(1.0, abs=1e-4)
     assert loo.frames[3].z == pytest.approx(loo.frames[12].z, rel=1e-4)
-    from gapkit.left_out import whitened
+    from gapkit.gaussian_process.leverage import whitened
     from gapkit.structures.frames import labelled_frames
     from gapkit.training import frame_rows
 

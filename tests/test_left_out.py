@@ -8,8 +8,8 @@ from labelled_frames import copper_frames
 from scipy.linalg import solve_triangular
 from test_streaming import model, refit
 
-from gapkit.left_out import left_out
-from gapkit.posterior import fit_posterior
+from gapkit.gaussian_process.leverage import left_out
+from gapkit.gaussian_process.posterior import fit_posterior
 from gapkit.structures.frames import labelled_frames
 from gapkit.training import frame_rows
 
@@ -58,7 +58,7 @@ def test_a_frame_that_alone_decides_a_direction_says_so(gap, frames):
     """With noise-free labels of a single frame and a flat prior there is nothing left to predict it from."""
     frame = list(labelled_frames(frames))[1]
     rows = frame_rows(gap.recipe_, frame)
-    from gapkit.row_factor import RowFactor
+    from gapkit.gaussian_process.row_factor import RowFactor
 
     factors, recipe = {}, gap.recipe_
     tiny = recipe._replace(noises=recipe.noises._replace(energy=1e-12, forces=1e-12, virial=1e-12))

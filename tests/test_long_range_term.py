@@ -18,7 +18,7 @@ from gapkit.baselines import ZBL, Ewald
 from gapkit.baselines.properties import COULOMB
 from gapkit.coefficients import linear_coefficients
 from gapkit.configuration import settings_from_dict, term_from_dict, term_to_dict
-from gapkit.feature_terms.linear import Features
+from gapkit.terms.linear import Features
 
 S, Q, WIDTH = ["Na", "Cl"], {"Na": 0.8, "Cl": -0.8}, 0.9
 SUMS = LongRange(S, width=WIDTH)

@@ -16,7 +16,7 @@ from test_streaming import model
 from gapkit import InputError
 from gapkit.covariance import local_rows
 from gapkit.next_calculations import cubed, most_wanted
-from gapkit.terms import find_all_neighbourhoods
+from gapkit.terms.evaluate import find_all_neighbourhoods
 
 
 def bare(atoms):

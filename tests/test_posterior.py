@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from gapkit import InputError
-from gapkit.posterior import fit_posterior
-from gapkit.row_factor import RowFactor, fold
+from gapkit.gaussian_process.posterior import fit_posterior
+from gapkit.gaussian_process.row_factor import RowFactor, fold
 
 M, GROUPS = 12, {"a": 0.3, "b": 0.05}
 

@@ -10,7 +10,7 @@ from conftest import labelled, structures
 
 from gapkit import InputError
 from gapkit.baselines import ZBL, Calculator
-from gapkit.remainders import less_baseline
+from gapkit.baselines.residual_labels import less_baseline
 from gapkit.structures.frames import labelled_frames
 
 NAMES = ("alloy", "slab", "cluster")

@@ -14,10 +14,11 @@ from gapkit import SOAP, DotProduct, Term
 from gapkit.covariance import structure_rows
 from gapkit.descriptors import soap_rows
 from gapkit.descriptors.soap import COMPRESSIONS
+from gapkit.gaussian_process.kernels import inner_products, normalise
 from gapkit.geometry.neighbourhoods import find_neighbourhoods
-from gapkit.kernels import inner_products, normalise
 from gapkit.runtime.workspace import Fresh
-from gapkit.terms import SparseBlock, find_all_neighbourhoods
+from gapkit.terms.evaluate import find_all_neighbourhoods
+from gapkit.terms.term import SparseBlock
 
 ROUTES = (soap_rows.jacobian_products, soap_rows.density_products)
 WEIGHTS = dict(zip(FIVE, (1.3, 0.4, 0.9, 1.0, 2.0)))

@@ -10,7 +10,7 @@ from sklearn.svm import SVC
 
 from gapkit._numba.similarity import log_plan
 from gapkit.errors import InputError
-from gapkit.similarity import AverageKernel, REMatchKernel, SumKernel, find_duplicates
+from gapkit.gaussian_process.structure_kernels import AverageKernel, REMatchKernel, SumKernel, find_duplicates
 
 
 def linear(X, Z):
@@ -47,7 +47,7 @@ def make_species(structures, seed=5):
 
 @pytest.fixture(params=[3, 1024], ids=["small blocks", "one block"])
 def _block_rows(request, monkeypatch):
-    monkeypatch.setattr("gapkit.similarity._BLOCK_ROWS", request.param)
+    monkeypatch.setattr("gapkit.gaussian_process.structure_kernels._BLOCK_ROWS", request.param)
 
 
 @pytest.mark.usefixtures("_block_rows")
@@ -193,7 +193,7 @@ def test_rematch_shifts_with_a_constant_added_to_the_local_kernel():
 
 
 def test_rematch_warns_when_balancing_does_not_converge(monkeypatch):
-    monkeypatch.setattr("gapkit.similarity._MAX_ITERATIONS", 3)
+    monkeypatch.setattr("gapkit.gaussian_process.structure_kernels._MAX_ITERATIONS", 3)
     with pytest.warns(UserWarning, match="did not reach threshold 1e-30 in 3 steps; raise alpha"):
         REMatchKernel(polynomial, threshold=1e-30)(make_structures())
 

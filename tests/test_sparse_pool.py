@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from naive_sparsification import covering_radius
 
 from gapkit.errors import InputError
-from gapkit.sparse_pool import SparsePool, default_capacity, pool_bytes
-from gapkit.sparsification import leverage_scores, select_sparse_points
+from gapkit.gaussian_process.sparse_pool import SparsePool, default_capacity, pool_bytes
+from gapkit.gaussian_process.sparsification import leverage_scores, select_sparse_points
 
 METHODS = ["fps", "cur", "kmeans", "random"]
 

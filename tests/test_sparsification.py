@@ -8,7 +8,7 @@ from naive_sparsification import covering_radius, naive_farthest_points, smalles
 from skmatter.sample_selection import CUR, FPS
 
 from gapkit.errors import InputError
-from gapkit.sparsification import farthest_points, leverage_scores, select_sparse_points
+from gapkit.gaussian_process.sparsification import farthest_points, leverage_scores, select_sparse_points
 
 METHODS = ["fps", "cur", "kmeans", "random"]
 

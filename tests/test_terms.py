@@ -37,11 +37,12 @@ from gapkit.configuration import settings_from_dict, term_from_dict, term_to_dic
 from gapkit.covariance import K_mm, local_rows, prior_energy_variance, structure_rows
 from gapkit.derivative_variance import derivative_variances
 from gapkit.ensemble import Ensemble, sample
-from gapkit.feature_terms.seam import FeatureTerm
 from gapkit.functionals import joint_posterior
 from gapkit.geometry.neighbourhoods import find_neighbourhoods, whole_structure
 from gapkit.runtime.threads import set_num_threads
-from gapkit.terms import evaluate, find_all_neighbourhoods, fold_weights, with_delta
+from gapkit.terms.evaluate import evaluate, find_all_neighbourhoods, fold_weights
+from gapkit.terms.feature_term import FeatureTerm
+from gapkit.terms.term import with_delta
 
 S = ("Cu", "Au")
 GEOMETRIES = structures()

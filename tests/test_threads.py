@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from gapkit import GAP, InputError, Term
 from gapkit.covariance import prior_energy_variance
-from gapkit.posterior import fit_posterior
+from gapkit.gaussian_process.posterior import fit_posterior
 from gapkit.runtime.threads import get_num_threads, one_blas_thread, ordered_map, set_num_threads
 
 SCRIPT = """

@@ -8,8 +8,8 @@ from conftest import structures
 
 from gapkit import InputError
 from gapkit.covariance import local_rows
-from gapkit.terms import find_all_neighbourhoods
-from gapkit.variance_factor import PANEL, variance_factor
+from gapkit.gaussian_process.posterior import PANEL, variance_factor
+from gapkit.terms.evaluate import find_all_neighbourhoods
 
 
 def gaussian(M: int, n_rows: int, noise: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

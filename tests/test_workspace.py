@@ -10,7 +10,7 @@ from conftest import alloy
 from gapkit import GAPCalculator
 from gapkit.runtime.threads import set_num_threads
 from gapkit.runtime.workspace import ALIGNMENT, Fresh, Workspace, thread_workspace
-from gapkit.terms import LARGEST_BLOCK
+from gapkit.terms.evaluate import LARGEST_BLOCK
 
 
 def test_arrays_are_aligned_and_used_again():

@@ -20,7 +20,7 @@ from sklearn.decomposition import KernelPCA
 from gapkit import GAP, SOAP, DotProduct, InputError, Term
 from gapkit.datasets import load_silicon
 from gapkit.evaluation import evaluate
-from gapkit.similarity import AverageKernel, find_duplicates
+from gapkit.gaussian_process.structure_kernels import AverageKernel, find_duplicates
 
 train, test = load_silicon("train")[::2], load_silicon("test")  # every other frame keeps this lesson short
 soap = SOAP(species=["Si"], cutoff=5.5, n_max=8, l_max=4, atom_sigma=0.5)

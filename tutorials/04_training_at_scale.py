@@ -21,8 +21,8 @@ from gapkit import GAP, SOAP, DotProduct, Term
 from gapkit.datasets import load_silicon, silicon_path
 from gapkit.distributed import OnWorkers
 from gapkit.evaluation import evaluate
+from gapkit.gaussian_process.sparse_pool import SparsePool
 from gapkit.runtime.cluster import connected
-from gapkit.sparse_pool import SparsePool
 from gapkit.training import environments
 
 train, test = load_silicon("train"), load_silicon("test")[:40]

@@ -1,6 +1,6 @@
 """Scalar functions of inner products fused with the weights, rows of features, and the scatter of rows and pairs.
 
-Letters as in `gapkit.kernels`.
+Letters as in `gapkit.gaussian_process.kernels`.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def power_value_and_slope(S, factor, zeta, K, slope):
 def add_rows(T, slope, row_first, atom, slot_first, forces, virial):
     """Scatter dk_im = slope_im T_rm of every centre into force rows (-∂/∂r) and virial rows (-∂/∂ε).
 
-    T (n_rows, M) in the row order of `gapkit.descriptors.soap.Tangents`; forces (3 n_atoms, M), virial (6, M).
+    T (n_rows, M) in the row order of `gapkit.descriptors.tangents.Tangents`; forces (3 n_atoms, M), virial (6, M).
     """
     for c in range(len(row_first) - 1):
         row = row_first[c]

@@ -14,8 +14,8 @@ from ase.data import atomic_numbers
 from gapkit._numba import acsf as loops
 from gapkit._numba.kernels import project_rows
 from gapkit.checks import check_fields
-from gapkit.descriptors.soap import Tangents, channels
-from gapkit.descriptors.soap_rows import RowProducts, Slots, neighbour_slots, row_offsets
+from gapkit.descriptors.soap import channels
+from gapkit.descriptors.tangents import RowProducts, Slots, Tangents, neighbour_slots, row_offsets
 from gapkit.errors import InputError
 from gapkit.geometry.neighbourhoods import Neighbourhoods, find_neighbourhoods
 from gapkit.runtime.workspace import Fresh, Workspace

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from gapkit.descriptors.soap_rows import RowProducts, Slots
+from gapkit.descriptors.tangents import RowProducts, Slots
 from gapkit.geometry.neighbourhoods import Neighbourhoods
 from gapkit.runtime.workspace import Workspace
 

@@ -24,7 +24,8 @@ from gapkit.descriptors.soap_basis import (
     harmonics_norm,
     radial_table,
 )
-from gapkit.descriptors.soap_rows import Points, RowProducts, Slots, neighbour_slots, row_offsets, row_products
+from gapkit.descriptors.soap_rows import row_products
+from gapkit.descriptors.tangents import Points, RowProducts, Slots, Tangents, neighbour_slots, row_offsets
 from gapkit.errors import InputError, did_you_mean
 from gapkit.geometry.neighbourhoods import Neighbourhoods, find_neighbourhoods
 from gapkit.runtime.workspace import Fresh, Workspace
@@ -43,28 +44,6 @@ class SOAPState(NamedTuple):
     channel: np.ndarray
     weight: np.ndarray
     c: np.ndarray
-
-
-class Tangents(NamedTuple):
-    """∂(features of a centre)/∂(positions of its neighbour atoms, strain).
-
-    Attributes
-    ----------
-    J : ndarray, shape (n_rows, n_features)
-        Per centre: 3 rows (x, y, z) for each distinct neighbour atom other than the centre and 3 for the centre
-        itself, 1/Å, then 6 rows for the symmetric strain (xx yy zz yz xz xy).
-    row_first : ndarray of int64, shape (n_centres + 1,)
-        Rows of centre c are ``row_first[c]:row_first[c + 1]``.
-    atom : ndarray of int64, shape (n_slots,)
-        The atoms of the position rows, centre after centre, the centre itself being the last of its own; those of
-        centre c are ``slot_first[c]:slot_first[c + 1]``.
-    slot_first : ndarray of int64, shape (n_centres + 1,)
-    """
-
-    J: np.ndarray
-    row_first: np.ndarray
-    atom: np.ndarray
-    slot_first: np.ndarray
 
 
 @dataclass(frozen=True)

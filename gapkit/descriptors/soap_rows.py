@@ -24,7 +24,7 @@ from gapkit._numba.density_rows import add_products, channel_tangents
 from gapkit._numba.kernels import project_rows
 from gapkit._numba.simd import WIDE
 from gapkit.descriptors.soap_basis import feature_layout, harmonics_norm
-from gapkit.geometry.neighbourhoods import Neighbourhoods
+from gapkit.descriptors.tangents import Points, RowProducts, Slots, neighbour_slots, row_offsets
 from gapkit.runtime.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -34,59 +34,8 @@ FRAME = 9  # rows of each centre besides those of its neighbours: own position a
 FORM_WIDTH = 512  # n_partners n_max m of a chunk: W and B stay in the second-level cache, BLAS does not copy them
 COSTS = (1.0, 2.7, 1.3)  # time of one of each of the `Operations`, relative to J Xᵀ
 
-Slots = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 Forms = list[list[np.ndarray]]
 FormKey = tuple[int, int, int, str]
-
-
-class RowProducts(NamedTuple):
-    """T, shape (n_rows, n_sparse), 1/Å or 1: products of `Tangents` of normalised features with the sparse points.
-
-    `row_first`, `atom` and `slot_first` are those of `Tangents`.
-    """
-
-    T: np.ndarray
-    row_first: np.ndarray
-    atom: np.ndarray
-    slot_first: np.ndarray
-
-
-class Points(NamedTuple):
-    """Normalised features Q (n_centres, n_features), their norms, sparse points X (n_sparse, n_features), S = Q Xᵀ."""
-
-    Q: np.ndarray
-    norm: np.ndarray
-    X: np.ndarray
-    S: np.ndarray
-
-
-def neighbour_slots(nb: Neighbourhoods) -> Slots:
-    """Number the distinct neighbour atoms of each centre, the centre's own images left out (slot -1).
-
-    Returns
-    -------
-    slot : ndarray of int64, shape (n_pairs,)
-    n_slots : ndarray of int64, shape (n_centres,)
-        Number of neighbour atoms.
-    atom : ndarray of int64, shape ((n_slots + 1).sum(),)
-        The neighbour atoms of each centre, increasing, and then the centre itself.
-    slot_first : ndarray of int64, shape (n_centres + 1,)
-    """
-    n_centres = len(nb.centres)
-    centre = np.repeat(np.arange(n_centres), np.diff(nb.first))
-    other = nb.j != nb.centres[centre]
-    keys, inverse = np.unique(centre[other] * nb.n_atoms + nb.j[other], return_inverse=True)
-    n_slots = np.bincount(keys // nb.n_atoms, minlength=n_centres)
-    before = np.concatenate(([0], np.cumsum(n_slots)))
-    slot = np.full(len(nb.j), -1)
-    slot[other] = inverse - before[centre[other]]
-    atom = np.insert(keys % nb.n_atoms, before[1:], nb.centres)
-    return slot, n_slots, atom, before + np.arange(n_centres + 1)
-
-
-def row_offsets(slot_first: np.ndarray) -> np.ndarray:
-    """First row of every centre and the number of rows, shape (n_centres + 1,): three per slot, six for the strain."""
-    return 3 * slot_first + 6 * np.arange(len(slot_first))
 
 
 class Operations(NamedTuple):

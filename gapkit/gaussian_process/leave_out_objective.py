@@ -8,7 +8,7 @@ Gaussian Processes for Machine Learning, ch. 5.4.2; Bachoc, Comput. Stat. Data A
 
 the geometric mean of the errors, so that units and numbers of labels drop out. The given noises say what each kind is
 worth: J is made least under the condition that no e_k grows, a gain for some kinds at the cost of none. With the
-letters of `gapkit.marginal_likelihood`, A_c = Λ_c^-½ G_c D the rows of frame c and W_c = A_c C⁻ᵀ, a fit without the
+letters of `gapkit.gaussian_process.marginal_likelihood`, A_c = Λ_c^-½ G_c D the rows of frame c and W_c = A_c C⁻ᵀ, a fit without the
 frame has
 
     errors ε_c = Λ_c^½ (I - W_c W_cᵀ)⁻¹ r_c,    β_c = β - C⁻ᵀ W_cᵀ Λ_c^-½ ε_c
@@ -32,15 +32,15 @@ from scipy.linalg import cho_solve
 from scipy.linalg.blas import dsyrk, dtrsm
 from scipy.optimize import minimize
 
-from gapkit.conditioning import factorise
 from gapkit.errors import InputError
-from gapkit.evidence import posterior_at
-from gapkit.hyperparameters import PRIOR_WIDTH, Amplitude, Space, indices
-from gapkit.left_out import factor_without
-from gapkit.marginal_likelihood import Evaluation, MarginalLikelihood, whitened
-from gapkit.optimum import LeftOutError, Optimum
+from gapkit.gaussian_process.conditioning import factorise
+from gapkit.gaussian_process.hyperparameter_search import posterior_at
+from gapkit.gaussian_process.hyperparameter_space import PRIOR_WIDTH, Amplitude, Space, indices
+from gapkit.gaussian_process.leverage import factor_without
+from gapkit.gaussian_process.marginal_likelihood import Evaluation, MarginalLikelihood, whitened
+from gapkit.gaussian_process.optimum import LeftOutError, Optimum
+from gapkit.gaussian_process.row_factor import RowFactor
 from gapkit.quantities import KINDS, UNITS
-from gapkit.row_factor import RowFactor
 from gapkit.runtime.threads import one_blas_thread, ordered_map
 from gapkit.structures.frames import Frame
 from gapkit.training import OUTLIER, Recipe, frame_rows
@@ -236,7 +236,7 @@ def least_errors(
     Parameters
     ----------
     K_mm, factors, noise, amplitudes, jitter, prior_width
-        As for `gapkit.evidence.maximise`, groups being (kind, config type). `amplitudes` should name all sparse points:
+        As for `gapkit.gaussian_process.hyperparameter_search.maximise`, groups being (kind, config type). `amplitudes` should name all sparse points:
         only then the common factor leaves predictions as they are. The prior counts as one more frame.
     frames : iterable of FrameRows
         Rows of frames that are part of `factors`.
@@ -253,7 +253,7 @@ def least_errors(
     Raises
     ------
     InputError
-        As `gapkit.evidence.maximise`; without frames.
+        As `gapkit.gaussian_process.hyperparameter_search.maximise`; without frames.
     """
     amplitudes = [a._replace(columns=indices(a, len(K_mm))) for a in amplitudes]
     parents = _parents({group: std for group, std in noise.items() if group not in fixed})

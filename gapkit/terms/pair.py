@@ -13,7 +13,9 @@ from ase.data import atomic_numbers, chemical_symbols, covalent_radii
 from gapkit._numba import distances as loops
 from gapkit.checks import check_fields
 from gapkit.errors import InputError, did_you_mean
-from gapkit.feature_terms.seam import (
+from gapkit.geometry.neighbourhoods import SHORTEST_DISTANCE, Neighbourhoods
+from gapkit.structures.species import check_known, check_symbols
+from gapkit.terms.feature_term import (
     Candidates,
     FeatureRows,
     FeatureTerm,
@@ -23,9 +25,7 @@ from gapkit.feature_terms.seam import (
     species_index,
     sum_pairs,
 )
-from gapkit.feature_terms.whitening import Whitened, independent, split, stack
-from gapkit.geometry.neighbourhoods import SHORTEST_DISTANCE, Neighbourhoods
-from gapkit.structures.species import check_known, check_symbols
+from gapkit.terms.whitening import Whitened, independent, split, stack
 
 TRANSFORMS = ("distance", "logarithm", "inverse")
 SPACING = 0.5  # of the length scale: at this step a grid explains all but 5e-6 of the variance up to its ends

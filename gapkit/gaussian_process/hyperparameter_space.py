@@ -9,9 +9,9 @@ import numpy as np
 from scipy.special import chdtri, ndtr
 
 from gapkit.errors import InputError, did_you_mean
-from gapkit.marginal_likelihood import Evaluation
-from gapkit.optimum import Hyperparameter
-from gapkit.row_factor import RowFactor
+from gapkit.gaussian_process.marginal_likelihood import Evaluation
+from gapkit.gaussian_process.optimum import Hyperparameter
+from gapkit.gaussian_process.row_factor import RowFactor
 
 
 class Range(NamedTuple):

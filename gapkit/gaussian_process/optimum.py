@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gapkit.posterior import SparsePosterior
+from gapkit.gaussian_process.posterior import SparsePosterior
 
 UNKNOWN = "not determined by the data"
 UNDETERMINED = 0.7  # std of a logarithm relative to that of prior or bounds alone, above which the data said little

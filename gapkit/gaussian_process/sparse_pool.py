@@ -9,8 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from gapkit._numba import sparsification as loops
 from gapkit.errors import InputError
-from gapkit.runtime.threads import one_blas_thread
-from gapkit.sparsification import (
+from gapkit.gaussian_process.sparsification import (
     DUPLICATE_DISTANCE,
     check_choice,
     check_features,
@@ -22,6 +21,7 @@ from gapkit.sparsification import (
     log_weights,
     warn_if_few,
 )
+from gapkit.runtime.threads import one_blas_thread
 
 __all__ = ["POOL_BYTES", "PoolReport", "SparsePool", "default_capacity", "pool_bytes"]
 
@@ -94,7 +94,7 @@ class SparsePool:
     """Chooses sparse points from a stream of environments of one species.
 
     Up to `capacity` rows are held as they are; as long as no more have come, exact copies not counted, `choose` gives
-    exactly the points of `gapkit.sparsification.select_sparse_points`. Whenever the pool is full, exact copies are
+    exactly the points of `gapkit.gaussian_process.sparsification.select_sparse_points`. Whenever the pool is full, exact copies are
     dropped first; if more than half is still there, it is thinned out:
 
     ========  =============================  ==================================================  ======================

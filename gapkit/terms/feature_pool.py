@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gapkit.feature_terms.seam import Candidates, FeatureTerm
+from gapkit.terms.feature_term import Candidates, FeatureTerm
 
 
 class FeatureReport(NamedTuple):
@@ -30,7 +30,7 @@ class FeatureReport(NamedTuple):
 
 
 class FeaturePool:
-    """Like `gapkit.sparse_pool.SparsePool`: gather, merge what others have gathered from later frames, choose.
+    """Like `gapkit.gaussian_process.sparse_pool.SparsePool`: gather, merge what others have gathered from later frames, choose.
 
     Parameters
     ----------

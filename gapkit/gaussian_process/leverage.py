@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.linalg import cho_solve, cholesky, solve_triangular
 
-from gapkit.posterior import SparsePosterior
+from gapkit.gaussian_process.posterior import SparsePosterior
 from gapkit.structures.frames import Frame
 from gapkit.training import Recipe, Rows, frame_rows
 

@@ -22,10 +22,10 @@ import numpy as np
 from scipy.linalg.blas import dsyrk, dtrmm, dtrmv, dtrsm
 from scipy.linalg.lapack import dpotrf, dpotri, dpotrs
 
-from gapkit.conditioning import factorise
 from gapkit.errors import InputError
-from gapkit.posterior import without_rows
-from gapkit.row_factor import RowFactor, fold
+from gapkit.gaussian_process.conditioning import factorise
+from gapkit.gaussian_process.posterior import without_rows
+from gapkit.gaussian_process.row_factor import RowFactor, fold
 
 COLUMNS_TOGETHER = 64  # columns of the packed factors that are read at one time: they stay in the cache
 LEAST_ACCURACY = 1e-2  # of eps λ_max(S), above which S is factorised by QR
@@ -101,7 +101,7 @@ class MarginalLikelihood:
     columns : sequence of ndarray
         Sparse points of each amplitude, as indices; those of none stay as they are.
     jitter : float
-        As for `gapkit.posterior.fit_posterior`.
+        As for `gapkit.gaussian_process.posterior.fit_posterior`.
 
     Attributes
     ----------

@@ -1,19 +1,4 @@
-"""Long-range interactions that a model can learn: per pair of species, the sum of 1/r and of 1/r⁶ over all images.
-
-No cutoff can hold these sums, and an energy that is linear in them,
-
-    E = Σ_{A≤B} (u_AB Σ_{ij∈AB} f_1(r_ij) + v_AB Σ_{ij∈AB} f_6(r_ij)),
-
-has electrostatics (u_AB = e²/(4πε₀) q_A q_B) and dispersion (v_AB = -C6_AB) in it. Both are damped smoothly at
-distances where short-ranged terms know better, with u = r²/(2 width²):
-
-    f_1 = erf(√u)/r             → √(2/π)/width       as r → 0
-    f_6 = [1 - e^{-u} (1 + u + u²/2)]/r⁶  →  1/(48 width⁶)
-
-Free u_AB need not belong to charges that cancel. With given ratios of charges the first part has one coefficient,
-
-    E_1 = u Σ_{A≤B} q_A q_B Σ_{ij∈AB} f_1(r_ij),   u = e²/(4πε₀) s²,   s: the charge that one unit of q stands for.
-"""
+"""Electrostatics and dispersion that a fit learns: lattice sums of 1/r and 1/r⁶ as features of a linear term."""
 
 from __future__ import annotations
 
@@ -29,11 +14,12 @@ from gapkit.errors import InputError
 from gapkit.geometry.distances import pair_name
 from gapkit.geometry.lattice_sums import LatticeSums, check_periodicity, lattice_sums
 from gapkit.structures.species import check_known, check_symbols
+from gapkit.terms.linear import VOIGT, Features, feature_function
 
 NEUTRAL = 1e-6  # of the sum of |q|: what round-off leaves
 
 
-class FeatureValues(NamedTuple):
+class LatticeFeatures(NamedTuple):
     """Features of one structure with their derivatives.
 
     Attributes
@@ -53,15 +39,23 @@ class FeatureValues(NamedTuple):
     local_values: np.ndarray
 
 
+@feature_function
 @dataclass(frozen=True)
-class LongRangeFeatures:
-    """Sums of damped 1/r and 1/r⁶ over the pairs of each two species, all periodic images included.
+class LongRange:
+    """Sums of damped 1/r and 1/r⁶ over all images for each pair of species: ``Linear(LongRange(["Na", "Cl"]), 15.0)``.
 
-    Three-dimensional cells are summed by Ewald's method, molecules directly; slabs and wires are refused. In a cell the
-    k = 0 term of 1/r is left out, so that each sum stands for charges in a uniform background of opposite charge. The
-    backgrounds cancel in E if u_AB = q_A q_B with charges that make the cell neutral; with other coefficients, energies
-    of cells with different vacuum or composition share that background. `charges` hold u_AB to products of charges, and
-    then a cell that is not neutral is refused.
+    The coefficients are e²/(4πε₀) q_A q_B = 14.4 eV Å · q_A q_B for 1/r and -C6_AB (eV Å⁶) for 1/r⁶; the amplitude δ of
+    the term, times `scales`, should be of their size. `gapkit.coefficients.linear_coefficients` tells them with their
+    standard deviations. Molecules are summed directly, three-dimensional cells by Ewald's method; slabs and wires are
+    refused. A fit knows coefficients, not charges, so that the k = 0 term of 1/r is left out and each sum stands for charges
+    in a uniform background of opposite charge. The backgrounds cancel in E if u_AB = q_A q_B with charges that make the
+    cell neutral; with other coefficients, energies of cells with different vacuum or composition share that background.
+    Periodic cells of one species, whose charges cannot cancel, are refused where 1/r is summed.
+
+    ``LongRange(["Na", "Cl"], charges={"Na": 1, "Cl": -1})`` has one coefficient of 1/r instead of three, and is to be
+    preferred where one ratio of charges makes every cell neutral: then free coefficients only add ways to be wrong at
+    long waves. The coefficient is e²/(4πε₀) s² with s the charge that one unit stands for. It must come out positive,
+    which nothing enforces: a negative one, or one within its error bar of 0, says that the data show no such charges.
 
     Parameters
     ----------
@@ -69,11 +63,12 @@ class LongRangeFeatures:
         Chemical symbols.
     powers : sequence of {1, 6}
     width : float
-        Å, of the damping; 0 is none.
+        Å, of the damping: f_1 = erf(r/(√2 width))/r; 0 is none.
     tolerance : float
-        Of the sums, as in `lattice_sums`.
+        Of the sums, as in `gapkit.geometry.lattice_sums.lattice_sums`.
     charges : mapping of str to float, optional
-        Relative charge q of each species: the sums of 1/r become one feature, Σ_{A≤B} q_A q_B Σ_{ij∈AB} f_1(r_ij).
+        Relative charge of each species, 0 where there is none: one feature Σ_{A≤B} q_A q_B Σ_{ij∈AB} f_1(r_ij) instead
+        of one for each pair; those of 1/r⁶ stay. Periodic cells must be neutral with them, molecules need not.
     """
 
     species: Sequence[str]
@@ -131,7 +126,25 @@ class LongRangeFeatures:
         """Raise `InputError` if `numbers` holds a species that is not among `species`."""
         check_known(numbers, self.species, type(self).__name__)
 
-    def features(self, atoms: Atoms) -> FeatureValues:
+    def __call__(self, atoms: Atoms) -> Features:
+        """Features of a molecule or of a three-dimensional cell.
+
+        Raises
+        ------
+        InputError
+            For a cell of one species with 1/r and no `charges`, and as `features`.
+        """
+        symbols = set(atoms.symbols)
+        if 1 in self.powers and self.charges is None and atoms.pbc.any() and len(symbols) == 1:
+            raise InputError(
+                f"the periodic cell {atoms.get_chemical_formula()} holds one species, whose charges cannot cancel in "
+                "LongRange's sum of 1/r: set pbc=False for isolated atoms and molecules, or use powers=[6]."
+            )
+        found = self.features(atoms)
+        strain = np.array([found.strain_derivatives[:, a, b] for a, b in VOIGT])
+        return Features(found.local_values, np.moveaxis(found.position_derivatives, 0, 2), strain)
+
+    def features(self, atoms: Atoms) -> LatticeFeatures:
         """Features of a structure, with derivatives by positions and strain.
 
         Raises
@@ -143,9 +156,9 @@ class LongRangeFeatures:
         self.check_species(atoms.numbers)
         check_periodicity(atoms, type(self).__name__)
         found = [self._sums(atoms, power) for power in self.powers]
-        return FeatureValues(*(np.concatenate(parts, axis=axis) for parts, axis in zip(zip(*found), (0, 0, 0, 1))))
+        return LatticeFeatures(*(np.concatenate(parts, axis=axis) for parts, axis in zip(zip(*found), (0, 0, 0, 1))))
 
-    def _sums(self, atoms: Atoms, power: Literal[1, 6]) -> FeatureValues:
+    def _sums(self, atoms: Atoms, power: Literal[1, 6]) -> LatticeFeatures:
         if power == 1 and self.charges is not None:
             return self._of_charges(atoms, self.charges)
         index = {symbol: kind for kind, symbol in enumerate(self.species)}
@@ -153,7 +166,7 @@ class LongRangeFeatures:
         ones, n_kinds = np.ones(len(atoms)), len(self.species)
         return _by_pair(lattice_sums(atoms, ones, kinds, n_kinds, power, self.width, self.tolerance), kinds)
 
-    def _of_charges(self, atoms: Atoms, charges: Mapping[str, float]) -> FeatureValues:
+    def _of_charges(self, atoms: Atoms, charges: Mapping[str, float]) -> LatticeFeatures:
         """The one sum over all atoms: no kind needs potentials of its own."""
         q = np.array([float(charges[symbol]) for symbol in atoms.symbols])
         if atoms.pbc.any() and abs(q.sum()) > NEUTRAL * np.abs(q).sum():
@@ -165,14 +178,16 @@ class LongRangeFeatures:
         sums = lattice_sums(atoms, q, np.zeros(len(atoms), dtype=np.int64), 1, 1, self.width, self.tolerance)
         local, strain = 0.5 * q * sums.potential[:, 0], sums.strain[0, 0]
         gradient = q[:, None] * sums.gradient[:, 0]
-        return FeatureValues(local.sum(keepdims=True), gradient[None], 0.5 * (strain + strain.T)[None], local[:, None])
+        return LatticeFeatures(
+            local.sum(keepdims=True), gradient[None], 0.5 * (strain + strain.T)[None], local[:, None]
+        )
 
 
 def _in_words(charges: Mapping[str, float]) -> str:
     return ", ".join(f"{symbol} {charge:+g}" for symbol, charge in charges.items())
 
 
-def _by_pair(sums: LatticeSums, kinds: np.ndarray) -> FeatureValues:
+def _by_pair(sums: LatticeSums, kinds: np.ndarray) -> LatticeFeatures:
     """E_AB for A ≤ B: from the potentials of kind A at atoms of kind B and the reverse."""
     n_atoms, n_kinds = sums.potential.shape
     pairs = [(a, b) for a in range(n_kinds) for b in range(a, n_kinds)]
@@ -184,4 +199,4 @@ def _by_pair(sums: LatticeSums, kinds: np.ndarray) -> FeatureValues:
             local[own, feature] = 0.5 * sums.potential[own, other]
             gradient[feature, own] = sums.gradient[own, other]
         strain[feature] = sums.strain[a, b] if a == b else sums.strain[a, b] + sums.strain[b, a]
-    return FeatureValues(local.sum(axis=0), gradient, 0.5 * (strain + strain.transpose(0, 2, 1)), local)
+    return LatticeFeatures(local.sum(axis=0), gradient, 0.5 * (strain + strain.transpose(0, 2, 1)), local)

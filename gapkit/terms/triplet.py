@@ -15,7 +15,10 @@ from scipy.linalg import solve_banded
 from gapkit._numba import triplets as loops
 from gapkit.checks import check_fields
 from gapkit.errors import InputError
-from gapkit.feature_terms.seam import (
+from gapkit.gaussian_process.sparsification import select_sparse_points
+from gapkit.geometry.neighbourhoods import SHORTEST_DISTANCE, Neighbourhoods
+from gapkit.structures.species import check_known, check_symbols
+from gapkit.terms.feature_term import (
     Candidates,
     FeatureRows,
     FeatureTerm,
@@ -25,10 +28,7 @@ from gapkit.feature_terms.seam import (
     species_index,
     sum_pairs,
 )
-from gapkit.feature_terms.whitening import Whitened, independent, split, stack
-from gapkit.geometry.neighbourhoods import SHORTEST_DISTANCE, Neighbourhoods
-from gapkit.sparsification import select_sparse_points
-from gapkit.structures.species import check_known, check_symbols
+from gapkit.terms.whitening import Whitened, independent, split, stack
 
 MESH = 0.25  # of the length scale: triangles nearer than this to one another are one candidate
 VANISHED = 8.5  # length scales below the nearest sparse triangle: exp(-8.5²/2) = 2e-16

@@ -3,7 +3,7 @@
 `maximise` looks for the largest log p(labels | σ, δ) + log prior(σ, δ) in the logarithms of all noises and amplitudes
 (type-II maximum likelihood; Rasmussen and Williams, Gaussian Processes for Machine Learning, ch. 5), by a few of
 MacKay's fixed-point steps, σ_g² ← σ_g² χ_g²/(N_g - γ_g) and δ_t² ← δ_t² |β_t|²/γ_t, and then L-BFGS-B in coordinates in
-which each curvature is about one. The data are not touched: see `gapkit.marginal_likelihood`.
+which each curvature is about one. The data are not touched: see `gapkit.gaussian_process.marginal_likelihood`.
 
 Labels that are suspected of a larger noise may have groups of their own, `parents` then names the group that each comes
 from: σ = σ_parent exp(r), r ≥ 0, p(r) ∝ exp(-λ r), where N + λ is what χ² of N labels exceeds by chance as often as a
@@ -19,11 +19,11 @@ import numpy as np
 from scipy.optimize import minimize
 
 from gapkit.errors import InputError
-from gapkit.hyperparameters import PRIOR_WIDTH, Amplitude, Space, indices
-from gapkit.marginal_likelihood import Evaluation, MarginalLikelihood
-from gapkit.optimum import Optimum
-from gapkit.posterior import SparsePosterior, fit_posterior
-from gapkit.row_factor import RowFactor
+from gapkit.gaussian_process.hyperparameter_space import PRIOR_WIDTH, Amplitude, Space, indices
+from gapkit.gaussian_process.marginal_likelihood import Evaluation, MarginalLikelihood
+from gapkit.gaussian_process.optimum import Optimum
+from gapkit.gaussian_process.posterior import SparsePosterior, fit_posterior
+from gapkit.gaussian_process.row_factor import RowFactor
 from gapkit.runtime.threads import one_blas_thread
 
 FIXED_POINT_STEPS = 8
