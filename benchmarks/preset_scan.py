@@ -17,10 +17,11 @@ from accuracy import SETS
 from ase import Atoms
 
 from gapkit import GAP, SOAP, DotProduct, Linear, LongRange, Pair, Term, Triplet, read_structures
+from gapkit.fitting.noise import Noises
+from gapkit.fitting.second_pass import frame_rows
+from gapkit.fitting.updates import solve
 from gapkit.structures.frames import labelled_frames
 from gapkit.terms.term import AnyTerm
-from gapkit.training import Noises, frame_rows
-from gapkit.updates import solve
 
 # cutoff, n_max, l_max, atom_sigma, smoothness, ζ
 BASES = {

@@ -32,12 +32,14 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from gapkit import GAP, SOAP, DotProduct, Term, read_structures
 from gapkit.datasets import silicon_path
-from gapkit.distributed import BATCH, CHUNK_ATOMS, chunks_of
+from gapkit.fitting.distributed import BATCH, CHUNK_ATOMS, chunks_of
+from gapkit.fitting.first_pass import SparsePools, Summary, environments
+from gapkit.fitting.noise import Noises
+from gapkit.fitting.second_pass import Factors, Recipe, stream_rows
+from gapkit.fitting.updates import solve
 from gapkit.runtime.cluster import connected
 from gapkit.runtime.threads import one_blas_thread
 from gapkit.structures.frames import labelled_frames
-from gapkit.training import Factors, Noises, Recipe, SparsePools, Summary, environments, stream_rows
-from gapkit.updates import solve
 
 NOISES = dict(energy_noise=0.002, forces_noise=0.1, virial_noise=0.02)
 DISPLACEMENT = 0.02  # Å

@@ -15,7 +15,7 @@ import numpy as np
 from ase.build import bulk
 
 from gapkit import SOAP, DotProduct, Term
-from gapkit.covariance import structure_rows
+from gapkit.covariances.rows import structure_rows
 from gapkit.gaussian_process.structure_kernels import AverageKernel, REMatchKernel
 from gapkit.geometry.neighbourhoods import find_neighbourhoods
 from gapkit.terms.evaluate import evaluate, find_all_neighbourhoods

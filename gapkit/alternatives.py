@@ -57,7 +57,7 @@ from scipy.linalg import solve_triangular
 from scipy.optimize import minimize_scalar
 from sklearn.utils.validation import check_is_fitted
 
-from gapkit.covariance import structure_rows
+from gapkit.covariances.rows import structure_rows
 from gapkit.ensemble import Ensemble
 from gapkit.errors import InputError, did_you_mean
 from gapkit.gaussian_process.kernels import normalise

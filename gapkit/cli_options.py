@@ -239,7 +239,7 @@ def parse_learned(entries: Sequence[str]) -> list[str]:
     InputError
         For an unknown name.
     """
-    from gapkit.optimisation import OPTIONS, parse_optimize
+    from gapkit.fitting.hyperparameters import OPTIONS, parse_optimize
 
     names = [name.strip() for entry in entries for name in entry.split(",") if name.strip()]
     if names in (["all"], ["none"]):
@@ -254,7 +254,7 @@ def parse_learned(entries: Sequence[str]) -> list[str]:
 def settings_of(flags: Flags, optimize: Sequence[str] | None = None) -> ModelSettings:
     """The configuration with the command line on top, checked before any work."""
     from gapkit.configuration import read_yaml, settings_from_dict
-    from gapkit.optimisation import parse_optimize
+    from gapkit.fitting.hyperparameters import parse_optimize
 
     data = read_yaml(flags.config) if flags.config else {}
     of_a_term = flags.descriptor | flags.kernel | flags.term

@@ -17,8 +17,8 @@ from gapkit.checks import build, check_keys, check_number, check_seed, checked
 from gapkit.descriptors.acsf import ACSF
 from gapkit.descriptors.soap import SOAP
 from gapkit.errors import InputError, did_you_mean
+from gapkit.fitting.noise import check_noise
 from gapkit.gaussian_process.kernels import DotProduct, SquaredExponential
-from gapkit.observations import check_noise
 from gapkit.presets import preset_settings, preset_terms
 from gapkit.quantities import KINDS
 from gapkit.structures.labels import LabelKeys

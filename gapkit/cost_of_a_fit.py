@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gapkit.covariance import ROW_BLOCK
+from gapkit.covariances.rows import ROW_BLOCK
 from gapkit.descriptors.soap import SOAP
 from gapkit.descriptors.soap_rows import COSTS, operations
-from gapkit.gaussian_process.leave_out_objective import ROWS_BYTES
+from gapkit.fitting.hyperparameters import ROWS_BYTES
+from gapkit.fitting.memory import RowSizes
 from gapkit.geometry.distances import pair_name
-from gapkit.memory import RowSizes
 from gapkit.runtime.threads import get_num_threads
 from gapkit.structures.statistics import DataFacts
 from gapkit.terms.linear import Linear

@@ -21,7 +21,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from gapkit._numba.kernels import pair_forces
 from gapkit.calculator import GAPCalculator
-from gapkit.covariance import local_rows, structure_rows
+from gapkit.covariances.rows import local_rows, structure_rows
 from gapkit.errors import InputError
 from gapkit.gap import GAP
 from gapkit.gaussian_process.kernels import contract_folded, contract_gradient, inner_products, normalise

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ase.data import chemical_symbols
 
 from gapkit.baselines import baseline_to_dict
+from gapkit.fitting.noise import OUTLIER
 from gapkit.gaussian_process.conditioning import determined, explain
 from gapkit.model_card import as_text
 from gapkit.quantities import KINDS
 from gapkit.runtime.memory import in_words
 from gapkit.terms.term import ALL_SPECIES, Term
-from gapkit.training import OUTLIER
 
 if TYPE_CHECKING:
     from gapkit.gap import GAP

@@ -13,10 +13,12 @@ import numpy as np
 from ase import Atoms
 
 from gapkit.baselines import baseline_from_dict, baseline_to_dict
-from gapkit.checkpoint import pack_counts, pack_factors, unpack_counts, unpack_factors
 from gapkit.configuration import term_from_dict, term_to_dict
 from gapkit.conformal import pack_conformal, unpack_conformal
 from gapkit.errors import InputError
+from gapkit.fitting.checkpoint import pack_counts, pack_factors, unpack_counts, unpack_factors
+from gapkit.fitting.noise import Noises
+from gapkit.fitting.second_pass import Factors
 from gapkit.gaussian_process.conditioning import Conditioning
 from gapkit.gaussian_process.posterior import SparsePosterior
 from gapkit.quantities import KINDS
@@ -24,7 +26,6 @@ from gapkit.recalibration import Recalibration
 from gapkit.runtime.archive import read_model
 from gapkit.terms.evaluate import fold_weights
 from gapkit.terms.term import SparseBlock
-from gapkit.training import Factors, Noises
 
 if TYPE_CHECKING:
     from gapkit.gap import GAP

@@ -22,8 +22,8 @@ from ase import Atoms
 from ase.stress import full_3x3_to_voigt_6_stress
 from scipy.linalg import cho_factor, cho_solve
 
+from gapkit.covariances.joint_prior import Functionals, K_tm, memory, prior
 from gapkit.errors import InputError, did_you_mean
-from gapkit.joint_prior import Functionals, K_tm, memory, prior
 from gapkit.linear_posterior import (
     OUTPUTS,
     JointPosterior,

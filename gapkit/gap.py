@@ -14,16 +14,18 @@ from sklearn.utils.validation import check_is_fitted
 
 from gapkit.baselines import Baseline, baseline_to_dict, check_baselines, warn_of_overlap
 from gapkit.baselines.residual_labels import less_baseline
-from gapkit.checkpoint import Checkpoint
 from gapkit.checks import check_number, check_seed
 from gapkit.configuration import term_to_dict
 from gapkit.errors import InputError
 from gapkit.fitted_model import from_path, to_file
 from gapkit.fitted_potential import FittedPotential
+from gapkit.fitting.checkpoint import Checkpoint
+from gapkit.fitting.fit import Learned, Options, Walks, learn
+from gapkit.fitting.hyperparameters import as_rows, learn_hyperparameters, parse_optimize
+from gapkit.fitting.noise import Noise, Noises, check_noise, noise_std
+from gapkit.fitting.second_pass import Factors, Recipe
+from gapkit.fitting.updates import Fitted, counted, solve, updated, with_more_sparse_points
 from gapkit.gaussian_process.posterior import SparsePosterior
-from gapkit.learning import Learned, Options, Walks, learn
-from gapkit.observations import Noise, check_noise, noise_std
-from gapkit.optimisation import as_rows, learn_hyperparameters, parse_optimize
 from gapkit.parameters import NestedParameters
 from gapkit.presets import preset_parameters
 from gapkit.quantities import KINDS
@@ -36,8 +38,6 @@ from gapkit.structures.labels import LabelKeys
 from gapkit.structures.reference_energies import check_e0
 from gapkit.terms.evaluate import fold_weights
 from gapkit.terms.term import AnyTerm, known_numbers
-from gapkit.training import Factors, Noises, Recipe
-from gapkit.updates import Fitted, counted, solve, updated, with_more_sparse_points
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -397,6 +397,6 @@ class GAP(FittedPotential, NestedParameters):
 def _walks(client: Client | int | None, terms: Sequence[AnyTerm]) -> AbstractContextManager[Walks | None]:
     if client is None:
         return nullcontext()
-    from gapkit.distributed import dask_walks
+    from gapkit.fitting.distributed import dask_walks
 
     return dask_walks(client, terms)

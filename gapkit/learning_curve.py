@@ -25,18 +25,18 @@ from sklearn.utils.validation import check_is_fitted
 from gapkit.checks import is_count, is_list
 from gapkit.errors import InputError
 from gapkit.evaluation import Comparison, ErrorRow, Evaluation, evaluate
+from gapkit.fitting.hyperparameters import as_rows, learn_hyperparameters, parse_optimize
+from gapkit.fitting.second_pass import Recipe, frame_rows, left_out_of_rows
+from gapkit.fitting.updates import solve
 from gapkit.gap import GAP
 from gapkit.gaussian_process.conditioning import determined
-from gapkit.gaussian_process.leverage import LeftOutLabels, left_out_of_rows
+from gapkit.gaussian_process.leverage import LeftOutLabels
 from gapkit.gaussian_process.row_factor import RowFactor
-from gapkit.optimisation import as_rows, learn_hyperparameters, parse_optimize
 from gapkit.quantities import VOIGT
 from gapkit.runtime.threads import one_blas_thread, ordered_map
 from gapkit.structures.frames import Frame, Frames, FramesOnDisk, Structures
 from gapkit.structures.labels import LabelKeys
 from gapkit.terms.term import ALL_SPECIES, AnyTerm, SparseBlock, Term
-from gapkit.training import Recipe, frame_rows
-from gapkit.updates import solve
 
 UNITS = {"energy": "eV/atom", "forces": "eV/Å", "stress": "GPa"}
 NEAR = 0.05  # relative to the smallest error: more sparse points do not pay

@@ -18,11 +18,12 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from ase.units import GPa
 from numpy.typing import NDArray
 
-from gapkit.covariance import local_rows, prior_energy_variance
-from gapkit.derivative_variance import derivative_variances
+from gapkit.covariances.derivative_variance import derivative_variances
+from gapkit.covariances.rows import local_rows, prior_energy_variance
 from gapkit.errors import InputError
 from gapkit.evaluation import Comparison, Evaluation
-from gapkit.gaussian_process.leverage import LeftOut, Whitened, whitened, without
+from gapkit.fitting.second_pass import frame_rows, whitened
+from gapkit.gaussian_process.leverage import LeftOut, Whitened, without
 from gapkit.runtime.progress import progress
 from gapkit.runtime.tables import aligned
 from gapkit.runtime.threads import ordered_map
@@ -30,7 +31,6 @@ from gapkit.structures.duplicates import DuplicateFinder
 from gapkit.structures.frames import Frame, Structures
 from gapkit.structures.labels import LabelKeys
 from gapkit.terms.evaluate import find_all_neighbourhoods
-from gapkit.training import frame_rows
 
 if TYPE_CHECKING:
     from gapkit.gap import GAP

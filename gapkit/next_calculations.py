@@ -23,8 +23,10 @@ from ase import Atoms
 from scipy.linalg import cholesky, solve_triangular
 
 from gapkit.checks import is_count, is_list
-from gapkit.covariance import local_rows, structure_rows
+from gapkit.covariances.rows import local_rows, structure_rows
 from gapkit.errors import InputError, did_you_mean
+from gapkit.fitting.first_pass import check_species
+from gapkit.fitting.second_pass import Recipe
 from gapkit.gaussian_process.posterior import SparsePosterior
 from gapkit.gaussian_process.row_factor import RowFactor, fold
 from gapkit.runtime.progress import progress
@@ -33,7 +35,6 @@ from gapkit.runtime.threads import one_blas_thread, ordered_map
 from gapkit.structures.frames import Structures, labelled_frames
 from gapkit.terms.evaluate import find_all_neighbourhoods
 from gapkit.terms.term import feature_blocks, kernel_term, known_numbers
-from gapkit.training import Recipe, check_species
 
 if TYPE_CHECKING:
     from gapkit.gap import GAP
@@ -172,7 +173,7 @@ def most_wanted(
         Takes Atoms, gives the cost of their calculation in any unit; the number of atoms cubed if not given.
     targets : {"local_energies", "energy"} or ndarray, shape (n_targets, n_sparse)
         What is to become certain: the local energies of all atoms, the energies per atom of all frames, or any
-        functionals by their rows K_tm, as `gapkit.covariance` makes them.
+        functionals by their rows K_tm, as `gapkit.covariances.rows` makes them.
     target_frames : as candidates, optional
         Frames of the targets; the candidates if not given. They may be those of a simulation that is to come.
     labels : sequence of {"energy", "forces", "stress"}

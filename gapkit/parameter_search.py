@@ -28,8 +28,8 @@ from sklearn.model_selection import KFold, ParameterGrid, ParameterSampler, cros
 
 from gapkit.checks import is_count
 from gapkit.errors import InputError, did_you_mean
+from gapkit.fitting.second_pass import left_out
 from gapkit.gap import GAP
-from gapkit.gaussian_process.leverage import left_out
 from gapkit.runtime.progress import progress
 from gapkit.species_weights import learn_species_weights, learnable
 from gapkit.structures.frames import Structures

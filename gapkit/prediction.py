@@ -12,9 +12,9 @@ from ase import Atoms
 from ase.data import chemical_symbols
 from ase.stress import voigt_6_to_full_3x3_stress
 
-from gapkit import covariance
 from gapkit.baselines import Baseline, evaluate_baselines
-from gapkit.derivative_variance import derivative_variances
+from gapkit.covariances import rows as covariance
+from gapkit.covariances.derivative_variance import derivative_variances
 from gapkit.errors import ExtrapolationWarning, InputError
 from gapkit.gaussian_process.posterior import SparsePosterior
 from gapkit.geometry.distances import ShortContact, contacts_in_words, worst_contact

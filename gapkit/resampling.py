@@ -17,11 +17,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from gapkit.ensemble import Ensemble
 from gapkit.errors import InputError, did_you_mean
+from gapkit.fitting.second_pass import frame_rows
 from gapkit.gaussian_process.row_factor import RowFactor
 from gapkit.runtime.threads import one_blas_thread, ordered_map
 from gapkit.structures.frames import Frame, Structures
 from gapkit.structures.labels import LabelKeys
-from gapkit.training import frame_rows
 
 if TYPE_CHECKING:
     from gapkit.gap import GAP

@@ -30,6 +30,7 @@ from scipy.optimize import Bounds, minimize
 from gapkit.baselines.residual_labels import less_baseline
 from gapkit.descriptors.soap import SOAP
 from gapkit.errors import InputError
+from gapkit.fitting.noise import Noises
 from gapkit.gap import GAP
 from gapkit.learned_weights import PRIOR_WIDTH, SpeciesWeights, TermWeights, Visit
 from gapkit.runtime.progress import progress
@@ -37,7 +38,6 @@ from gapkit.runtime.threads import one_blas_thread
 from gapkit.structures.frames import Structures, labelled_frames
 from gapkit.structures.labels import LabelKeys
 from gapkit.terms.term import AnyTerm, Term
-from gapkit.training import Noises
 from gapkit.weight_evidence import Found, WeightEvidence, gathered
 
 logger = logging.getLogger("gapkit")

@@ -16,18 +16,20 @@ from typing import NamedTuple
 import numpy as np
 from ase.data import chemical_symbols
 
-from gapkit import covariance
+from gapkit.covariances import rows as covariance
 from gapkit.descriptors.soap import SOAP
 from gapkit.errors import InputError
+from gapkit.fitting.first_pass import SparsePools, check_species, environments
+from gapkit.fitting.hyperparameters import amplitudes_of
+from gapkit.fitting.noise import Noises
+from gapkit.fitting.second_pass import Recipe, stream_rows
 from gapkit.gaussian_process.hyperparameter_search import maximise
 from gapkit.gaussian_process.kernels import normalise
 from gapkit.gaussian_process.sparsification import check_features, choose_distinct, find_distinct
 from gapkit.geometry.neighbourhoods import Neighbourhoods, find_neighbourhoods
-from gapkit.optimisation import amplitudes_of
 from gapkit.structures.frames import Frame
 from gapkit.structures.reference_energies import ReferenceEnergies, names_isolated_atoms
 from gapkit.terms.term import AnyTerm, SparseBlock, Term
-from gapkit.training import Noises, Recipe, SparsePools, check_species, environments, stream_rows
 
 Key = tuple[int, int]  # term, atomic number of the central atoms
 

@@ -18,16 +18,16 @@ from gapkit.alternatives import (
     local_std,
     with_std,
 )
-from gapkit.covariance import structure_rows
+from gapkit.covariances.rows import structure_rows
 from gapkit.ensemble import Ensemble, sample
 from gapkit.evaluation import evaluate
+from gapkit.fitting.second_pass import frame_rows, stream_rows
+from gapkit.fitting.updates import solve
 from gapkit.functionals import joint_posterior
 from gapkit.resampling import committee, label_noise_ensemble
 from gapkit.structures.frames import labelled_frames
 from gapkit.terms.evaluate import find_all_neighbourhoods
-from gapkit.training import frame_rows, stream_rows
 from gapkit.uncertainty import calibration
-from gapkit.updates import solve
 
 NOISES = {"energy_noise": {"bulk": 0.004, "default": 0.01}, "forces_noise": 0.05, "virial_noise": 0.02}
 

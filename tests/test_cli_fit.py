@@ -14,8 +14,8 @@ from run_gapkit import NOISE, SMALL, Run, assert_refused, fill_folder, gapkit, p
 from gapkit import GAP, read_structures
 from gapkit import labelled_files as module
 from gapkit.evaluation import evaluate
+from gapkit.fitting.hyperparameters import OPTIONS
 from gapkit.labelled_files import LabelledFiles
-from gapkit.optimisation import OPTIONS
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from test_terms import MODELS
 
 from gapkit import GAP, ZBL, InputError
 from gapkit.baselines import Calculator
-from gapkit.covariance import structure_rows
+from gapkit.covariances.rows import structure_rows
 from gapkit.terms.evaluate import find_all_neighbourhoods
 
 BASELINES = [ZBL(["Cu", "Au"], inner=1.0, outer=2.9), Calculator("ase.calculators.emt:EMT")]

@@ -15,9 +15,9 @@ from conftest import alloy, labelled, structures
 from scipy.optimize import brentq
 
 from gapkit import GAP, SOAP, DotProduct, GAPCalculator, Term
-from gapkit.covariance import structure_rows
+from gapkit.covariances.rows import structure_rows
+from gapkit.fitting.noise import noise_std, observations
 from gapkit.geometry.neighbourhoods import find_neighbourhoods
-from gapkit.observations import noise_std, observations
 from gapkit.quantities import KINDS, UNITS, VOIGT
 from gapkit.structures.labels import LabelKeys, read_labels
 from gapkit.structures.reading import find_label_keys

@@ -13,9 +13,10 @@ from ase import Atoms
 from ase.build import bulk
 from conftest import alloy, labelled, structures
 
-from gapkit import GAP, SOAP, DotProduct, SquaredExponential, Term, derivative_variance
-from gapkit.covariance import K_mm, local_rows, n_columns, structure_rows
-from gapkit.derivative_variance import DerivativeVariances, derivative_variances
+from gapkit import GAP, SOAP, DotProduct, SquaredExponential, Term
+from gapkit.covariances import derivative_variance
+from gapkit.covariances.derivative_variance import DerivativeVariances, derivative_variances
+from gapkit.covariances.rows import K_mm, local_rows, n_columns, structure_rows
 from gapkit.gaussian_process.posterior import SparsePosterior
 from gapkit.runtime.threads import set_num_threads
 from gapkit.terms.evaluate import find_all_neighbourhoods

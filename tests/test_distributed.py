@@ -21,24 +21,11 @@ distributed = pytest.importorskip("distributed")
 from test_streaming import Again, assert_same_bits, interrupted
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from gapkit import (
-    GAP,
-    SOAP,
-    ZBL,
-    DotProduct,
-    Ewald,
-    InputError,
-    InversePowers,
-    Linear,
-    LongRange,
-    Pair,
-    Term,
-    Triplet,
-    training,
-)
+from gapkit import GAP, SOAP, ZBL, DotProduct, Ewald, InputError, InversePowers, Linear, LongRange, Pair, Term, Triplet
 from gapkit.baselines import Calculator
-from gapkit.distributed import OnWorkers, predict
 from gapkit.evaluation import evaluate
+from gapkit.fitting import first_pass as training
+from gapkit.fitting.distributed import OnWorkers, predict
 from gapkit.runtime import threads
 from gapkit.runtime.cluster import AHEAD, _spread, connected
 
@@ -100,9 +87,9 @@ def in_this_process(n_workers):
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
     """Four large frames to a chunk, three chunks to a batch."""
-    monkeypatch.setattr("gapkit.distributed.CHUNK_ATOMS", 400)
-    monkeypatch.setattr("gapkit.distributed.BATCH", 3)
-    monkeypatch.setattr("gapkit.distributed.CHUNK_STRUCTURES", 3)
+    monkeypatch.setattr("gapkit.fitting.distributed.CHUNK_ATOMS", 400)
+    monkeypatch.setattr("gapkit.fitting.distributed.BATCH", 3)
+    monkeypatch.setattr("gapkit.fitting.distributed.CHUNK_STRUCTURES", 3)
 
 
 def relative_differences(one, other, frames):
@@ -164,7 +151,7 @@ def test_sparse_points_are_those_of_the_serial_fit_while_all_candidates_are_held
 
 
 def test_sparse_points_do_not_depend_on_the_workers_when_candidates_are_thinned_out(frames, monkeypatch):
-    monkeypatch.setattr("gapkit.training.POOL_BYTES", 600 * 8 * SOAP_CU.n_features)  # of 1960 environments
+    monkeypatch.setattr("gapkit.fitting.first_pass.POOL_BYTES", 600 * 8 * SOAP_CU.n_features)  # of 1960 environments
     found = []
     for n_workers in (1, 3):
         with in_this_process(n_workers) as own:
@@ -229,7 +216,7 @@ def test_an_iterator_and_updates_work_as_without_workers(client, frames, held_ou
 
 @pytest.mark.parametrize("n", [2, 17, 23])
 def test_a_resumed_fit_has_the_same_bits(client, frames, tmp_path, monkeypatch, n):
-    monkeypatch.setattr("gapkit.checkpoint.Checkpoint.due", lambda self: True)
+    monkeypatch.setattr("gapkit.fitting.checkpoint.Checkpoint.due", lambda self: True)
     file = tmp_path / "fit.checkpoint"
     with pytest.raises(KeyboardInterrupt):
         model().fit(interrupted(frames, n), checkpoint=file, client=client)
@@ -240,7 +227,7 @@ def test_a_resumed_fit_has_the_same_bits(client, frames, tmp_path, monkeypatch, 
 
 
 def test_a_fit_begun_here_goes_on_on_workers(client, frames, held_out, reference, tmp_path, monkeypatch):
-    monkeypatch.setattr("gapkit.checkpoint.Checkpoint.due", lambda self: True)
+    monkeypatch.setattr("gapkit.fitting.checkpoint.Checkpoint.due", lambda self: True)
     file = tmp_path / "fit.checkpoint"
     with pytest.raises(KeyboardInterrupt):
         model().fit(interrupted(frames, 11), checkpoint=file)
@@ -441,7 +428,7 @@ def test_workers_in_this_process_work_on_one_thread_each(frames, monkeypatch):
         seen.add(("Dask" in threading.current_thread().name, blas))
         return rows(recipe, frame)
 
-    monkeypatch.setattr("gapkit.training.frame_rows", spy)
+    monkeypatch.setattr("gapkit.fitting.second_pass.frame_rows", spy)
     threads.set_num_threads(2)
     try:
         with threadpool_limits(2, "blas"), in_this_process(2) as own:

@@ -14,8 +14,9 @@ from ase.stress import full_3x3_to_voigt_6_stress, voigt_6_to_full_3x3_stress
 from conftest import alloy, labelled, structures
 from scipy.linalg import block_diag
 
-from gapkit import GAP, SOAP, DotProduct, InputError, SquaredExponential, Term, joint_prior
-from gapkit.covariance import n_columns
+from gapkit import GAP, SOAP, DotProduct, InputError, SquaredExponential, Term
+from gapkit.covariances import joint_prior
+from gapkit.covariances.rows import n_columns
 from gapkit.functionals import energy_difference, joint_posterior, pressure, propagate_linear
 from gapkit.linear_posterior import OUTPUTS, JointPosterior, LinearPosterior
 from gapkit.runtime.threads import set_num_threads

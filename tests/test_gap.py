@@ -12,7 +12,7 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, cross_val_score
 
 from gapkit import GAP, SOAP, DotProduct, InputError, SquaredExponential, Term
-from gapkit.covariance import K_mm, local_rows, prior_energy_variance, structure_rows
+from gapkit.covariances.rows import K_mm, local_rows, prior_energy_variance, structure_rows
 from gapkit.geometry.neighbourhoods import find_neighbourhoods
 from gapkit.terms.evaluate import find_all_neighbourhoods
 

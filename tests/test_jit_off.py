@@ -13,7 +13,7 @@ from conftest import labelled, structures
 
 from gapkit import ACSF, GAP, SOAP, DotProduct, Pair, SquaredExponential, Term, Triplet
 from gapkit.baselines import ZBL, Ewald
-from gapkit.covariance import structure_rows
+from gapkit.covariances.rows import structure_rows
 from gapkit.descriptors.soap import COMPRESSIONS
 from gapkit.gaussian_process.sparsification import select_sparse_points
 from gapkit.gaussian_process.structure_kernels import REMatchKernel

@@ -12,7 +12,7 @@ from labelled_frames import copper_frames
 
 from gapkit import GAP, SOAP, DotProduct, InputError, SquaredExponential, Term
 from gapkit.evaluation import ErrorRow, evaluate
-from gapkit.gaussian_process.leverage import left_out
+from gapkit.fitting.second_pass import left_out
 from gapkit.learning_curve import LearningCurve, LearningPoint, learning_curve, with_fewer_sparse_points
 from gapkit.structures.frames import labelled_frames
 

@@ -9,16 +9,18 @@ from labelled_frames import copper_frames
 from scipy.optimize import minimize
 from test_streaming import largest_difference, model, refit
 
-from gapkit import GAP, InputError, covariance
+from gapkit import GAP, InputError
+from gapkit.covariances import rows as covariance
+from gapkit.fitting.hyperparameters import chosen_frames, parse_optimize, rows_of
+from gapkit.fitting.noise import OUTLIER
+from gapkit.fitting.second_pass import frame_rows
 from gapkit.gaussian_process import marginal_likelihood
 from gapkit.gaussian_process.hyperparameter_search import Amplitude, maximise
-from gapkit.gaussian_process.leave_out_objective import FrameRows, LeaveOutErrors, chosen_frames, least_errors, rows_of
+from gapkit.gaussian_process.leave_out_objective import FrameRows, LeaveOutErrors, least_errors
 from gapkit.gaussian_process.marginal_likelihood import MarginalLikelihood
 from gapkit.gaussian_process.row_factor import RowFactor
-from gapkit.optimisation import parse_optimize
 from gapkit.quantities import KINDS
 from gapkit.structures.frames import labelled_frames
-from gapkit.training import OUTLIER, frame_rows
 
 
 @pytest.fixture(scope="module")

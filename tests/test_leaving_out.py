@@ -69,8 +69,8 @@ def test_sor_differs_by_what_the_sparse_points_cannot_express(gap, loo, frames):
         np.testing.assert_array_equal(comparison.predicted, loo.comparisons[kind].predicted)
         assert np.all(comparison.std <= loo.comparisons[kind].std)
     p = refit(gap.recipe_, frames[1:]).posterior_
+    from gapkit.fitting.second_pass import frame_rows
     from gapkit.structures.frames import labelled_frames
-    from gapkit.training import frame_rows
 
     rows = frame_rows(gap.recipe_, next(iter(labelled_frames(frames))))[1]  # forces
     noise = gap.noise_std("forces")
@@ -161,9 +161,8 @@ def test_overlap_is_one_for_the_same_surroundings_and_near_the_exact_one(gap, fr
     loo = leave_one_out(fitted, together, method="sor")
     assert loo.overlap(3)[12] == pytest.approx(1.0, abs=1e-4)
     assert loo.frames[3].z == pytest.approx(loo.frames[12].z, rel=1e-4)
-    from gapkit.gaussian_process.leverage import whitened
+    from gapkit.fitting.second_pass import frame_rows, whitened
     from gapkit.structures.frames import labelled_frames
-    from gapkit.training import frame_rows
 
     W = [
         whitened(fitted.recipe_, fitted.posterior_, frame_rows(fitted.recipe_, f)).W for f in labelled_frames(together)

@@ -8,10 +8,9 @@ from labelled_frames import copper_frames
 from scipy.linalg import solve_triangular
 from test_streaming import model, refit
 
-from gapkit.gaussian_process.leverage import left_out
+from gapkit.fitting.second_pass import frame_rows, left_out
 from gapkit.gaussian_process.posterior import fit_posterior
 from gapkit.structures.frames import labelled_frames
-from gapkit.training import frame_rows
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from labelled_frames import copper_frames
 from test_streaming import model
 
 from gapkit import InputError
-from gapkit.covariance import local_rows
+from gapkit.covariances.rows import local_rows
 from gapkit.next_calculations import cubed, most_wanted
 from gapkit.terms.evaluate import find_all_neighbourhoods
 

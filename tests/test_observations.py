@@ -5,7 +5,7 @@ import pytest
 from conftest import alloy, labelled
 
 from gapkit import InputError
-from gapkit.observations import check_noise, noise_group, noise_std, observations
+from gapkit.fitting.noise import check_noise, noise_group, noise_std, observations
 from gapkit.quantities import KINDS
 from gapkit.structures.labels import LabelKeys, Labels, read_labels
 

@@ -7,9 +7,9 @@ from scipy.linalg import cho_factor, cho_solve
 from sklearn.model_selection import GridSearchCV, KFold, RandomizedSearchCV, cross_val_score
 
 from gapkit import GAP, SOAP, DotProduct, InputError, Term
+from gapkit.fitting.second_pass import frame_rows
 from gapkit.parameter_search import Between, evidence_score, left_out_score, tune, whole
 from gapkit.structures.frames import labelled_frames
-from gapkit.training import frame_rows
 
 CUTOFF, ZETA = "terms__0__descriptor__cutoff", "terms__0__kernel__zeta"
 

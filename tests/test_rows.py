@@ -11,7 +11,7 @@ from conftest import structures
 from test_soap import FIVE, five_species
 
 from gapkit import SOAP, DotProduct, Term
-from gapkit.covariance import structure_rows
+from gapkit.covariances.rows import structure_rows
 from gapkit.descriptors import soap_rows
 from gapkit.descriptors.soap import COMPRESSIONS
 from gapkit.gaussian_process.kernels import inner_products, normalise

@@ -19,13 +19,13 @@ from run_gapkit import gapkit
 
 from gapkit import GAP, SOAP, Composition, DotProduct, InputError, Linear, Pair, Term, learn_species_weights, tune
 from gapkit.configuration import settings_from_dict, term_from_dict, term_to_dict
-from gapkit.covariance import K_mm, structure_rows
+from gapkit.covariances.rows import K_mm, structure_rows
+from gapkit.fitting.noise import Noises
 from gapkit.gaussian_process.kernels import normalise
 from gapkit.learned_weights import PRIOR_WIDTH
 from gapkit.structures.frames import labelled_frames
 from gapkit.terms.evaluate import find_all_neighbourhoods
 from gapkit.terms.term import SparseBlock
-from gapkit.training import Noises
 from gapkit.weight_evidence import Found, WeightEvidence, gathered
 
 S = ("Cu", "Au")

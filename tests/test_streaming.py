@@ -192,8 +192,8 @@ def interrupted(frames, n):
 
 @pytest.mark.parametrize("n", [0, 1, 7, 11])
 def test_a_resumed_fit_has_the_same_bits(frames, tmp_path, monkeypatch, n):
-    monkeypatch.setattr("gapkit.checkpoint.EVERY", 0.0)
-    monkeypatch.setattr("gapkit.checkpoint.Checkpoint.due", lambda self: True)
+    monkeypatch.setattr("gapkit.fitting.checkpoint.EVERY", 0.0)
+    monkeypatch.setattr("gapkit.fitting.checkpoint.Checkpoint.due", lambda self: True)
     file = tmp_path / "fit.checkpoint"
     with pytest.raises(KeyboardInterrupt):
         model().fit(interrupted(frames, n), checkpoint=file)
@@ -224,7 +224,7 @@ def test_a_checkpoint_of_another_fit_is_refused(frames, tmp_path):
 
 
 def test_a_checkpoint_of_other_frames_is_refused(frames, tmp_path, monkeypatch):
-    monkeypatch.setattr("gapkit.checkpoint.Checkpoint.due", lambda self: True)
+    monkeypatch.setattr("gapkit.fitting.checkpoint.Checkpoint.due", lambda self: True)
     file = tmp_path / "fit.checkpoint"
     with pytest.raises(KeyboardInterrupt):
         model().fit(interrupted(frames, 5), checkpoint=file)
@@ -245,7 +245,7 @@ def test_a_damaged_checkpoint_is_refused(frames, tmp_path, damage):
 SCRIPT = """
 import sys
 import gapkit.checkpoint
-gapkit.checkpoint.EVERY = 0.05
+gapkit.fitting.checkpoint.EVERY = 0.05
 sys.path.insert(0, {tests!r})
 from test_streaming import model, copper_frames
 gap = model().fit({source!r}, checkpoint={file!r}, resume=True)
@@ -299,8 +299,9 @@ def test_frames_removed_equal_a_fit_without_them(frames, reference):
 
 def refit(recipe, frames):
     """A fit with given sparse points."""
-    from gapkit.training import Summary, stream_rows
-    from gapkit.updates import solve
+    from gapkit.fitting.first_pass import Summary
+    from gapkit.fitting.second_pass import stream_rows
+    from gapkit.fitting.updates import solve
 
     new = model()
     summary = Summary()
@@ -348,7 +349,7 @@ def test_more_sparse_points_equal_a_fit_with_all_of_them(frames):
 def test_sparse_points_from_other_candidates(frames):
     new = copper_frames(15)[12:]
     grown = model().fit(frames).add_sparse_points(frames, 5, candidates=new)
-    from gapkit.training import environments
+    from gapkit.fitting.first_pass import environments
 
     Q = np.concatenate([Q for a in new for _, Q in environments(TERMS, a).features])
     added = grown.blocks_[0].X[20:]

@@ -24,7 +24,7 @@ from gapkit.configuration import settings_from_dict
 from gapkit.cost_of_a_fit import cost_of_a_fit, n_neighbours
 from gapkit.datasets import load_silicon, silicon_path
 from gapkit.electronegativity import PAULING, largest_contrast, neutral_charges
-from gapkit.gaussian_process.leave_out_objective import ROWS_BYTES
+from gapkit.fitting.hyperparameters import ROWS_BYTES
 from gapkit.presets import PRESETS, preset_terms
 from gapkit.structures.frames import labelled_frames
 from gapkit.structures.statistics import find_facts

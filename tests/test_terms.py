@@ -34,8 +34,8 @@ from gapkit import (
     feature_function,
 )
 from gapkit.configuration import settings_from_dict, term_from_dict, term_to_dict
-from gapkit.covariance import K_mm, local_rows, prior_energy_variance, structure_rows
-from gapkit.derivative_variance import derivative_variances
+from gapkit.covariances.derivative_variance import derivative_variances
+from gapkit.covariances.rows import K_mm, local_rows, prior_energy_variance, structure_rows
 from gapkit.ensemble import Ensemble, sample
 from gapkit.functionals import joint_posterior
 from gapkit.geometry.neighbourhoods import find_neighbourhoods, whole_structure

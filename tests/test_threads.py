@@ -12,7 +12,7 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from gapkit import GAP, InputError, Term
-from gapkit.covariance import prior_energy_variance
+from gapkit.covariances.rows import prior_energy_variance
 from gapkit.gaussian_process.posterior import fit_posterior
 from gapkit.runtime.threads import get_num_threads, one_blas_thread, ordered_map, set_num_threads
 
@@ -110,8 +110,8 @@ def test_fits_and_predictions_keep_blas_on_one_thread(frames, soap, monkeypatch)
 
         return call
 
-    monkeypatch.setattr("gapkit.updates.fit_posterior", watched(fit_posterior))
-    monkeypatch.setattr("gapkit.covariance.prior_energy_variance", watched(prior_energy_variance))
+    monkeypatch.setattr("gapkit.fitting.updates.fit_posterior", watched(fit_posterior))
+    monkeypatch.setattr("gapkit.covariances.rows.prior_energy_variance", watched(prior_energy_variance))
     with threadpool_limits(limits=2, user_api="blas"):
         gap = GAP([Term(soap, n_sparse=4)], verbose=False).fit(frames)
         gap.predict(frames[0], return_std=True)

@@ -7,7 +7,7 @@ import pytest
 from conftest import structures
 
 from gapkit import InputError
-from gapkit.covariance import local_rows
+from gapkit.covariances.rows import local_rows
 from gapkit.gaussian_process.posterior import PANEL, variance_factor
 from gapkit.terms.evaluate import find_all_neighbourhoods
 

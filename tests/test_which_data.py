@@ -13,10 +13,10 @@ from scipy.linalg import solve_triangular
 from test_streaming import model
 
 from gapkit import InputError
+from gapkit.fitting.second_pass import frame_rows
 from gapkit.leaving_out import leave_one_out
 from gapkit.next_calculations import most_wanted
 from gapkit.structures.frames import labelled_frames
-from gapkit.training import frame_rows
 from gapkit.which_data import which_data_matter
 
 N = 24

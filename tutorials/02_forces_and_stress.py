@@ -21,7 +21,7 @@ from gapkit import GAP, SOAP, DotProduct, GAPCalculator, InputError, Term, read_
 from gapkit.datasets import load_silicon
 from gapkit.errors import ExtrapolationWarning
 from gapkit.evaluation import evaluate
-from gapkit.observations import observations
+from gapkit.fitting.noise import observations
 from gapkit.quantities import UNITS
 from gapkit.structures.labels import read_labels
 from gapkit.structures.reading import describe_structures, find_label_keys

@@ -19,11 +19,11 @@ import numpy as np
 
 from gapkit import GAP, SOAP, DotProduct, Term
 from gapkit.datasets import load_silicon, silicon_path
-from gapkit.distributed import OnWorkers
 from gapkit.evaluation import evaluate
+from gapkit.fitting.distributed import OnWorkers
+from gapkit.fitting.first_pass import environments
 from gapkit.gaussian_process.sparse_pool import SparsePool
 from gapkit.runtime.cluster import connected
-from gapkit.training import environments
 
 train, test = load_silicon("train"), load_silicon("test")[:40]
 terms = [Term(SOAP(species=["Si"], cutoff=5.0, n_max=6, l_max=4), DotProduct(zeta=4, delta=5.0), n_sparse=100)]

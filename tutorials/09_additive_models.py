@@ -31,7 +31,7 @@ from gapkit import (
     feature_function,
     select_acsf,
 )
-from gapkit.covariance import structure_rows
+from gapkit.covariances.rows import structure_rows
 from gapkit.datasets import load_silicon
 from gapkit.evaluation import evaluate
 from gapkit.terms.evaluate import find_all_neighbourhoods

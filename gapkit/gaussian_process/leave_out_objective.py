@@ -22,7 +22,6 @@ does any prediction; the evidence gives it: γ² = (Σ_g χ_g² + |β|²)/N.
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -42,11 +41,7 @@ from gapkit.gaussian_process.optimum import LeftOutError, Optimum
 from gapkit.gaussian_process.row_factor import RowFactor
 from gapkit.quantities import KINDS, UNITS
 from gapkit.runtime.threads import one_blas_thread, ordered_map
-from gapkit.structures.frames import Frame
-from gapkit.training import OUTLIER, Recipe, frame_rows
 
-ROWS_BYTES = 2**27  # rows of the frames that are left out: 14 000 labels of 1200 sparse points
-VECTORS = 16  # of n_sparse numbers that each frame takes besides its rows
 STEP = 1e-3  # of the logarithms, in differences of gradients
 STEEPNESS = 3.0  # by which slopes are multiplied: that of J is a good first step then
 SAME = 1e-5  # of J: a difference without meaning
@@ -98,39 +93,6 @@ class _Frame(NamedTuple):
     owner: np.ndarray  # (n,) places of the groups
     G: np.ndarray  # (n, M), in Fortran order
     y: np.ndarray
-
-
-def chosen_frames(recipe: Recipe, frames: Iterable[Frame], random_state: int, n_bytes: int = ROWS_BYTES) -> list[Frame]:
-    """Frames at random, as many as have rows within `n_bytes`, at least one; not those set apart as outliers."""
-    most, rng = n_bytes // (8 * recipe.n_sparse), np.random.default_rng(random_state)
-    chosen: list[tuple[float, int, Frame]] = []  # a heap, first the one that goes first
-    n_rows = 0
-    for k, frame in enumerate(frames):
-        if _n_labels(frame) and not _is_apart(recipe, frame):
-            heapq.heappush(chosen, (rng.random(), k, frame))
-            n_rows += _n_labels(frame) + VECTORS
-        while n_rows > most and len(chosen) > 1:
-            n_rows -= _n_labels(heapq.heappop(chosen)[2]) + VECTORS
-    return [frame for _, _, frame in sorted(chosen, key=lambda entry: entry[1])]
-
-
-def _n_labels(frame: Frame) -> int:
-    return sum(np.size(value) for kind in KINDS if (value := getattr(frame.labels, kind)) is not None)
-
-
-def _is_apart(recipe: Recipe, frame: Frame) -> bool:
-    return OUTLIER + frame.digest() in recipe.noises.outliers
-
-
-def rows_of(recipe: Recipe, frame: Frame) -> FrameRows:
-    """The rows of one frame."""
-    parts = frame_rows(recipe, frame)
-    return FrameRows(
-        np.concatenate([np.full(len(part.y), KINDS.index(part.group[0])) for part in parts]),
-        [part.group for part in parts for _ in part.y],
-        np.concatenate([part.K / part.scale for part in parts]),
-        np.concatenate([part.y / part.scale for part in parts]),
-    )
 
 
 class LeaveOutErrors:

@@ -13,10 +13,6 @@ from typing import NamedTuple
 import numpy as np
 from scipy.linalg import cho_solve, cholesky, solve_triangular
 
-from gapkit.gaussian_process.posterior import SparsePosterior
-from gapkit.structures.frames import Frame
-from gapkit.training import Recipe, Rows, frame_rows
-
 NEARLY_ONE = 1e-10  # 1 - leverage below which a frame alone decides a direction, and leaving it out has no answer
 
 
@@ -88,26 +84,6 @@ class Whitened(NamedTuple):
     noise: np.ndarray
     r: np.ndarray
     W: np.ndarray
-
-
-def left_out(recipe: Recipe, posterior: SparsePosterior, frame: Frame) -> LeftOut:
-    """Predictions of one training frame without it."""
-    return left_out_of_rows(recipe, posterior, frame_rows(recipe, frame))
-
-
-def left_out_of_rows(recipe: Recipe, posterior: SparsePosterior, rows: list[Rows]) -> LeftOut:
-    """The same from the frame's rows."""
-    return without(whitened(recipe, posterior, rows))
-
-
-def whitened(recipe: Recipe, posterior: SparsePosterior, rows: list[Rows]) -> Whitened:
-    """The rows of one frame against the posterior of all frames."""
-    parts = tuple((part.group[0], len(part.y)) for part in rows)
-    noise = np.concatenate([np.full(len(p.y), recipe.noises.std(p.group) * p.scale) for p in rows] or [np.empty(0)])
-    K = np.concatenate([part.K for part in rows] or [np.empty((0, recipe.n_sparse))]) / noise[:, None]
-    y = np.concatenate([part.y for part in rows] or [np.empty(0)]) / noise
-    W = solve_triangular(posterior.R, K.T, trans="T", check_finite=False)
-    return Whitened(parts, noise, y - K @ posterior.alpha, W)
 
 
 def without(frame: Whitened) -> LeftOut:

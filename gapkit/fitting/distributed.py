@@ -20,7 +20,10 @@ from ase import Atoms
 from sklearn.utils.validation import check_is_fitted
 
 from gapkit.errors import InputError
-from gapkit.learning import Walk
+from gapkit.fitting.first_pass import SparsePools, Summary, checked_environments
+from gapkit.fitting.fit import Walk
+from gapkit.fitting.noise import Noises
+from gapkit.fitting.second_pass import Factors, Recipe, stream_rows
 from gapkit.prediction import Potential, Predictions, gathered
 from gapkit.runtime.cluster import Tree, _sealed, _spread, _told, connected
 from gapkit.runtime.progress import Track, progress
@@ -28,7 +31,6 @@ from gapkit.runtime.threads import one_blas_thread
 from gapkit.structures.frames import Frame, Frames
 from gapkit.structures.labels import check_structures
 from gapkit.terms.term import AnyTerm
-from gapkit.training import Factors, Noises, Recipe, SparsePools, Summary, checked_environments, stream_rows
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -71,7 +73,7 @@ def dask_walks(client: Client | int, terms: Sequence[AnyTerm]) -> Iterator[DaskW
 
 
 class DaskWalks:
-    """`gapkit.learning.Walks` on the workers of a cluster.
+    """`gapkit.fitting.fit.Walks` on the workers of a cluster.
 
     Parameters
     ----------
@@ -206,7 +208,7 @@ class OnWorkers:
         self._gap, self._client = gap, client
 
     def predict(self, structures: Iterable[Atoms], return_std: bool | str = False) -> Predictions:
-        """`gapkit.distributed.predict`."""
+        """`gapkit.fitting.distributed.predict`."""
         return predict(self._gap, structures, self._client, return_std)
 
     def __getattr__(self, name: str) -> Any:

@@ -13,7 +13,8 @@ import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
 
-from gapkit.checkpoint import (
+from gapkit.errors import ExtrapolationWarning, InputError
+from gapkit.fitting.checkpoint import (
     Checkpoint,
     pack_atoms,
     pack_counts,
@@ -22,28 +23,29 @@ from gapkit.checkpoint import (
     unpack_counts,
     unpack_factors,
 )
-from gapkit.errors import ExtrapolationWarning, InputError
-from gapkit.gaussian_process.leave_out_objective import ROWS_BYTES
-from gapkit.memory import check_budget
+from gapkit.fitting.first_pass import SparsePools, Summary, survey
+from gapkit.fitting.hyperparameters import ROWS_BYTES
+from gapkit.fitting.memory import check_budget
+from gapkit.fitting.noise import Group, Noises
+from gapkit.fitting.second_pass import Factors, Recipe, row_sizes, stream_rows
 from gapkit.runtime.memory import MemoryUse, PeakMemory, in_words
 from gapkit.runtime.progress import Track
 from gapkit.runtime.threads import get_num_threads
 from gapkit.structures.frames import Frame, Frames
 from gapkit.terms.term import AnyTerm, SparseBlock
-from gapkit.training import Factors, Group, Noises, Recipe, SparsePools, Summary, row_sizes, stream_rows, survey
 
 logger = logging.getLogger("gapkit")
 
 
 class Walks(Protocol):
-    """The two walks, here or on workers (`gapkit.distributed`)."""
+    """The two walks, here or on workers (`gapkit.fitting.distributed`)."""
 
     def survey(self, frames: Frames, noises: Noises, pools: SparsePools, follow: Track) -> Summary:
-        """`gapkit.training.survey`."""
+        """`gapkit.fitting.first_pass.survey`."""
         ...
 
     def rows(self, recipe: Recipe, frames: Iterable[Frame], factors: Factors, walk: Walk, ahead: int) -> Factors:
-        """`gapkit.training.stream_rows`."""
+        """`gapkit.fitting.second_pass.stream_rows`."""
         ...
 
 

@@ -20,7 +20,11 @@ import numpy as np
 from gapkit.checks import is_number
 from gapkit.errors import InputError, did_you_mean
 from gapkit.quantities import UNITS, VOIGT
+from gapkit.structures.frames import Frame
 from gapkit.structures.labels import Labels
+
+OUTLIER = "frame "  # begins the name of the group of a single frame
+Group = tuple[str, str]  # kind, and a config type, "default", "all" or an outlier
 
 Noise = float | Mapping[str, float]
 
@@ -102,3 +106,40 @@ def check_noise(kind: str, noise: Noise) -> None:
                 f"{where} = {value!r} must be a positive number in {UNITS[kind]}; "
                 "leave labels out of the data to ignore them."
             )
+
+
+class Noises(NamedTuple):
+    """How noisy the labels are.
+
+    Attributes
+    ----------
+    energy, forces, virial : float or mapping of config_type to float
+        eV/atom, eV/Å, eV/atom.
+    by_config_type : bool
+        Each config type is a group of its own, even where its noise is that of all.
+    outliers : mapping of str to mapping
+        Noise by kind of single frames, by `OUTLIER` and the frame's digest.
+    """
+
+    energy: Noise
+    forces: Noise
+    virial: Noise
+    by_config_type: bool = False
+    outliers: Mapping[str, Mapping[str, float]] = {}
+
+    def group(self, kind: str, frame: Frame) -> Group:
+        """The noise group of a frame's label."""
+        if self.outliers and (name := OUTLIER + frame.digest()) in self.outliers:
+            return kind, name
+        noise: Noise = getattr(self, kind)
+        if self.by_config_type and not isinstance(noise, Mapping):
+            return kind, frame.labels.config_type
+        return noise_group(kind, noise, frame.labels.config_type)
+
+    def std(self, group: Group) -> float:
+        """Noise of a group, in the units of its kind."""
+        kind, name = group
+        if name in self.outliers:
+            return self.outliers[name][kind]
+        noise: Noise = getattr(self, kind)
+        return float(noise[name] if isinstance(noise, Mapping) else noise)

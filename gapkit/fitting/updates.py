@@ -9,16 +9,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from ase.data import chemical_symbols
 
-from gapkit import covariance
 from gapkit.checks import is_count
+from gapkit.covariances import rows as covariance
 from gapkit.errors import InputError
+from gapkit.fitting.first_pass import Summary, check_species, environments
+from gapkit.fitting.second_pass import Factors, Recipe, stream_rows
 from gapkit.gaussian_process.posterior import SparsePosterior, fit_posterior
 from gapkit.geometry.distances import shorter, shortest_distances
 from gapkit.quantities import KINDS
 from gapkit.runtime.threads import ordered_map
 from gapkit.structures.frames import Frame, Frames
 from gapkit.terms.term import ALL_SPECIES, SparseBlock, farthest, known_numbers
-from gapkit.training import Factors, Recipe, Summary, check_species, environments, stream_rows
 
 CANDIDATES = 20  # environments kept for each sparse point to be added
 

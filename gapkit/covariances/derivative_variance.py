@@ -22,7 +22,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import reverse_cuthill_mckee
 
 from gapkit._numba import derivative_variance as loops
-from gapkit.covariance import ROW_BLOCK
+from gapkit.covariances.rows import ROW_BLOCK
 from gapkit.descriptors.soap import neighbour_slots
 from gapkit.gaussian_process.kernels import Kernel, inner_products, normalise
 from gapkit.gaussian_process.posterior import SparsePosterior

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
@@ -9,19 +10,21 @@ from typing import Any
 
 import numpy as np
 
-from gapkit import covariance
+from gapkit.covariances import rows as covariance
 from gapkit.errors import InputError, did_you_mean
+from gapkit.fitting.noise import OUTLIER, Group, Noise, Noises
+from gapkit.fitting.second_pass import Factors, Recipe, frame_rows, left_out, stream_rows
 from gapkit.gaussian_process.hyperparameter_search import Amplitude, maximise
-from gapkit.gaussian_process.leave_out_objective import chosen_frames, least_errors, rows_of
-from gapkit.gaussian_process.leverage import left_out
+from gapkit.gaussian_process.leave_out_objective import FrameRows, least_errors
 from gapkit.gaussian_process.optimum import Optimum
-from gapkit.observations import Noise
 from gapkit.quantities import KINDS
 from gapkit.runtime.threads import ordered_map
 from gapkit.structures.frames import Frame, Frames
 from gapkit.structures.reference_energies import names_isolated_atoms
 from gapkit.terms.term import Term, with_delta
-from gapkit.training import OUTLIER, Factors, Group, Noises, Recipe, stream_rows
+
+ROWS_BYTES = 2**27  # rows of the frames that are left out: 14 000 labels of 1200 sparse points
+VECTORS = 16  # of n_sparse numbers that each frame takes besides its rows
 
 logger = logging.getLogger("gapkit")
 
@@ -185,3 +188,36 @@ def _set_apart(
     for group, change in stream_rows(recipe, suspects, {}, remove=True).items():
         factors[group].merge(change)
     return apart, stream_rows(apart, suspects, factors), parents
+
+
+def chosen_frames(recipe: Recipe, frames: Iterable[Frame], random_state: int, n_bytes: int = ROWS_BYTES) -> list[Frame]:
+    """Frames at random, as many as have rows within `n_bytes`, at least one; not those set apart as outliers."""
+    most, rng = n_bytes // (8 * recipe.n_sparse), np.random.default_rng(random_state)
+    chosen: list[tuple[float, int, Frame]] = []  # a heap, first the one that goes first
+    n_rows = 0
+    for k, frame in enumerate(frames):
+        if _n_labels(frame) and not _is_apart(recipe, frame):
+            heapq.heappush(chosen, (rng.random(), k, frame))
+            n_rows += _n_labels(frame) + VECTORS
+        while n_rows > most and len(chosen) > 1:
+            n_rows -= _n_labels(heapq.heappop(chosen)[2]) + VECTORS
+    return [frame for _, _, frame in sorted(chosen, key=lambda entry: entry[1])]
+
+
+def _n_labels(frame: Frame) -> int:
+    return sum(np.size(value) for kind in KINDS if (value := getattr(frame.labels, kind)) is not None)
+
+
+def _is_apart(recipe: Recipe, frame: Frame) -> bool:
+    return OUTLIER + frame.digest() in recipe.noises.outliers
+
+
+def rows_of(recipe: Recipe, frame: Frame) -> FrameRows:
+    """The rows of one frame."""
+    parts = frame_rows(recipe, frame)
+    return FrameRows(
+        np.concatenate([np.full(len(part.y), KINDS.index(part.group[0])) for part in parts]),
+        [part.group for part in parts for _ in part.y],
+        np.concatenate([part.K / part.scale for part in parts]),
+        np.concatenate([part.y / part.scale for part in parts]),
+    )

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gapkit._numba.kernels import project_rows
-from gapkit.covariance import local_rows, n_columns, structure_rows
+from gapkit.covariances.rows import local_rows, n_columns, structure_rows
 from gapkit.gaussian_process.kernels import Kernel, inner_products, normalise
 from gapkit.geometry.neighbourhoods import Neighbourhoods
 from gapkit.runtime.threads import ordered_map

@@ -6,21 +6,18 @@ Each frame's features or rows are made (on all threads), used in order and dropp
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
 
-from gapkit.covariance import ROW_BLOCK, n_columns, structure_rows
 from gapkit.errors import InputError
+from gapkit.fitting.noise import Group, Noises
 from gapkit.gaussian_process.kernels import normalise
-from gapkit.gaussian_process.row_factor import RowFactor
 from gapkit.gaussian_process.sparse_pool import SparsePool, default_capacity
 from gapkit.geometry.distances import closest_by_pair, shorter
-from gapkit.memory import RowSizes
-from gapkit.observations import Noise, noise_group, observations
 from gapkit.quantities import KINDS
 from gapkit.runtime.progress import Track
 from gapkit.runtime.threads import ordered_map
@@ -34,46 +31,6 @@ from gapkit.terms.term import ALL_SPECIES, AnyTerm, SparseBlock, Term, farthest
 
 N_REFERENCE = 3  # training structures whose predictions travel with the model file and are checked on load
 POOL_BYTES = 2**27  # of all environments that may become sparse points: 60 000 of 252 features
-OUTLIER = "frame "  # begins the name of the group of a single frame
-Group = tuple[str, str]  # kind, and a config type, "default", "all" or an outlier
-Factors = dict[Group, RowFactor]
-
-
-class Noises(NamedTuple):
-    """How noisy the labels are.
-
-    Attributes
-    ----------
-    energy, forces, virial : float or mapping of config_type to float
-        eV/atom, eV/Å, eV/atom.
-    by_config_type : bool
-        Each config type is a group of its own, even where its noise is that of all.
-    outliers : mapping of str to mapping
-        Noise by kind of single frames, by `OUTLIER` and the frame's digest.
-    """
-
-    energy: Noise
-    forces: Noise
-    virial: Noise
-    by_config_type: bool = False
-    outliers: Mapping[str, Mapping[str, float]] = {}
-
-    def group(self, kind: str, frame: Frame) -> Group:
-        """The noise group of a frame's label."""
-        if self.outliers and (name := OUTLIER + frame.digest()) in self.outliers:
-            return kind, name
-        noise: Noise = getattr(self, kind)
-        if self.by_config_type and not isinstance(noise, Mapping):
-            return kind, frame.labels.config_type
-        return noise_group(kind, noise, frame.labels.config_type)
-
-    def std(self, group: Group) -> float:
-        """Noise of a group, in the units of its kind."""
-        kind, name = group
-        if name in self.outliers:
-            return self.outliers[name][kind]
-        noise: Noise = getattr(self, kind)
-        return float(noise[name] if isinstance(noise, Mapping) else noise)
 
 
 # ---- the first walk
@@ -268,78 +225,3 @@ def check_species(terms: Sequence[AnyTerm], numbers: np.ndarray) -> None:
 
 
 # ---- the second walk
-
-
-class Recipe(NamedTuple):
-    """Everything but the data that rows depend on; workers get it as it is."""
-
-    terms: tuple[AnyTerm, ...]
-    blocks: tuple[SparseBlock, ...]
-    e0: dict[str, float]
-    noises: Noises
-
-    @property
-    def n_sparse(self) -> int:
-        """Columns of K_nm."""
-        return n_columns(self.blocks)
-
-
-class Rows(NamedTuple):
-    """Rows (n, n_sparse) and targets (n,) of one kind of label of one frame, noise `scale` times that of the group."""
-
-    group: Group
-    K: np.ndarray
-    y: np.ndarray
-    scale: float
-
-
-def frame_rows(recipe: Recipe, frame: Frame) -> list[Rows]:
-    """Rows of every label of one frame."""
-    atoms, labels = frame
-    derivatives = labels.forces is not None or labels.virial is not None
-    neighbourhoods = find_all_neighbourhoods(recipe.terms, atoms)
-    rows = structure_rows(recipe.terms, recipe.blocks, neighbourhoods, atoms.numbers, derivatives)
-    K = {"energy": rows.energy[None], "forces": rows.forces, "virial": rows.virial}
-    offset = sum(recipe.e0[symbol] for symbol in atoms.symbols)
-    return [
-        Rows(recipe.noises.group(kind, frame), K[kind], y, scale)
-        for kind, y, scale in observations(labels, offset, len(atoms))
-    ]
-
-
-def stream_rows(
-    recipe: Recipe,
-    frames: Iterable[Frame],
-    factors: Factors,
-    after: Callable[[Frame], None] = lambda frame: None,
-    ahead: int | None = None,
-    remove: bool = False,
-) -> Factors:
-    """The second walk: each frame's rows are folded into the factors of their groups (or taken away from them).
-
-    Parameters
-    ----------
-    recipe : Recipe
-    frames : iterable of Frame
-    factors : dict of group to RowFactor
-        Changed.
-    after : callable
-        Called with each frame once its rows are in.
-    ahead : int, optional
-        Most frames to work on before they are needed.
-    remove : bool
-        Take the rows away.
-    """
-    for frame, found in ordered_map(lambda frame: (frame, frame_rows(recipe, frame)), frames, ahead):
-        for group, K, y, scale in found:
-            factor = factors.setdefault(group, RowFactor(recipe.n_sparse))
-            (factor.remove if remove else factor.add)(K, y, scale)
-        after(frame)
-    return factors
-
-
-def row_sizes(recipe: Recipe, rows: Mapping[Group, int], largest_frame: int, n_neighbours: int) -> RowSizes:
-    """What the memory of the second walk depends on."""
-    n_features = max((block.X.shape[1] for block in recipe.blocks), default=0)
-    moved = ROW_BLOCK * (3 * (n_neighbours + 1) + 6)
-    return RowSizes(recipe.n_sparse, tuple(rows.values()), largest_frame, n_features, moved)
