@@ -15,9 +15,9 @@ import time
 
 from gapkit import GAP, demo
 from gapkit.datasets import load_silicon
-from gapkit.evaluation import evaluate
+from gapkit.evaluation.calibration import calibration
+from gapkit.evaluation.comparison import evaluate
 from gapkit.quantities import KINDS
-from gapkit.uncertainty import calibration
 
 
 def print_test(title: str, gap: GAP) -> None:

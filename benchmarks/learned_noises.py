@@ -14,8 +14,8 @@ import time
 from pathlib import Path
 
 from gapkit import GAP, SOAP, DotProduct, Term, read_structures
-from gapkit.evaluation import evaluate
-from gapkit.uncertainty import calibration
+from gapkit.evaluation.calibration import calibration
+from gapkit.evaluation.comparison import evaluate
 
 PROTOTYPE = {"energy_noise": 0.001, "forces_noise": 0.05, "virial_noise": 0.02}
 LEARNED = {

@@ -23,7 +23,7 @@ from ase.units import _amu, _c, _e
 from gapkit import GAP, SOAP, DotProduct, Linear, LongRange, Pair, Term
 from gapkit.baselines import Ewald
 from gapkit.baselines.properties import COULOMB
-from gapkit.coefficients import Coefficients, linear_coefficients
+from gapkit.uncertainty.coefficients import Coefficients, linear_coefficients
 
 Models = dict[str, GAP]
 Fits = dict[tuple[float, str], Models]

@@ -9,38 +9,39 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gapkit.active_learning.acquisition import most_wanted
+    from gapkit.active_learning.data_value import which_data_matter
+    from gapkit.active_learning.guard import UncertaintyGuard, guard_thresholds
     from gapkit.baselines import D3, D4, ZBL, Ewald
-    from gapkit.calculator import GAPCalculator
-    from gapkit.coefficients import linear_coefficients
-    from gapkit.conformal import fit_conformal
     from gapkit.descriptors.acsf import ACSF
     from gapkit.descriptors.acsf_selection import candidate_acsf, select_acsf
     from gapkit.descriptors.soap import SOAP
-    from gapkit.ensemble import propagate, sample
     from gapkit.errors import InputError
-    from gapkit.evaluation import evaluate
-    from gapkit.functionals import energy_difference, joint_posterior, pressure, propagate_linear
-    from gapkit.gap import GAP
+    from gapkit.evaluation.calibration import calibration, calibration_by
+    from gapkit.evaluation.comparison import evaluate
+    from gapkit.evaluation.conformal import fit_conformal
+    from gapkit.evaluation.leave_one_out import leave_one_out
+    from gapkit.evaluation.recalibration import fit_recalibration
     from gapkit.gaussian_process.kernels import DotProduct, SquaredExponential
     from gapkit.geometry.distances import distance_warning
-    from gapkit.leaving_out import leave_one_out
-    from gapkit.md_guard import UncertaintyGuard, guard_thresholds
-    from gapkit.next_calculations import most_wanted
-    from gapkit.parameter_search import Between, tune
-    from gapkit.prediction import Predictions
-    from gapkit.recalibration import fit_recalibration
+    from gapkit.interfaces.ase_calculator import GAPCalculator
+    from gapkit.model_selection.search import Between, tune
+    from gapkit.model_selection.species_weights import learn_species_weights
+    from gapkit.model_selection.suggestion import suggest
+    from gapkit.potential.ensemble import sample
+    from gapkit.potential.gap import GAP
+    from gapkit.potential.prediction import Predictions
     from gapkit.runtime.threads import get_num_threads, set_num_threads
-    from gapkit.species_weights import learn_species_weights
     from gapkit.structures.duplicates import DuplicateFinder
     from gapkit.structures.reading import describe_structures, read_structures
-    from gapkit.suggestion import suggest
     from gapkit.terms.linear import Composition, Features, InversePowers, Linear, feature_function
     from gapkit.terms.long_range import LongRange
     from gapkit.terms.pair import Pair
     from gapkit.terms.term import Term
     from gapkit.terms.triplet import Triplet
-    from gapkit.uncertainty import calibration, calibration_by
-    from gapkit.which_data import which_data_matter
+    from gapkit.uncertainty.coefficients import linear_coefficients
+    from gapkit.uncertainty.functionals import energy_difference, joint_posterior, pressure, propagate_linear
+    from gapkit.uncertainty.propagation import propagate
 
 _ROOMS = {  # in the order in which data flow; no name may be that of a module, which would stand in its place
     "read_structures": "structures.reading",
@@ -66,30 +67,30 @@ _ROOMS = {  # in the order in which data flow; no name may be that of a module, 
     "LongRange": "terms.long_range",
     "Features": "terms.linear",
     "feature_function": "terms.linear",
-    "GAP": "gap",
-    "Predictions": "prediction",
-    "suggest": "suggestion",
-    "Between": "parameter_search",
-    "tune": "parameter_search",
-    "learn_species_weights": "species_weights",
-    "evaluate": "evaluation",
-    "calibration": "uncertainty",
-    "calibration_by": "uncertainty",
-    "leave_one_out": "leaving_out",
-    "which_data_matter": "which_data",
-    "most_wanted": "next_calculations",
-    "fit_recalibration": "recalibration",
-    "fit_conformal": "conformal",
-    "linear_coefficients": "coefficients",
-    "joint_posterior": "functionals",
-    "energy_difference": "functionals",
-    "pressure": "functionals",
-    "propagate_linear": "functionals",
-    "sample": "ensemble",
-    "propagate": "ensemble",
-    "GAPCalculator": "calculator",
-    "UncertaintyGuard": "md_guard",
-    "guard_thresholds": "md_guard",
+    "GAP": "potential.gap",
+    "Predictions": "potential.prediction",
+    "suggest": "model_selection.suggestion",
+    "Between": "model_selection.search",
+    "tune": "model_selection.search",
+    "learn_species_weights": "model_selection.species_weights",
+    "evaluate": "evaluation.comparison",
+    "calibration": "evaluation.calibration",
+    "calibration_by": "evaluation.calibration",
+    "leave_one_out": "evaluation.leave_one_out",
+    "which_data_matter": "active_learning.data_value",
+    "most_wanted": "active_learning.acquisition",
+    "fit_recalibration": "evaluation.recalibration",
+    "fit_conformal": "evaluation.conformal",
+    "linear_coefficients": "uncertainty.coefficients",
+    "joint_posterior": "uncertainty.functionals",
+    "energy_difference": "uncertainty.functionals",
+    "pressure": "uncertainty.functionals",
+    "propagate_linear": "uncertainty.functionals",
+    "sample": "potential.ensemble",
+    "propagate": "uncertainty.propagation",
+    "GAPCalculator": "interfaces.ase_calculator",
+    "UncertaintyGuard": "active_learning.guard",
+    "guard_thresholds": "active_learning.guard",
     "InputError": "errors",
     "get_num_threads": "runtime.threads",
     "set_num_threads": "runtime.threads",

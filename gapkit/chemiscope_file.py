@@ -16,13 +16,13 @@ import numpy as np
 from ase import Atoms
 
 from gapkit.errors import InputError
-from gapkit.evaluation import Comparison, Evaluation
-from gapkit.extrapolation import extrapolation, has_environments
+from gapkit.evaluation.comparison import Comparison, Evaluation
 from gapkit.report_tables import atom_errors
 from gapkit.runtime.files import check_output, complete_file
+from gapkit.uncertainty.extrapolation import extrapolation, has_environments
 
 if TYPE_CHECKING:
-    from gapkit.gap import GAP
+    from gapkit.potential.gap import GAP
 
 CUTOFF = 4.0  # Å: what chemiscope highlights around a chosen atom
 
@@ -47,7 +47,7 @@ def write_chemiscope(
     evaluation : Evaluation
         Best made with ``return_std="all"``.
     gap : GAP, optional
-        The potential, for the distance of each atom from the training environments (`gapkit.extrapolation`).
+        The potential, for the distance of each atom from the training environments (`gapkit.uncertainty.extrapolation`).
     name : str
         Title in chemiscope.
 

@@ -13,7 +13,7 @@ import typer
 from gapkit.errors import InputError
 
 if TYPE_CHECKING:
-    from gapkit.configuration import ModelSettings
+    from gapkit.potential.settings import ModelSettings
 
 Command = Callable[..., None]
 NOISE_PANEL = "Model: noise of the labels"
@@ -253,8 +253,8 @@ def parse_learned(entries: Sequence[str]) -> list[str]:
 
 def settings_of(flags: Flags, optimize: Sequence[str] | None = None) -> ModelSettings:
     """The configuration with the command line on top, checked before any work."""
-    from gapkit.configuration import read_yaml, settings_from_dict
     from gapkit.fitting.hyperparameters import parse_optimize
+    from gapkit.potential.settings import read_yaml, settings_from_dict
 
     data = read_yaml(flags.config) if flags.config else {}
     of_a_term = flags.descriptor | flags.kernel | flags.term

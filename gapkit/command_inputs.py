@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 from gapkit.terminal import Say, log_to
 
 if TYPE_CHECKING:
-    from gapkit.configuration import ModelSettings
-    from gapkit.gap import GAP
     from gapkit.labelled_files import LabelledFiles
+    from gapkit.potential.gap import GAP
+    from gapkit.potential.settings import ModelSettings
     from gapkit.structures.frames import Structures
     from gapkit.structures.labels import LabelKeys
 
 
 def load_model(path: Path, verbose: bool) -> GAP:
     """The potential of a model file."""
-    from gapkit.gap import GAP
+    from gapkit.potential.gap import GAP
 
     gap = GAP.load(path)
     gap.verbose = verbose
@@ -37,7 +37,7 @@ def read_labelled(paths: Sequence[Path], keys: Mapping[str, str | None], say: Sa
 
 def new_gap(settings: ModelSettings, data: LabelledFiles, verbose: bool) -> GAP:
     """A potential for these data, not fitted yet."""
-    from gapkit.gap import GAP
+    from gapkit.potential.gap import GAP
     from gapkit.structures.frames import labelled_frames
 
     structures = (frame.atoms for frame in labelled_frames(*frames_of(data)))  # walked through only if asked for radii

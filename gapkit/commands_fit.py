@@ -30,9 +30,9 @@ from gapkit.terminal import Say, log_to, print_json, speaker, warnings_kept
 if TYPE_CHECKING:
     from distributed import Client
 
-    from gapkit.configuration import ModelSettings
-    from gapkit.gap import GAP
     from gapkit.labelled_files import LabelledFiles
+    from gapkit.potential.gap import GAP
+    from gapkit.potential.settings import ModelSettings
 
 SCALE = "Large data"
 CONNECT = 10  # s to wait for a scheduler
@@ -182,7 +182,7 @@ def update(
 def _fit(
     data: LabelledFiles, output: Path, settings: ModelSettings, means: Means, updatable: bool, say: Say, verbose: bool
 ) -> dict[str, Any]:
-    from gapkit.evaluation import evaluate as compare
+    from gapkit.evaluation.comparison import evaluate as compare
     from gapkit.fit_summary import describe_fit, fit_summary, outlier_frames
     from gapkit.structures.frames import labelled_frames
 

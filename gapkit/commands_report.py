@@ -14,7 +14,7 @@ from gapkit.runtime.files import check_output
 from gapkit.terminal import Say, print_json, speaker
 
 if TYPE_CHECKING:
-    from gapkit.gap import GAP
+    from gapkit.potential.gap import GAP
 
 
 @with_key_options
@@ -46,7 +46,7 @@ def report(
     The file needs no network. Units: meV/atom, eV/Å, GPa.
     """
     from gapkit.chemiscope_file import write_chemiscope
-    from gapkit.evaluation import evaluate
+    from gapkit.evaluation.comparison import evaluate
     from gapkit.report import write_report
 
     _check(output, chemiscope, (model, test, train, candidates))
@@ -99,9 +99,9 @@ def _training(
     """What the training structures have to tell."""
     if train is None:
         return {}
-    from gapkit.evaluation import evaluate
-    from gapkit.leaving_out import leave_one_out
-    from gapkit.which_data import which_data_matter
+    from gapkit.active_learning.data_value import which_data_matter
+    from gapkit.evaluation.comparison import evaluate
+    from gapkit.evaluation.leave_one_out import leave_one_out
 
     frames = read_labelled([train], keys, say).in_memory()
     left_out = leave_one_out(gap, frames, method="sor")

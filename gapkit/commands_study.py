@@ -30,12 +30,12 @@ from gapkit.terminal import log_to, print_json, speaker, warnings_kept
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from gapkit.configuration import ModelSettings
-    from gapkit.gap import GAP
+    from gapkit.evaluation.leave_one_out import LeaveOneOut
     from gapkit.labelled_files import LabelledFiles
-    from gapkit.learning_curve import LearningCurve
-    from gapkit.leaving_out import LeaveOneOut
-    from gapkit.parameter_search import Search
+    from gapkit.model_selection.learning_curve import LearningCurve
+    from gapkit.model_selection.search import Search
+    from gapkit.potential.gap import GAP
+    from gapkit.potential.settings import ModelSettings
 
 USUAL = ("noise", "delta")
 
@@ -81,7 +81,7 @@ def tune(
 
     Each trial is a fit. Noises and amplitudes are learned in each, so that the search only goes over the rest.
     """
-    from gapkit.parameter_search import tune as compare
+    from gapkit.model_selection.search import tune as compare
 
     check_output(output, (*train, flags.config))
     settings = settings_of(flags, optimize or (",".join(USUAL),))
@@ -129,7 +129,7 @@ def learning_curve(
     as_json: Json = False,
 ) -> None:
     """Errors and evidence for several numbers of sparse points, from one fit: how many are enough?"""
-    from gapkit.learning_curve import learning_curve as follow
+    from gapkit.model_selection.learning_curve import learning_curve as follow
     from gapkit.runtime.memory import in_bytes
 
     sizes = _sizes(n_sparse)
@@ -174,7 +174,7 @@ def data(
 
     Each training structure is predicted from all others, without a new fit.
     """
-    from gapkit.which_data import which_data_matter
+    from gapkit.active_learning.data_value import which_data_matter
 
     if rows < 1:
         raise InputError(f"--rows {rows} must be 1 or more.")
@@ -207,7 +207,7 @@ COSTS: dict[str, Callable[[int], float]] = {
 
 
 def _left_out(gap: GAP, files: LabelledFiles) -> LeaveOneOut:
-    from gapkit.leaving_out import leave_one_out
+    from gapkit.evaluation.leave_one_out import leave_one_out
 
     structures, keys = frames_of(files)
     return leave_one_out(gap, structures, keys)
@@ -224,7 +224,7 @@ def _bare(path: Path) -> Iterator[Atoms]:
 
 
 def _check_search(score: str, search: str, trials: int, folds: int) -> None:
-    from gapkit.parameter_search import SCORES, SEARCHES
+    from gapkit.model_selection.search import SCORES, SEARCHES
 
     for name, value, known in (("score", score, SCORES), ("search", search, SEARCHES)):
         if value not in known:
@@ -248,8 +248,8 @@ def space_of(vary: list[str], settings: ModelSettings, search: str) -> dict[str,
     InputError
         For unknown parameters and values of another type; for a range where the search needs values.
     """
-    from gapkit.gap import GAP
-    from gapkit.parameter_search import Between
+    from gapkit.model_selection.search import Between
+    from gapkit.potential.gap import GAP
 
     params = GAP(settings.make_terms(), **settings.parameters()).get_params()
     present = params | {full.split("__")[-1]: value for full, value in params.items() if "__" in full}
@@ -273,7 +273,7 @@ def space_of(vary: list[str], settings: ModelSettings, search: str) -> dict[str,
 
 def _values(name: str, text: str, present: Any) -> Any:
     """ "4,5" → [4.0, 5.0], "4..6" → Between(4.0, 6.0), as the `present` value of the parameter has it."""
-    from gapkit.parameter_search import Between
+    from gapkit.model_selection.search import Between
 
     kind = float if isinstance(present, dict) and "noise" in name else type(present)
     kind = int if isinstance(present, dict) and kind is dict else kind
@@ -300,7 +300,7 @@ def _write_configuration(path: Path, gap: GAP, settings: ModelSettings, what: st
     import yaml
 
     from gapkit.baselines import baseline_to_dict
-    from gapkit.configuration import term_to_dict
+    from gapkit.potential.serialisation import term_to_dict
 
     terms = [term_to_dict(term) for term in gap.terms or ()]
     for term, asked in zip(terms, settings.terms):

@@ -38,9 +38,9 @@ def suggest(
 
     Nothing is fitted. The configuration is YAML: read it, change what you know better, give it to gapkit fit --config.
     """
-    from gapkit.presets import preset_named
+    from gapkit.model_selection.suggestion import suggest as look
+    from gapkit.potential.presets import preset_named
     from gapkit.runtime.memory import in_bytes
-    from gapkit.suggestion import suggest as look
 
     if output is not None:
         check_output(output, train)

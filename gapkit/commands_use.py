@@ -17,8 +17,8 @@ from gapkit.terminal import print_json, speaker
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from gapkit.gap import GAP
-    from gapkit.prediction import Predictions
+    from gapkit.potential.gap import GAP
+    from gapkit.potential.prediction import Predictions
 
 
 @with_key_options
@@ -31,7 +31,7 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Compare a potential with labels: energies in meV/atom, forces in eV/Å, stresses in GPa."""
-    from gapkit.evaluation import evaluate as compare
+    from gapkit.evaluation.comparison import evaluate as compare
 
     if report is not None:
         from gapkit.figures import require_matplotlib
@@ -44,7 +44,7 @@ def evaluate(
     result = compare(gap, structures, return_std="all" if report is not None else not as_json)
     say(result.table())
     if result.energy is not None and result.energy.std is not None:
-        from gapkit.uncertainty import calibration_in_words
+        from gapkit.evaluation.calibration import calibration_in_words
 
         say(calibration_in_words(result.energy))
     if report is not None:

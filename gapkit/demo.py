@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from gapkit.errors import InputError
-from gapkit.evaluation import Evaluation, evaluate
-from gapkit.uncertainty import Calibration, calibration, calibration_in_words
+from gapkit.evaluation.calibration import Calibration, calibration, calibration_in_words
+from gapkit.evaluation.comparison import Evaluation, evaluate
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from gapkit.gap import GAP
+    from gapkit.potential.gap import GAP
 
 # Noises and δ where the log marginal likelihood of the training frames is largest (benchmarks/demo_noises.py; the test
 # frames took no part). They hold what a sum of atomic energies within the cutoff cannot follow as well as errors of the
@@ -172,8 +172,8 @@ def run_demo(
 def make_potential(n_sparse: int = 1000, verbose: bool = True) -> GAP:
     """The potential of the demo, not fitted yet: SOAP up to 5.5 Å, kernel exponent 4, noise by config type."""
     from gapkit.descriptors.soap import SOAP
-    from gapkit.gap import GAP
     from gapkit.gaussian_process.kernels import DotProduct
+    from gapkit.potential.gap import GAP
     from gapkit.terms.term import Term
 
     # smoothness 1 lets the second and third shells of neighbours (3.87 and 4.53 Å) count more than 2 does
@@ -211,7 +211,7 @@ def _run_dynamics(gap: GAP, n_steps: int, echo: Echo) -> Dynamics:
     from ase.md.velocitydistribution import Stationary
     from ase.md.verlet import VelocityVerlet
 
-    from gapkit.calculator import GAPCalculator
+    from gapkit.interfaces.ase_calculator import GAPCalculator
 
     atoms = bulk("Si", "diamond", a=LATTICE_CONSTANT, cubic=True).repeat(2)
     width = np.sqrt(atoms.get_masses() * units.kB * 600.0)  # of each component of the momentum

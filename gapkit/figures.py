@@ -11,15 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gapkit.errors import InputError
-from gapkit.evaluation import Comparison, Evaluation
-from gapkit.ranking import Retention
-from gapkit.uncertainty import coverage, z_scores
+from gapkit.evaluation.calibration import coverage, z_scores
+from gapkit.evaluation.comparison import Comparison, Evaluation
+from gapkit.evaluation.ranking import Retention
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from gapkit.learning_curve import LearningCurve
+    from gapkit.model_selection.learning_curve import LearningCurve
 
 # Okabe and Ito (2008), Color Universal Design; yellow is left out (unreadable on white), grey is for the rest
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

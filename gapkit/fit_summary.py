@@ -17,8 +17,8 @@ from gapkit.runtime.memory import in_words
 from gapkit.terms.term import ALL_SPECIES, Term
 
 if TYPE_CHECKING:
-    from gapkit.gap import GAP
     from gapkit.gaussian_process.optimum import Optimum
+    from gapkit.potential.gap import GAP
     from gapkit.structures.frames import Frame
 
 

@@ -17,8 +17,8 @@ from gapkit.gaussian_process.conditioning import Conditioning, explain
 from gapkit.terms.term import ALL_SPECIES, SparseBlock
 
 if TYPE_CHECKING:
-    from gapkit.evaluation import Evaluation
-    from gapkit.gap import GAP
+    from gapkit.evaluation.comparison import Evaluation
+    from gapkit.potential.gap import GAP
 
 LONG = re.compile(r"\d+\.\d{5,}(?:e[+-]\d+)?")  # numbers with digits that nobody reads
 
@@ -137,7 +137,7 @@ def recipe(gap: GAP) -> str:
     calculator = "from gapkit.baselines import Calculator\n" if "Calculator" in called else ""
     return (
         f"from gapkit import {ours}\n{calculator}"
-        "from gapkit.evaluation import evaluate\n"
+        "from gapkit.evaluation.comparison import evaluate\n"
         "from gapkit.report import write_report\n\n"
         'train = read_structures("train.xyz")\n'
         'test = read_structures("test.xyz")\n'

@@ -12,18 +12,18 @@ from ase import Atoms
 
 from gapkit import figures
 from gapkit.errors import InputError
-from gapkit.evaluation import Evaluation
-from gapkit.extrapolation import extrapolation, has_environments
+from gapkit.evaluation.comparison import Evaluation
 from gapkit.report_content import Content, Extras, gather
 from gapkit.report_html import as_html, template_engine
 from gapkit.report_text import as_json, as_markdown
 from gapkit.runtime.files import check_output, complete_file
+from gapkit.uncertainty.extrapolation import extrapolation, has_environments
 
 if TYPE_CHECKING:
-    from gapkit.gap import GAP
-    from gapkit.learning_curve import LearningCurve
-    from gapkit.leaving_out import LeaveOneOut
-    from gapkit.which_data import WhichData
+    from gapkit.active_learning.data_value import WhichData
+    from gapkit.evaluation.leave_one_out import LeaveOneOut
+    from gapkit.model_selection.learning_curve import LearningCurve
+    from gapkit.potential.gap import GAP
 
 TEXT = {".md": as_markdown, ".markdown": as_markdown, ".json": as_json}
 

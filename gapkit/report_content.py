@@ -13,20 +13,20 @@ import numpy as np
 from ase import Atoms
 
 from gapkit import report_tables as tables
-from gapkit.evaluation import ErrorRow, Evaluation
-from gapkit.extrapolation import Extrapolation
+from gapkit.evaluation.calibration import Calibration
+from gapkit.evaluation.comparison import ErrorRow, Evaluation
 from gapkit.model_card import as_text, describe_model, recipe, versions
 from gapkit.report_data import data_notes, data_tables
 from gapkit.report_parts import part_tables
 from gapkit.report_tables import NAMES, ErrorTable, Table
-from gapkit.uncertainty import Calibration
+from gapkit.uncertainty.extrapolation import Extrapolation
 from gapkit.verdict import Verdict, judge
 
 if TYPE_CHECKING:
-    from gapkit.gap import GAP
-    from gapkit.learning_curve import LearningCurve
-    from gapkit.leaving_out import LeaveOneOut
-    from gapkit.which_data import WhichData
+    from gapkit.active_learning.data_value import WhichData
+    from gapkit.evaluation.leave_one_out import LeaveOneOut
+    from gapkit.model_selection.learning_curve import LearningCurve
+    from gapkit.potential.gap import GAP
 
 Rows = list[tuple[str, str]]
 CONVENTIONS = (

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from gapkit.report_tables import N_WORST, Cell, Number, Table, number, percent, score
 
 if TYPE_CHECKING:
-    from gapkit.leaving_out import FrameWithout, LeaveOneOut
-    from gapkit.next_calculations import MostWanted
-    from gapkit.which_data import Outlier, Redundant, WhichData
+    from gapkit.active_learning.acquisition import MostWanted
+    from gapkit.active_learning.data_value import Outlier, Redundant, WhichData
+    from gapkit.evaluation.leave_one_out import FrameWithout, LeaveOneOut
 
 FRAME = ("frame", "config type", "formula", "atoms")
 KINDS = ("energy", "forces", "stress")

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from gapkit import figures
-from gapkit.evaluation import Comparison, Evaluation
-from gapkit.ranking import error_retention, per_atom
+from gapkit.evaluation.comparison import Comparison, Evaluation
+from gapkit.evaluation.ranking import error_retention, per_atom
 from gapkit.report_tables import NAMES, calibrated
 
 if TYPE_CHECKING:
-    from gapkit.learning_curve import LearningCurve
+    from gapkit.model_selection.learning_curve import LearningCurve
 
 
 class Picture(NamedTuple):

@@ -13,7 +13,7 @@ import numpy as np
 
 from gapkit import figures
 from gapkit.errors import InputError
-from gapkit.evaluation import Evaluation
+from gapkit.evaluation.comparison import Evaluation
 from gapkit.report_content import Content, Extras
 from gapkit.report_figures import (
     histogram_pictures,

@@ -10,12 +10,12 @@ from ase import Atoms
 from ase.stress import full_3x3_to_voigt_6_stress
 from ase.units import GPa
 
-from gapkit.contributions import Contribution, Contributions
-from gapkit.evaluation import Comparison, Evaluation
+from gapkit.evaluation.comparison import Comparison, Evaluation
+from gapkit.potential.decomposition import Contribution, Contributions
 from gapkit.report_tables import NAMES, Cell, Table, number, percent
 
 if TYPE_CHECKING:
-    from gapkit.gap import GAP
+    from gapkit.potential.gap import GAP
 
 SCALE = {"energy": 1000.0, "forces": 1.0, "stress": 1.0}
 UNITS = {"energy": "meV/atom", "forces": "eV/Å", "stress": "GPa"}

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from gapkit.evaluation import ErrorRow, Evaluation
-from gapkit.ranking import per_atom
-from gapkit.uncertainty import Calibration, calibration, calibration_by
+from gapkit.evaluation.calibration import Calibration, calibration, calibration_by
+from gapkit.evaluation.comparison import ErrorRow, Evaluation
+from gapkit.evaluation.ranking import per_atom
 from gapkit.verdict import has_std, rows_by_config_type, zero_by_symmetry
 
 if TYPE_CHECKING:
-    from gapkit.evaluation import Comparison
-    from gapkit.extrapolation import Extrapolation
-    from gapkit.gap import GAP
+    from gapkit.evaluation.comparison import Comparison
+    from gapkit.potential.gap import GAP
+    from gapkit.uncertainty.extrapolation import Extrapolation
 
 NAMES = {"energy": "Energy", "forces": "Forces", "stress": "Stress"}
 N_WORST = 10

@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import ttest_1samp
 
-from gapkit.evaluation import Comparison, Evaluation
-from gapkit.ranking import per_atom, rank_correlation
-from gapkit.uncertainty import calibration, z_scores
+from gapkit.evaluation.calibration import calibration, z_scores
+from gapkit.evaluation.comparison import Comparison, Evaluation
+from gapkit.evaluation.ranking import per_atom, rank_correlation
 
 if TYPE_CHECKING:
-    from gapkit.extrapolation import Extrapolation
-    from gapkit.gap import GAP
+    from gapkit.potential.gap import GAP
+    from gapkit.uncertainty.extrapolation import Extrapolation
 
 FloatArray = NDArray[np.float64]
 PLURALS = {"energy": "energies", "forces": "forces", "stress": "stresses"}
@@ -76,7 +76,7 @@ def judge(gap: GAP, evaluation: Evaluation, environments: Extrapolation | None =
     evaluation : Evaluation
         With standard deviations, as far as they are to be judged.
     environments : Extrapolation, optional
-        The evaluated structures against the training environments, from `gapkit.extrapolation.extrapolation`.
+        The evaluated structures against the training environments, from `gapkit.uncertainty.extrapolation.extrapolation`.
     """
     findings: list[Finding] = []
     scored = {kind: c for kind, c in evaluation.comparisons.items() if has_std(c)}

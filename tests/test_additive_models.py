@@ -13,9 +13,9 @@ from run_gapkit import gapkit
 from test_terms import GEOMETRIES_CHARGED, MODELS, S
 
 from gapkit import GAP, Linear, LongRange, Pair, Term, evaluate
-from gapkit.learning_curve import with_fewer_sparse_points
-from gapkit.leaving_out import leave_one_out
-from gapkit.next_calculations import most_wanted
+from gapkit.active_learning.acquisition import most_wanted
+from gapkit.evaluation.leave_one_out import leave_one_out
+from gapkit.model_selection.learning_curve import with_fewer_sparse_points
 
 FRAMES = [labelled(alloy(k), "even" if k % 2 == 0 else "odd") for k in range(8)]
 ISOLATED = [labelled(Atoms(s, cell=[20] * 3, pbc=True), "isolated_atom") for s in S]

@@ -8,7 +8,16 @@ from ase import Atoms
 from conftest import alloy, labelled
 
 from gapkit import GAP, SOAP, DotProduct, InputError, Term
-from gapkit.alternatives import (
+from gapkit.covariances.rows import structure_rows
+from gapkit.evaluation.calibration import calibration
+from gapkit.evaluation.comparison import evaluate
+from gapkit.fitting.second_pass import frame_rows, stream_rows
+from gapkit.fitting.updates import solve
+from gapkit.potential.ensemble import Ensemble, sample
+from gapkit.structures.frames import labelled_frames
+from gapkit.terms.evaluate import find_all_neighbourhoods
+from gapkit.uncertainty.committees import committee, label_noise_ensemble
+from gapkit.uncertainty.estimators import (
     MemberStd,
     PosteriorStd,
     ScaledIndicator,
@@ -18,16 +27,7 @@ from gapkit.alternatives import (
     local_std,
     with_std,
 )
-from gapkit.covariances.rows import structure_rows
-from gapkit.ensemble import Ensemble, sample
-from gapkit.evaluation import evaluate
-from gapkit.fitting.second_pass import frame_rows, stream_rows
-from gapkit.fitting.updates import solve
-from gapkit.functionals import joint_posterior
-from gapkit.resampling import committee, label_noise_ensemble
-from gapkit.structures.frames import labelled_frames
-from gapkit.terms.evaluate import find_all_neighbourhoods
-from gapkit.uncertainty import calibration
+from gapkit.uncertainty.functionals import joint_posterior
 
 NOISES = {"energy_noise": {"bulk": 0.004, "default": 0.01}, "forces_noise": 0.05, "virial_noise": 0.02}
 
@@ -76,7 +76,9 @@ def test_members_of_a_committee_are_fits_to_resampled_frames(gap, frames, how):
 
 
 def test_all_chunks_once_are_the_model(gap, frames, monkeypatch):
-    monkeypatch.setattr("gapkit.resampling._resampled", lambda how, n, n_chunks, rng: np.ones((n, n_chunks)))
+    monkeypatch.setattr(
+        "gapkit.uncertainty.committees._resampled", lambda how, n, n_chunks, rng: np.ones((n, n_chunks))
+    )
     members = committee(gap, frames, 2, n_chunks=4)
     expected = predictions(gap, gap.alpha_, alloy(1))
     np.testing.assert_allclose(predictions(gap, members.weights[1], alloy(1)), expected, rtol=0, atol=1e-8)
@@ -84,7 +86,9 @@ def test_all_chunks_once_are_the_model(gap, frames, monkeypatch):
 
 def test_directions_that_only_missing_chunks_determine_fall_back_to_the_prior(gap, frames, monkeypatch):
     """No chunk at all: the prior mean."""
-    monkeypatch.setattr("gapkit.resampling._resampled", lambda how, n, n_chunks, rng: np.zeros((n, n_chunks)))
+    monkeypatch.setattr(
+        "gapkit.uncertainty.committees._resampled", lambda how, n, n_chunks, rng: np.zeros((n, n_chunks))
+    )
     np.testing.assert_allclose(committee(gap, frames, 2, n_chunks=4).weights, 0.0, atol=1e-12)
 
 

@@ -99,7 +99,7 @@ def refit_on(gap, frames):
 
 
 def test_left_out_frames_lose_the_baseline_too(gap, frames):
-    from gapkit.leaving_out import leave_one_out
+    from gapkit.evaluation.leave_one_out import leave_one_out
 
     found = leave_one_out(gap, frames)
     assert np.abs(found.comparisons["forces"].reference - found.comparisons["forces"].predicted).max() < 5.0

@@ -11,8 +11,8 @@ from run_gapkit import small_gap
 
 from gapkit.chemiscope_file import write_chemiscope
 from gapkit.errors import InputError
-from gapkit.evaluation import Evaluation, evaluate
-from gapkit.extrapolation import extrapolation
+from gapkit.evaluation.comparison import Evaluation, evaluate
+from gapkit.uncertainty.extrapolation import extrapolation
 
 
 def _written(path, frames, found, *rest):

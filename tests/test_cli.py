@@ -15,7 +15,7 @@ from conftest import alloy
 from run_gapkit import NOISE, SMALL, Run, assert_refused, fill_folder, gapkit, predictions, small_gap
 
 from gapkit import GAP, SOAP, DotProduct, Term, read_structures
-from gapkit.evaluation import evaluate
+from gapkit.evaluation.comparison import evaluate
 from gapkit.gaussian_process.conditioning import explain
 from gapkit.runtime.archive import read_model
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from run_gapkit import assert_refused, fill_folder, gapkit, predictions, small_gap
 
 from gapkit import GAP, SOAP, DotProduct, InputError, SquaredExponential, Term, read_structures
-from gapkit.configuration import ModelSettings, settings_from_dict
+from gapkit.potential.settings import ModelSettings, settings_from_dict
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from run_gapkit import NOISE, SMALL, Run, assert_refused, fill_folder, gapkit, p
 
 from gapkit import GAP, read_structures
 from gapkit import labelled_files as module
-from gapkit.evaluation import evaluate
+from gapkit.evaluation.comparison import evaluate
 from gapkit.fitting.hyperparameters import OPTIONS
 from gapkit.labelled_files import LabelledFiles
 
@@ -144,7 +144,9 @@ def test_outliers_are_told_by_their_number(folder, tmp_path):
 
 def test_all_is_everything_that_can_be_learned(folder, tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr("gapkit.gap.GAP.fit", lambda self, *_, optimize, **__: asked.append(optimize) or 1 / 0)
+    monkeypatch.setattr(
+        "gapkit.potential.gap.GAP.fit", lambda self, *_, optimize, **__: asked.append(optimize) or 1 / 0
+    )
     with pytest.raises(ZeroDivisionError):
         fit(folder, tmp_path / "a.gap", "--optimize", "all")
     assert asked == [list(OPTIONS)]
@@ -165,7 +167,7 @@ def test_memory_is_told_before_and_after(folder, tmp_path):
 def test_a_checkpoint_is_used_and_removed(folder, tmp_path, monkeypatch):
     arguments = ("--checkpoint", tmp_path / "fit.checkpoint")
     with monkeypatch.context() as patched:
-        patched.setattr("gapkit.gap.GAP._adopt", lambda *_: 1 / 0)  # as if killed after the second walk
+        patched.setattr("gapkit.potential.gap.GAP._adopt", lambda *_: 1 / 0)  # as if killed after the second walk
         with pytest.raises(ZeroDivisionError):
             fit(folder, tmp_path / "a.gap", *arguments)
     assert (tmp_path / "fit.checkpoint").exists()

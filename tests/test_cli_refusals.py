@@ -146,7 +146,7 @@ def test_interruption_ends_without_a_traceback(folder, tmp_path, monkeypatch):
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("gapkit.gap.GAP.fit", interrupt)
+    monkeypatch.setattr("gapkit.potential.gap.GAP.fit", interrupt)
     assert gapkit("fit", folder / "train.xyz", "-o", tmp_path / "a.gap", "-q") == (130, "", "")
     assert list(tmp_path.iterdir()) == []
 

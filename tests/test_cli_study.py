@@ -12,11 +12,11 @@ from conftest import alloy
 from run_gapkit import NOISE, SMALL, assert_refused, fill_folder, gapkit, predictions, small_gap
 
 from gapkit import GAP, read_structures
-from gapkit.configuration import ModelSettings
-from gapkit.learning_curve import learning_curve
-from gapkit.leaving_out import leave_one_out
-from gapkit.parameter_search import Between, tune
-from gapkit.which_data import which_data_matter
+from gapkit.active_learning.data_value import which_data_matter
+from gapkit.evaluation.leave_one_out import leave_one_out
+from gapkit.model_selection.learning_curve import learning_curve
+from gapkit.model_selection.search import Between, tune
+from gapkit.potential.settings import ModelSettings
 
 
 @pytest.fixture(scope="module")

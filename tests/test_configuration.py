@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from gapkit import SOAP, DotProduct, InputError, SquaredExponential, Term
-from gapkit.configuration import read_yaml, term_from_dict, term_to_dict
+from gapkit.potential.serialisation import term_from_dict, term_to_dict
+from gapkit.potential.settings import read_yaml
 
 TERMS = [
     Term(SOAP(["Si"])),

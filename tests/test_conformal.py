@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import beta, betabinom, binom
 
-from gapkit.conformal import coverage_range, fit_conformal, structures_needed
 from gapkit.errors import InputError
-from gapkit.evaluation import Comparison
+from gapkit.evaluation.comparison import Comparison
+from gapkit.evaluation.conformal import coverage_range, fit_conformal, structures_needed
 
 
 def _comparison(error, std=1.0, structure=None, config_type="x", species=None) -> Comparison:

@@ -23,9 +23,9 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from gapkit import GAP, SOAP, ZBL, DotProduct, Ewald, InputError, InversePowers, Linear, LongRange, Pair, Term, Triplet
 from gapkit.baselines import Calculator
-from gapkit.evaluation import evaluate
+from gapkit.evaluation.comparison import evaluate
 from gapkit.fitting import first_pass as training
-from gapkit.fitting.distributed import OnWorkers, predict
+from gapkit.potential.distributed import OnWorkers, predict
 from gapkit.runtime import threads
 from gapkit.runtime.cluster import AHEAD, _spread, connected
 
@@ -89,7 +89,7 @@ def small_chunks(monkeypatch):
     """Four large frames to a chunk, three chunks to a batch."""
     monkeypatch.setattr("gapkit.fitting.distributed.CHUNK_ATOMS", 400)
     monkeypatch.setattr("gapkit.fitting.distributed.BATCH", 3)
-    monkeypatch.setattr("gapkit.fitting.distributed.CHUNK_STRUCTURES", 3)
+    monkeypatch.setattr("gapkit.potential.distributed.CHUNK_STRUCTURES", 3)
 
 
 def relative_differences(one, other, frames):

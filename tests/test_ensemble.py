@@ -11,11 +11,13 @@ from conftest import alloy, structures
 from scipy import stats
 from scipy.linalg import solve_triangular
 
-from gapkit import GAP, SOAP, DotProduct, GAPCalculator, InputError, SquaredExponential, Term, ensemble
-from gapkit.ensemble import Ensemble, EnsemblePredictions, propagate, sample
-from gapkit.functionals import joint_posterior
+from gapkit import GAP, SOAP, DotProduct, GAPCalculator, InputError, SquaredExponential, Term
+from gapkit.potential import ensemble
+from gapkit.potential.ensemble import Ensemble, EnsemblePredictions, sample
 from gapkit.runtime.threads import set_num_threads
 from gapkit.terms.evaluate import find_all_neighbourhoods
+from gapkit.uncertainty.functionals import joint_posterior
+from gapkit.uncertainty.propagation import propagate
 
 GEOMETRIES = structures()
 
@@ -161,7 +163,7 @@ def test_members_survive_a_file(gap, tmp_path):
 def test_calculators_are_members(gap):
     many, atoms = sample(gap, 3), alloy(40)
     for k in range(3):
-        atoms.calc = many.calculator(k, skin=0.5)
+        atoms.calc = GAPCalculator(many.member(k), skin=0.5)
         np.testing.assert_allclose(atoms.get_forces(), many.predict(atoms).forces[k], atol=1e-9)
         np.testing.assert_allclose(atoms.get_potential_energy(), many.predict(atoms).energy[k], atol=1e-9)
 
@@ -246,6 +248,6 @@ def test_bad_numbers_of_members_are_refused(gap, n):
 
 def test_what_is_not_there_is_refused(gap):
     with pytest.raises(InputError, match="no member 3"):
-        sample(gap, 3).calculator(3)
+        sample(gap, 3).member(3)
     with pytest.raises(InputError, match="Si"):
         sample(gap, 3).predict(Atoms("Si"))

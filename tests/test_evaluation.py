@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from sklearn.metrics import max_error, mean_absolute_error, root_mean_squared_error
 
 from gapkit.errors import InputError
-from gapkit.evaluation import Comparison, Evaluation, evaluate, rmse_standard_error
-from gapkit.recalibration import Recalibration, fit_recalibration
+from gapkit.evaluation.calibration import calibration
+from gapkit.evaluation.comparison import Comparison, Evaluation, evaluate, rmse_standard_error
+from gapkit.evaluation.recalibration import Recalibration, fit_recalibration
 from gapkit.structures.labels import LabelKeys
-from gapkit.uncertainty import calibration
 
 GPA_PER_EV_A3 = 160.2176634  # 2019 SI: e/(1e-30 m³)/1e9
 

@@ -10,10 +10,10 @@ from run_gapkit import small_gap
 
 from gapkit import GAP, Pair
 from gapkit.errors import InputError
-from gapkit.evaluation import evaluate
-from gapkit.extrapolation import QUANTILE, extrapolation
+from gapkit.evaluation.comparison import evaluate
 from gapkit.geometry.neighbourhoods import find_neighbourhoods
 from gapkit.report import write_report
+from gapkit.uncertainty.extrapolation import QUANTILE, extrapolation
 
 
 @pytest.fixture(scope="module")

@@ -17,9 +17,9 @@ from scipy.linalg import block_diag
 from gapkit import GAP, SOAP, DotProduct, InputError, SquaredExponential, Term
 from gapkit.covariances import joint_prior
 from gapkit.covariances.rows import n_columns
-from gapkit.functionals import energy_difference, joint_posterior, pressure, propagate_linear
-from gapkit.linear_posterior import OUTPUTS, JointPosterior, LinearPosterior
 from gapkit.runtime.threads import set_num_threads
+from gapkit.uncertainty.functionals import energy_difference, joint_posterior, pressure, propagate_linear
+from gapkit.uncertainty.joint_posterior import OUTPUTS, JointPosterior, LinearPosterior
 
 EVERYTHING = ("energy", "local_energies", "forces", "stress")
 VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))

@@ -33,10 +33,10 @@ from gapkit import (
     Triplet,
     select_acsf,
 )
+from gapkit.active_learning.acquisition import most_wanted
 from gapkit.baselines import Calculator
 from gapkit.checks import check_fields, is_number
-from gapkit.learning_curve import learning_curve
-from gapkit.next_calculations import most_wanted
+from gapkit.model_selection.learning_curve import learning_curve
 
 S = ["Cu", "Au"]
 PARTS = [

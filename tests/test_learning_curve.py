@@ -11,9 +11,9 @@ from conftest import alloy, labelled
 from labelled_frames import copper_frames
 
 from gapkit import GAP, SOAP, DotProduct, InputError, SquaredExponential, Term
-from gapkit.evaluation import ErrorRow, evaluate
+from gapkit.evaluation.comparison import ErrorRow, evaluate
 from gapkit.fitting.second_pass import left_out
-from gapkit.learning_curve import LearningCurve, LearningPoint, learning_curve, with_fewer_sparse_points
+from gapkit.model_selection.learning_curve import LearningCurve, LearningPoint, learning_curve, with_fewer_sparse_points
 from gapkit.structures.frames import labelled_frames
 
 SIZES = (4, 9, 15)

@@ -12,13 +12,13 @@ from labelled_frames import copper_frames
 from test_streaming import model, refit
 
 from gapkit import GAP, SOAP, DotProduct, InputError, Term
-from gapkit.conformal import fit_conformal
 from gapkit.datasets import load_silicon
-from gapkit.evaluation import KINDS, evaluate
-from gapkit.leaving_out import leave_one_out
-from gapkit.parameter_search import left_out_score
-from gapkit.recalibration import fit_recalibration
-from gapkit.uncertainty import calibration, calibration_by
+from gapkit.evaluation.calibration import calibration, calibration_by
+from gapkit.evaluation.comparison import KINDS, evaluate
+from gapkit.evaluation.conformal import fit_conformal
+from gapkit.evaluation.leave_one_out import leave_one_out
+from gapkit.evaluation.recalibration import fit_recalibration
+from gapkit.model_selection.search import left_out_score
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ from ase.optimize import BFGS
 from conftest import alloy, labelled
 
 from gapkit import GAP, GAPCalculator, InputError
+from gapkit.active_learning.guard import QUANTITIES, Thresholds, UncertaintyGuard, deviations, guard_thresholds
 from gapkit.errors import Excess, ExtrapolationWarning, UncertaintyError
-from gapkit.md_guard import QUANTITIES, Thresholds, UncertaintyGuard, deviations, guard_thresholds
 
 
 def on(atoms, gap, **options):

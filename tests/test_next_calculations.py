@@ -14,8 +14,8 @@ from labelled_frames import copper_frames
 from test_streaming import model
 
 from gapkit import InputError
+from gapkit.active_learning.acquisition import cubed, most_wanted
 from gapkit.covariances.rows import local_rows
-from gapkit.next_calculations import cubed, most_wanted
 from gapkit.terms.evaluate import find_all_neighbourhoods
 
 
@@ -162,7 +162,7 @@ def test_many_targets_are_folded_exactly(gap, candidates):
 
 def test_rows_made_again_give_the_same(gap, candidates, monkeypatch):
     once = most_wanted(gap, candidates, 4)
-    monkeypatch.setattr("gapkit.next_calculations.ROW_BYTES", 0)
+    monkeypatch.setattr("gapkit.active_learning.acquisition.ROW_BYTES", 0)
     assert most_wanted(gap, candidates, 4) == once
 
 

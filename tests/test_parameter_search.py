@@ -8,7 +8,7 @@ from sklearn.model_selection import GridSearchCV, KFold, RandomizedSearchCV, cro
 
 from gapkit import GAP, SOAP, DotProduct, InputError, Term
 from gapkit.fitting.second_pass import frame_rows
-from gapkit.parameter_search import Between, evidence_score, left_out_score, tune, whole
+from gapkit.model_selection.search import Between, evidence_score, left_out_score, tune, whole
 from gapkit.structures.frames import labelled_frames
 
 CUTOFF, ZETA = "terms__0__descriptor__cutoff", "terms__0__kernel__zeta"

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from run_gapkit import assert_refused, gapkit
 from sklearn.base import clone
 
-from gapkit import GAP, SOAP, ZBL, InputError, Linear, LongRange, Pair, Term, Triplet, presets, suggest
+from gapkit import GAP, SOAP, ZBL, InputError, Linear, LongRange, Pair, Term, Triplet, suggest
 from gapkit.baselines import Ewald
-from gapkit.configuration import settings_from_dict, term_from_dict, term_to_dict
-from gapkit.presets import (
+from gapkit.potential import presets
+from gapkit.potential.presets import (
     PRESETS,
     SIGMA,
     SOURCES,
@@ -34,6 +34,8 @@ from gapkit.presets import (
     reason,
     typical_distance,
 )
+from gapkit.potential.serialisation import term_from_dict, term_to_dict
+from gapkit.potential.settings import settings_from_dict
 
 symbols = st.sampled_from(chemical_symbols[1:])
 several = st.lists(symbols, min_size=2, max_size=7, unique=True)

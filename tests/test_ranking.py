@@ -10,8 +10,8 @@ from hypothesis.extra.numpy import arrays
 from scipy.integrate import trapezoid
 
 from gapkit.errors import InputError
-from gapkit.evaluation import Comparison
-from gapkit.ranking import error_retention, per_atom
+from gapkit.evaluation.comparison import Comparison
+from gapkit.evaluation.ranking import error_retention, per_atom
 
 
 def _errors(error, std) -> SimpleNamespace:

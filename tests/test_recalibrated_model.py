@@ -14,15 +14,15 @@ from conftest import alloy, labelled, structures
 from sklearn.base import clone
 
 from gapkit import GAP, InputError, evaluate
-from gapkit import ensemble as ensembles
-from gapkit.conformal import fit_conformal
 from gapkit.errors import ExtrapolationWarning
-from gapkit.extrapolation import extrapolation
+from gapkit.evaluation.calibration import z_scores
+from gapkit.evaluation.conformal import fit_conformal
+from gapkit.evaluation.recalibration import Recalibration, fit_recalibration
 from gapkit.model_card import describe_model
-from gapkit.recalibration import Recalibration, fit_recalibration
+from gapkit.potential import ensemble as ensembles
 from gapkit.runtime.archive import read_model, write_model
 from gapkit.structures.labels import LabelKeys
-from gapkit.uncertainty import z_scores
+from gapkit.uncertainty.extrapolation import extrapolation
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,9 @@ from scipy.optimize import minimize_scalar
 from scipy.stats import norm
 
 from gapkit.errors import InputError
-from gapkit.evaluation import Comparison, evaluate
-from gapkit.recalibration import Recalibration, fit_recalibration
-from gapkit.uncertainty import calibration
+from gapkit.evaluation.calibration import calibration
+from gapkit.evaluation.comparison import Comparison, evaluate
+from gapkit.evaluation.recalibration import Recalibration, fit_recalibration
 
 
 def _comparison(z, std, structure=None, species=None, unit: str = "eV/atom") -> Comparison:

@@ -24,16 +24,16 @@ pytest.importorskip("jinja2", reason="needs the report extra")
 import matplotlib.style
 
 from gapkit import GAP, SOAP, DotProduct, Term, figures
+from gapkit.active_learning.data_value import which_data_matter
 from gapkit.errors import InputError
-from gapkit.evaluation import Comparison, Evaluation, evaluate
-from gapkit.learning_curve import learning_curve
-from gapkit.leaving_out import leave_one_out
+from gapkit.evaluation.calibration import calibration
+from gapkit.evaluation.comparison import Comparison, Evaluation, evaluate
+from gapkit.evaluation.leave_one_out import leave_one_out
+from gapkit.evaluation.ranking import error_retention
 from gapkit.model_card import describe_model, recipe
-from gapkit.ranking import error_retention
+from gapkit.model_selection.learning_curve import learning_curve
 from gapkit.report import write_report
 from gapkit.report_tables import with_error
-from gapkit.uncertainty import calibration
-from gapkit.which_data import which_data_matter
 
 HOSTILE = ("<script>document.title='owned'</script>", '"><img src=x onerror=alert(1)>', "$\\frac{", "_hidden & 'q'")
 MD = {

@@ -16,8 +16,8 @@ from fake_gap import make_frames
 pytest.importorskip("matplotlib", reason="needs the report extra")
 pytest.importorskip("jinja2", reason="needs the report extra")
 
-from gapkit.evaluation import evaluate
-from gapkit.ranking import per_atom
+from gapkit.evaluation.comparison import evaluate
+from gapkit.evaluation.ranking import per_atom
 from gapkit.report import write_report
 from gapkit.report_tables import N_WORST
 

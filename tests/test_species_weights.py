@@ -18,15 +18,16 @@ from hypothesis import strategies as st
 from run_gapkit import gapkit
 
 from gapkit import GAP, SOAP, Composition, DotProduct, InputError, Linear, Pair, Term, learn_species_weights, tune
-from gapkit.configuration import settings_from_dict, term_from_dict, term_to_dict
 from gapkit.covariances.rows import K_mm, structure_rows
 from gapkit.fitting.noise import Noises
 from gapkit.gaussian_process.kernels import normalise
-from gapkit.learned_weights import PRIOR_WIDTH
+from gapkit.model_selection.species_weights_evidence import Found, WeightEvidence, gathered
+from gapkit.model_selection.species_weights_result import PRIOR_WIDTH
+from gapkit.potential.serialisation import term_from_dict, term_to_dict
+from gapkit.potential.settings import settings_from_dict
 from gapkit.structures.frames import labelled_frames
 from gapkit.terms.evaluate import find_all_neighbourhoods
 from gapkit.terms.term import SparseBlock
-from gapkit.weight_evidence import Found, WeightEvidence, gathered
 
 S = ("Cu", "Au")
 E0 = {"Cu": 0.0, "Au": 0.0}

@@ -19,13 +19,13 @@ from run_gapkit import assert_refused, gapkit
 from test_presets import cluster, salt
 
 from gapkit import GAP, ZBL, InputError, Linear, LongRange, Pair, Term, suggest
-from gapkit.commented_yaml import commented_yaml
-from gapkit.configuration import settings_from_dict
-from gapkit.cost_of_a_fit import cost_of_a_fit, n_neighbours
 from gapkit.datasets import load_silicon, silicon_path
-from gapkit.electronegativity import PAULING, largest_contrast, neutral_charges
 from gapkit.fitting.hyperparameters import ROWS_BYTES
-from gapkit.presets import PRESETS, preset_terms
+from gapkit.model_selection.commented_yaml import commented_yaml
+from gapkit.model_selection.electronegativity import PAULING, largest_contrast, neutral_charges
+from gapkit.model_selection.fit_cost import cost_of_a_fit, n_neighbours
+from gapkit.potential.presets import PRESETS, preset_terms
+from gapkit.potential.settings import settings_from_dict
 from gapkit.structures.frames import labelled_frames
 from gapkit.structures.statistics import find_facts
 

@@ -8,8 +8,15 @@ from scipy.integrate import quad
 from scipy.stats import kendalltau, norm, spearmanr
 
 from gapkit.errors import InputError
-from gapkit.evaluation import Comparison
-from gapkit.uncertainty import calibration, calibration_by, calibration_in_words, coverage, group_names, z_scores
+from gapkit.evaluation.calibration import (
+    calibration,
+    calibration_by,
+    calibration_in_words,
+    coverage,
+    group_names,
+    z_scores,
+)
+from gapkit.evaluation.comparison import Comparison
 
 
 def _comparison(z, std, structure=None) -> Comparison:

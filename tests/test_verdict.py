@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from gapkit.evaluation import Comparison, Evaluation
-from gapkit.extrapolation import Extrapolation
+from gapkit.evaluation.comparison import Comparison, Evaluation
+from gapkit.uncertainty.extrapolation import Extrapolation
 from gapkit.verdict import judge
 
 N_FRAMES, N_ATOMS = 200, 4

@@ -13,11 +13,11 @@ from scipy.linalg import solve_triangular
 from test_streaming import model
 
 from gapkit import InputError
+from gapkit.active_learning.acquisition import most_wanted
+from gapkit.active_learning.data_value import which_data_matter
+from gapkit.evaluation.leave_one_out import leave_one_out
 from gapkit.fitting.second_pass import frame_rows
-from gapkit.leaving_out import leave_one_out
-from gapkit.next_calculations import most_wanted
 from gapkit.structures.frames import labelled_frames
-from gapkit.which_data import which_data_matter
 
 N = 24
 

@@ -21,9 +21,9 @@ from ase.optimize import BFGS
 
 from gapkit import GAP, SOAP, DotProduct, GAPCalculator, Term
 from gapkit.datasets import load_silicon
-from gapkit.evaluation import evaluate
+from gapkit.evaluation.calibration import calibration
+from gapkit.evaluation.comparison import evaluate
 from gapkit.structures.reading import describe_structures
-from gapkit.uncertainty import calibration
 
 # %% [markdown]
 # ## Read the frames and look at them

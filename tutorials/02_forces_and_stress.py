@@ -20,13 +20,13 @@ from ase.md.verlet import VelocityVerlet
 from gapkit import GAP, SOAP, DotProduct, GAPCalculator, InputError, Term, read_structures
 from gapkit.datasets import load_silicon
 from gapkit.errors import ExtrapolationWarning
-from gapkit.evaluation import evaluate
+from gapkit.evaluation.calibration import calibration
+from gapkit.evaluation.comparison import evaluate
 from gapkit.fitting.noise import observations
 from gapkit.quantities import UNITS
 from gapkit.structures.labels import read_labels
 from gapkit.structures.reading import describe_structures, find_label_keys
 from gapkit.structures.reference_energies import find_e0
-from gapkit.uncertainty import calibration
 
 # with so few training frames some test frames hold closer atoms, of which every prediction would warn
 warnings.simplefilter("ignore", ExtrapolationWarning)

@@ -19,10 +19,10 @@ import numpy as np
 
 from gapkit import GAP, SOAP, DotProduct, Term
 from gapkit.datasets import load_silicon, silicon_path
-from gapkit.evaluation import evaluate
-from gapkit.fitting.distributed import OnWorkers
+from gapkit.evaluation.comparison import evaluate
 from gapkit.fitting.first_pass import environments
 from gapkit.gaussian_process.sparse_pool import SparsePool
+from gapkit.potential.distributed import OnWorkers
 from gapkit.runtime.cluster import connected
 
 train, test = load_silicon("train"), load_silicon("test")[:40]

@@ -11,14 +11,14 @@ import numpy as np
 from ase import Atoms
 
 from gapkit import GAP, SOAP, DotProduct, Term
-from gapkit.alternatives import MemberStd, PosteriorStd, descriptor_distance, fit_scaled, with_std
-from gapkit.conformal import coverage_range, fit_conformal
 from gapkit.datasets import load_silicon
-from gapkit.evaluation import Comparison, evaluate
-from gapkit.leaving_out import leave_one_out
-from gapkit.ranking import error_retention, per_atom
-from gapkit.resampling import committee
-from gapkit.uncertainty import calibration, calibration_by, calibration_in_words
+from gapkit.evaluation.calibration import calibration, calibration_by, calibration_in_words
+from gapkit.evaluation.comparison import Comparison, evaluate
+from gapkit.evaluation.conformal import coverage_range, fit_conformal
+from gapkit.evaluation.leave_one_out import leave_one_out
+from gapkit.evaluation.ranking import error_retention, per_atom
+from gapkit.uncertainty.committees import committee
+from gapkit.uncertainty.estimators import MemberStd, PosteriorStd, descriptor_distance, fit_scaled, with_std
 
 train, test = load_silicon("train"), load_silicon("test")
 

@@ -20,12 +20,13 @@ from scipy.optimize import brentq
 
 from gapkit import GAP, SOAP, DotProduct, GAPCalculator, Term
 from gapkit.datasets import load_silicon
-from gapkit.ensemble import propagate, sample
-from gapkit.functionals import energy_difference, joint_posterior, pressure, propagate_linear
-from gapkit.linear_posterior import Values
+from gapkit.potential.ensemble import sample
 from gapkit.structures.labels import read_labels
 from gapkit.structures.reading import find_label_keys
 from gapkit.structures.reference_energies import find_e0
+from gapkit.uncertainty.functionals import energy_difference, joint_posterior, pressure, propagate_linear
+from gapkit.uncertainty.joint_posterior import Values
+from gapkit.uncertainty.propagation import propagate
 
 train = load_silicon("train")
 keys = find_label_keys(train)

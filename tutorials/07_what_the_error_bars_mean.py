@@ -14,11 +14,11 @@ from ase import Atoms
 from ase.build import bulk
 
 from gapkit import GAP, SOAP, DotProduct, Term
-from gapkit.alternatives import local_std
 from gapkit.datasets import load_silicon
 from gapkit.errors import ExtrapolationWarning
-from gapkit.evaluation import evaluate
-from gapkit.functionals import energy_difference, joint_posterior
+from gapkit.evaluation.comparison import evaluate
+from gapkit.uncertainty.estimators import local_std
+from gapkit.uncertainty.functionals import energy_difference, joint_posterior
 
 # models of few frames meet closer atoms in the test frames, of which every prediction would warn
 warnings.simplefilter("ignore", ExtrapolationWarning)

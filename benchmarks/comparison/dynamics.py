@@ -1,7 +1,7 @@
 """Part "md": which share of a molecular-dynamics step is spent outside gapkit's engine?
 
 Velocity Verlet of ASE, 64 atoms of silicon at 300 K, 1 fs, a potential fitted to the shipped data. The engine is what
-`gapkit.gap` calls to evaluate: those functions are wrapped in clocks, the neighbour list apart from the rest.
+`gapkit.potential.gap` calls to evaluate: those functions are wrapped in clocks, the neighbour list apart from the rest.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import gapkit.gap
 import numpy as np
 from ase import Atoms, units
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 from ase.md.verlet import VelocityVerlet
 
-import gapkit.gap
 from comparison.results import Row
 from comparison.settings import Settings
 from comparison.structures import crystal
 from gapkit import GAP, SOAP, DotProduct, GAPCalculator, Term
 from gapkit.datasets import load_silicon
 
-ENGINE = {"neighbours": "find_all_neighbourhoods", "evaluation": "evaluate"}  # names in gapkit.gap
+ENGINE = {"neighbours": "find_all_neighbourhoods", "evaluation": "evaluate"}  # names in gapkit.potential.gap
 BLOCK = 20  # steps whose mean is one measurement
 
 
@@ -64,14 +64,17 @@ def _block(steps: VelocityVerlet, seconds: dict[str, float]) -> list[float]:
 @contextmanager
 def clocks() -> Iterator[dict[str, float]]:
     """Seconds spent in each of the engine's functions within the ``with`` block."""
-    seconds, originals = dict.fromkeys(ENGINE, 0.0), {name: getattr(gapkit.gap, f) for name, f in ENGINE.items()}
+    seconds, originals = (
+        dict.fromkeys(ENGINE, 0.0),
+        {name: getattr(gapkit.potential.gap, f) for name, f in ENGINE.items()},
+    )
     for name, function in ENGINE.items():
-        setattr(gapkit.gap, function, _clocked(originals[name], name, seconds))
+        setattr(gapkit.potential.gap, function, _clocked(originals[name], name, seconds))
     try:
         yield seconds
     finally:
         for name, function in ENGINE.items():
-            setattr(gapkit.gap, function, originals[name])
+            setattr(gapkit.potential.gap, function, originals[name])
 
 
 def _clocked(function: Callable, name: str, seconds: dict[str, float]) -> Callable:

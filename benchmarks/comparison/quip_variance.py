@@ -1,7 +1,7 @@
 """GAP's own error bar: potentials by `gap_fit`, and quippy's ``local_gap_variance`` beside labels.
 
 The variance of a local energy knows the sparse points and δ, no labels. As an indicator per atom it is scaled by
-`gapkit.alternatives.fit_scaled` on frames that the fit has not seen. Fits are to energies and forces, with the noises
+`gapkit.uncertainty.estimators.fit_scaled` on frames that the fit has not seen. Fits are to energies and forces, with the noises
 of gapkit's fit: `gap_fit` scales an energy's noise by √N, gapkit by N, so that they agree at the mean number of atoms.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 from ase import Atoms
 
 from comparison import quip
-from gapkit.evaluation import Comparison
+from gapkit.evaluation.comparison import Comparison
 
 
 class Setting(NamedTuple):

@@ -9,36 +9,26 @@ the result does not depend on the workers, to the last bit; it is that of the fi
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ase import Atoms
-from sklearn.utils.validation import check_is_fitted
-
-from gapkit.errors import InputError
 from gapkit.fitting.first_pass import SparsePools, Summary, checked_environments
 from gapkit.fitting.fit import Walk
 from gapkit.fitting.noise import Noises
 from gapkit.fitting.second_pass import Factors, Recipe, stream_rows
-from gapkit.prediction import Potential, Predictions, gathered
-from gapkit.runtime.cluster import Tree, _sealed, _spread, _told, connected
-from gapkit.runtime.progress import Track, progress
+from gapkit.runtime.cluster import Tree, _spread, connected
+from gapkit.runtime.progress import Track
 from gapkit.runtime.threads import one_blas_thread
 from gapkit.structures.frames import Frame, Frames
-from gapkit.structures.labels import check_structures
 from gapkit.terms.term import AnyTerm
 
 if TYPE_CHECKING:
     from distributed import Client
 
-    from gapkit.gap import GAP
 
 CHUNK_ATOMS = 1000  # at least, of frames that go to a worker together: many enough to pay for a merge, few to spread
-CHUNK_STRUCTURES = 32  # that are predicted together
 BATCH = 64  # chunks whose results are merged before they come back, and whose frames the scheduler keeps so long
 
 
@@ -159,69 +149,3 @@ def _merge_into(total: Factors, new: Factors) -> None:
 
 
 # ---- predictions
-
-
-def predict(gap: GAP, structures: Iterable[Atoms], client: Client | int, return_std: bool | str = False) -> Predictions:
-    """`GAP.predict` of many structures on the workers of a cluster, the same to the last bit.
-
-    Parameters
-    ----------
-    gap : GAP
-        Fitted.
-    structures : iterable of Atoms
-    client : distributed.Client or int
-        As in `GAP.fit`.
-    return_std : bool or str
-        As in `GAP.predict`.
-
-    Raises
-    ------
-    InputError
-        As `GAP.predict`; if there is no cluster with workers.
-    """
-    check_is_fitted(gap, "posterior_")
-    if return_std not in (False, True, "local", "all"):
-        raise InputError(f"return_std = {return_std!r} is unknown: use True, False, 'local' or 'all'.")
-    structures = [structures] if isinstance(structures, Atoms) else list(structures)
-    check_structures(structures)
-    bare = map(_bare, progress(gap.verbose)(structures, "predictions", len(structures)))
-    chunks = iter(lambda: list(islice(bare, CHUNK_STRUCTURES)), [])
-    with connected(client) as own:
-        results = _spread(own, _predictions_of, (gap.potential_, return_std), chunks)
-        found = gathered([single for _, future in results for single in pickle.loads(_told(future.result))])
-    found.warn(stacklevel=2)
-    return found
-
-
-class OnWorkers:
-    """A fitted potential that predicts on a cluster: ``evaluate(OnWorkers(gap, client), test)``.
-
-    Parameters
-    ----------
-    gap : GAP
-        Fitted.
-    client : distributed.Client or int
-        As in `GAP.fit`.
-    """
-
-    def __init__(self, gap: GAP, client: Client | int) -> None:
-        self._gap, self._client = gap, client
-
-    def predict(self, structures: Iterable[Atoms], return_std: bool | str = False) -> Predictions:
-        """`gapkit.fitting.distributed.predict`."""
-        return predict(self._gap, structures, self._client, return_std)
-
-    def __getattr__(self, name: str) -> Any:
-        """What the potential has."""
-        if name == "_gap":  # asked for by copy and pickle before there is one
-            raise AttributeError(name)
-        return getattr(self._gap, name)
-
-
-def _bare(atoms: Atoms) -> Atoms:
-    return Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
-
-
-def _predictions_of(constant: tuple[Potential, bool | str], chunk: Sequence[Atoms]) -> bytes:
-    potential, return_std = constant
-    return _sealed([potential.predict(atoms, return_std) for atoms in chunk])

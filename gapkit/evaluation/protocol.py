@@ -1,0 +1,51 @@
+"""What evaluation asks of a potential, so that it need not know how one is made."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ase import Atoms
+
+from gapkit.fitting.second_pass import Recipe
+from gapkit.gaussian_process.posterior import SparsePosterior
+from gapkit.structures.frames import Frames, Structures
+from gapkit.structures.labels import LabelKeys
+from gapkit.terms.term import AnyTerm, SparseBlock
+
+if TYPE_CHECKING:
+    from gapkit.evaluation.recalibration import Recalibration
+
+
+class Predictor(Protocol):
+    """Anything that predicts as `gapkit.GAP` does and knows the noise of labels: a model, or one on workers."""
+
+    recalibration_: Recalibration | None
+
+    def predict(self, structures: Sequence[Atoms], return_std: bool | str = False) -> Any:
+        """`gapkit.Predictions` of structures."""
+        ...
+
+    def noise_std(self, kind: str, config_type: str = "default") -> float:
+        """Noise of a kind ("energy" eV/atom, "forces" eV/Å, "virial" eV/atom) for frames of `config_type`."""
+        ...
+
+
+class FittedPotential(Predictor, Protocol):
+    """A fitted `gapkit.GAP` with its training frames by identity."""
+
+    terms_: tuple[AnyTerm, ...]
+    blocks_: tuple[SparseBlock, ...]
+    posterior_: SparsePosterior
+    frames_: Counter[int]
+    verbose: bool
+
+    @property
+    def recipe_(self) -> Recipe:
+        """Everything but the data that rows depend on."""
+        ...
+
+    def frames_of(self, structures: Structures, keys: LabelKeys | None = None) -> Frames:
+        """Labelled frames, labels less the potential's baselines."""
+        ...

@@ -1,0 +1,380 @@
+"""How many sparse points are enough: errors and evidence against their number, from one fit with the largest.
+
+Farthest points are nested, so that the first n sparse points of every block are the choice of n. Their rows are columns
+of the rows that the largest fit has folded into its factors, [K | y] = Q F, and therefore
+
+    K[:, columns] = Q F[:, columns],      K_mm of the prefix = K_mm[columns, columns]
+
+exactly: each smaller potential is the one that a fit with fewer sparse points would give, for O(groups M n²) instead of
+another walk over the data.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.units import GPa
+from sklearn.base import clone
+from sklearn.utils.validation import check_is_fitted
+
+from gapkit.checks import is_count, is_list
+from gapkit.errors import InputError
+from gapkit.evaluation.comparison import Comparison, ErrorRow, Evaluation, evaluate
+from gapkit.fitting.hyperparameters import as_rows, learn_hyperparameters, parse_optimize
+from gapkit.fitting.second_pass import Recipe, frame_rows, left_out_of_rows
+from gapkit.fitting.updates import solve
+from gapkit.gaussian_process.conditioning import determined
+from gapkit.gaussian_process.leverage import LeftOutLabels
+from gapkit.gaussian_process.row_factor import RowFactor
+from gapkit.potential.gap import GAP
+from gapkit.quantities import VOIGT
+from gapkit.runtime.threads import one_blas_thread, ordered_map
+from gapkit.structures.frames import Frame, Frames, FramesOnDisk, Structures
+from gapkit.structures.labels import LabelKeys
+from gapkit.terms.term import ALL_SPECIES, AnyTerm, SparseBlock, Term
+
+UNITS = {"energy": "eV/atom", "forces": "eV/Å", "stress": "GPa"}
+NEAR = 0.05  # relative to the smallest error: more sparse points do not pay
+_HEAD = ("n_sparse", "columns", "determined", "log evidence", "per label")
+
+
+@dataclass(frozen=True)
+class LearningPoint:
+    """One number of sparse points.
+
+    Attributes
+    ----------
+    n_sparse : int
+        Asked for, of each term and species.
+    n_columns : int
+        Of all terms and species, as far as there are so many.
+    effective : float
+        Effective number of parameters, those that the data determine (`gapkit.gaussian_process.conditioning.determined`).
+    log_evidence : float
+        log p(labels).
+    errors : tuple of ErrorRow
+        By kind, over all held-out structures.
+    """
+
+    n_sparse: int
+    n_columns: int
+    effective: float
+    log_evidence: float
+    errors: tuple[ErrorRow, ...]
+
+
+@dataclass(frozen=True)
+class LearningCurve:
+    """Errors and evidence against the number of sparse points; made by `learning_curve`.
+
+    Attributes
+    ----------
+    points : tuple of LearningPoint
+        In ascending order.
+    held_out : {"test", "left out"}
+        Errors are those of test structures, or of each training structure left out of the fit in closed form.
+    n_labels : int
+        Scalar training labels.
+    optimize : tuple of str
+        What was learned anew for each number of sparse points.
+    """
+
+    points: tuple[LearningPoint, ...]
+    held_out: str
+    n_labels: int
+    optimize: tuple[str, ...]
+
+    @property
+    def enough(self) -> int:
+        """Least number of sparse points with all errors within 5 % of the smallest on the curve."""
+        kinds = [min(row.rmse for row in rows) for rows in zip(*(point.errors for point in self.points))]
+        near = (all(row.rmse <= (1.0 + NEAR) * best for row, best in zip(point.errors, kinds)) for point in self.points)
+        return next((point.n_sparse for point, good in zip(self.points, near) if good), self.points[-1].n_sparse)
+
+    def advice(self) -> str:
+        """One sentence: how many sparse points to use."""
+        largest = self.points[-1]
+        if self.enough == largest.n_sparse and len(self.points) > 1:
+            return f"The errors still fall at n_sparse = {largest.n_sparse}: try more, or more training data."
+        errors = next(point.errors for point in self.points if point.n_sparse == self.enough)
+        text = ", ".join(f"{row.kind} {row.rmse:.3g} {row.unit}" for row in errors)
+        return f"n_sparse = {self.enough} is enough: its errors ({text}) are within 5 % of the smallest."
+
+    def table(self) -> str:
+        """Aligned plain text: one line per number of sparse points, and the advice."""
+        first = self.points[0].errors
+        lines = [[*_HEAD, *(text for row in first for text in (f"{row.kind} ({row.unit})", "±"))]]
+        for point in self.points:
+            own = [str(point.n_sparse), str(point.n_columns), f"{point.effective:.1f}", f"{point.log_evidence:.1f}"]
+            errors = [text for row in point.errors for text in (f"{row.rmse:.4g}", _standard_error(row))]
+            lines.append([*own, f"{point.log_evidence / self.n_labels:.4f}", *errors])
+        widths = [max(len(line[k]) for line in lines) for k in range(len(lines[0]))]
+        whose = "test structures" if self.held_out == "test" else "training structures, each left out of the fit"
+        title = f"Root mean square errors of {whose}"
+        body = ["  ".join(text.rjust(width) for text, width in zip(line, widths)) for line in lines]
+        return "\n".join([title, *body, self.advice()])
+
+    def figure(self) -> bytes:
+        """Errors (above) and log evidence per label (below) against the number of sparse points, as PNG."""
+        from gapkit import figures
+
+        figures.require_matplotlib()
+        return figures.learning_curve(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as JSON data."""
+        points = [
+            {
+                "n_sparse": point.n_sparse,
+                "n_columns": point.n_columns,
+                "effective_parameters": point.effective,
+                "log_evidence": point.log_evidence,
+                "errors": {row.kind: row.as_dict() | {"rmse_se": row.rmse_se} for row in point.errors},
+            }
+            for point in self.points
+        ]
+        return {
+            "points": points,
+            "held_out": self.held_out,
+            "n_labels": self.n_labels,
+            "optimize": list(self.optimize),
+            "enough": self.enough,
+            "advice": self.advice(),
+        }
+
+
+def _standard_error(row: ErrorRow) -> str:
+    return "-" if row.rmse_se is None else f"{row.rmse_se:.2g}"
+
+
+@one_blas_thread()
+def learning_curve(
+    gap: GAP,
+    structures: Structures,
+    n_sparse: Sequence[int],
+    test: Sequence[Atoms] | None = None,
+    *,
+    optimize: bool | str | Sequence[str] = False,
+    keys: LabelKeys | None = None,
+    test_keys: LabelKeys | None = None,
+    **fit_options: Any,
+) -> LearningCurve:
+    """Errors and evidence for several numbers of sparse points, from one fit with the largest.
+
+    Parameters
+    ----------
+    gap : GAP
+        What all fits have in common; it is not fitted itself. Its terms must choose nested points: "fps" or "random";
+        "cur" is taken, too, because the first of its draws are draws, though not those that a smaller fit makes.
+    structures : as for `GAP.fit`
+    n_sparse : sequence of int
+        Of each term and species.
+    test : sequence of Atoms, optional
+        Held-out structures, labelled. Without, each training structure is left out in turn, in closed form
+        (`gapkit.gaussian_process.leverage`): one more walk over them.
+    optimize : bool, str or list of {"noise", "delta", "config_type"}
+        What to learn anew for each number, as for `GAP.fit`; nothing by default.
+    keys, test_keys : LabelKeys, optional
+        Where the labels are; found if not given.
+    **fit_options
+        Others of `GAP.fit`, such as ``max_memory``, ``checkpoint`` or ``client``.
+
+    Raises
+    ------
+    InputError
+        For sizes that are not positive, terms whose points are not nested, and as `GAP.fit`.
+    """
+    sizes = _checked_sizes(n_sparse)
+    _check_nested(gap)
+    wanted = _wanted(optimize)
+    structures = list(structures) if isinstance(structures, Iterator) else structures
+    largest = clone(gap).set_params(terms=_with_n_sparse(gap.terms or (), sizes[-1]))
+    largest.fit(structures, keys=keys, optimize=wanted, **fit_options)
+    fits = [with_fewer_sparse_points(largest, n, wanted) for n in sizes[:-1]] + [largest]
+    if test is None:
+        found = left_out_evaluations(fits, largest.frames_of(structures, keys))
+    else:
+        found = [evaluate(fit, test, return_std=False, keys=test_keys) for fit in fits]
+    points = tuple(_point(n, fit, evaluation) for n, fit, evaluation in zip(sizes, fits, found))
+    return LearningCurve(points, "left out" if test is None else "test", largest.posterior_.n_rows, tuple(wanted))
+
+
+def _wanted(optimize: bool | str | Sequence[str]) -> list[str]:
+    wanted = parse_optimize(optimize)
+    for name in ("outliers", "leave_out"):
+        if name in wanted:
+            raise InputError(f"optimize names {name!r}, which needs the data for each n_sparse: leave it out.")
+    return sorted(wanted)
+
+
+def _checked_sizes(n_sparse: Sequence[int]) -> list[int]:
+    sizes = list(n_sparse) if is_list(n_sparse) else []
+    if not sizes or not all(map(is_count, sizes)):
+        raise InputError(f"n_sparse = {n_sparse!r} must be positive whole numbers, for example 100 200 400.")
+    return sorted({int(n) for n in sizes})
+
+
+def _check_nested(gap: GAP) -> None:
+    for t, term in enumerate(gap.terms or ()):
+        if isinstance(term, Term) and term.sparsification == "kmeans":
+            raise InputError(
+                f"terms[{t}] chooses its sparse points by 'kmeans', whose choices are not nested: use 'fps'."
+            )
+
+
+def _with_n_sparse(terms: Sequence[AnyTerm], n: int) -> list[AnyTerm]:
+    """Terms with `n` sparse points per species; those that are explicit features keep theirs."""
+    return [replace(term, n_sparse=n) if isinstance(term, Term) else term for term in terms]
+
+
+def _point(n_sparse: int, gap: GAP, evaluation: Evaluation) -> LearningPoint:
+    posterior = gap.posterior_
+    effective = float(determined(posterior.L, posterior.R).sum())
+    errors = tuple(row for row in evaluation.rows() if row.config_type is None)
+    return LearningPoint(n_sparse, len(posterior.alpha), effective, posterior.log_marginal_likelihood, errors)
+
+
+# ---- prefixes
+
+
+@one_blas_thread()
+def with_fewer_sparse_points(gap: GAP, n_sparse: int, optimize: bool | str | Sequence[str] = False) -> GAP:
+    """The potential that the first `n_sparse` sparse points of each term and species give, without any data.
+
+    Cost O(groups M n²) with M sparse points now and n then, and what `optimize` takes.
+
+    Parameters
+    ----------
+    gap : GAP
+        Fitted, with its row factors; left as it is.
+    n_sparse : int
+    optimize : bool, str or list of {"noise", "delta", "config_type"}
+        What to learn anew, as for `GAP.fit`.
+
+    Raises
+    ------
+    InputError
+        If the model was loaded without its row factors, or `n_sparse` is not positive.
+    """
+    check_is_fitted(gap, "posterior_")
+    (n,) = _checked_sizes([n_sparse])
+    blocks = _prefix(gap.blocks_, n)
+    columns = _columns(gap.blocks_, blocks)
+    factors = {group: _selected(factor, columns) for group, factor in gap._own_factors().items()}
+    wanted = frozenset(_wanted(optimize))
+    recipe, factors, optimum = learn_hyperparameters(
+        gap.recipe_._replace(blocks=blocks), factors, gap.jitter, wanted, FramesOnDisk(()), gap.random_state
+    )
+    small = copy.copy(gap)
+    small.terms = _with_n_sparse(gap.terms or (), n)
+    small.optimum_, small.hyperparameters_ = optimum, as_rows(optimum)
+    small._take(recipe, factors, solve(recipe, factors, gap.jitter), gap.training_)
+    small._remember([atoms for atoms, _, _ in gap.references_])
+    return small
+
+
+def _prefix(blocks: Sequence[SparseBlock], n: int) -> tuple[SparseBlock, ...]:
+    """The first `n` points of each block."""
+    found, start = [], 0
+    for block in blocks:
+        X = block.X if block.number == ALL_SPECIES else block.X[:n]  # the features of other terms stay
+        found.append(SparseBlock(block.term, block.number, X, slice(start, start + len(X))))
+        start += len(X)
+    return tuple(found)
+
+
+def _columns(blocks: Sequence[SparseBlock], prefix: Sequence[SparseBlock]) -> np.ndarray:
+    """Where the points of a prefix stand among all."""
+    own = [block.columns.start + np.arange(len(part.X)) for block, part in zip(blocks, prefix, strict=True)]
+    return np.concatenate(own)
+
+
+def _selected(factor: RowFactor, columns: np.ndarray) -> RowFactor:
+    """The factor of the same rows with only some of their columns."""
+    new = RowFactor(len(columns))
+    new.add(factor.rows[:, columns], factor.rows[:, -1])
+    if factor.removed_rows is not None:
+        new.remove(factor.removed_rows[:, columns], factor.removed_rows[:, -1])
+    new.n_rows, new.log_scale = factor.n_rows, factor.log_scale
+    return new
+
+
+# ---- training frames left out
+
+
+def left_out_evaluations(fits: Sequence[GAP], frames: Frames) -> list[Evaluation]:
+    """Each training frame predicted by fits without it, in one walk for all prefixes of the last of `fits`.
+
+    Memory: two numbers per label and fit.
+    """
+    largest = fits[-1].recipe_
+    views = [(_columns(largest.blocks, fit.blocks_), _amplitude_ratios(largest, fit.recipe_)) for fit in fits]
+
+    def leave_out(frame: Frame) -> tuple[Frame, list[tuple[LeftOutLabels, ...]]]:
+        rows = frame_rows(largest, frame)
+        found = []
+        for fit, (columns, ratios) in zip(fits, views):
+            own = [part._replace(K=part.K[:, columns] * ratios) for part in rows]
+            found.append(left_out_of_rows(fit.recipe_, fit.posterior_, own).labels if own else ())
+        return frame, found
+
+    collected = [_Collected() for _ in fits]
+    for k, (frame, found) in enumerate(ordered_map(leave_out, frames)):
+        for own, labels in zip(collected, found):
+            own.add(k, frame, labels)
+    return [own.evaluation() for own in collected]
+
+
+def _amplitude_ratios(largest: Recipe, small: Recipe) -> np.ndarray:
+    """(δ/δ of the largest fit)² of each column."""
+    ratios = [new.delta / old.delta for new, old in zip(small.terms, largest.terms)]
+    return np.concatenate([np.full(len(block.X), ratios[block.term] ** 2) for block in small.blocks])
+
+
+class _Collected:
+    """Labels and what fits without their frames predict, by kind, in the units of `Comparison`."""
+
+    def __init__(self) -> None:
+        self._parts: dict[str, list[tuple[int, str, np.ndarray, np.ndarray]]] = {}
+        self._n_frames = 0
+
+    def add(self, index: int, frame: Frame, labels: Sequence[LeftOutLabels]) -> None:
+        self._n_frames += bool(labels)
+        for part in labels:
+            kind, reference, error = _in_units(frame, part)
+            if len(error):
+                self._parts.setdefault(kind, []).append((index, frame.labels.config_type, reference, error))
+
+    def evaluation(self) -> Evaluation:
+        energy, forces, stress = (self._comparison(kind) for kind in UNITS)
+        return Evaluation(energy, forces, stress, self._n_frames)
+
+    def _comparison(self, kind: str) -> Comparison | None:
+        if kind not in self._parts:
+            return None
+        index, names, references, errors = zip(*self._parts[kind])
+        lengths = [len(error) for error in errors]
+        reference = np.concatenate(references)
+        predicted = reference + np.concatenate(errors)
+        structure = np.repeat(np.array(index, dtype=np.intp), lengths)
+        return Comparison(reference, predicted, None, structure, np.repeat(names, lengths), None, UNITS[kind])
+
+
+def _in_units(frame: Frame, part: LeftOutLabels) -> tuple[str, np.ndarray, np.ndarray]:
+    """Kind, labels and errors as in `gapkit.evaluation.comparison`: eV/atom, eV/Å, GPa; nothing without a volume."""
+    atoms, labels = frame
+    error = -part.residual
+    if part.kind == "energy":
+        return "energy", np.array([labels.energy]) / len(atoms), error / len(atoms)
+    if part.kind == "forces":
+        return "forces", np.asarray(labels.forces).ravel(), error
+    volume = abs(np.linalg.det(atoms.cell.array)) * GPa
+    if volume == 0.0:
+        return "stress", np.empty(0), np.empty(0)
+    virial = np.asarray(labels.virial)[tuple(zip(*VOIGT))]
+    return "stress", -virial / volume, -error / volume

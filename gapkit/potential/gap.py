@@ -1,0 +1,601 @@
+"""GAP, the scikit-learn-style estimator: structures with labels in, a potential out, with updates and model files."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from ase import Atoms
+from ase.data import chemical_symbols
+from sklearn.utils.validation import check_is_fitted
+
+from gapkit.baselines import Baseline, baseline_to_dict, check_baselines, warn_of_overlap
+from gapkit.baselines.residual_labels import less_baseline
+from gapkit.checks import check_number, check_seed
+from gapkit.errors import InputError
+from gapkit.evaluation.comparison import Comparison
+from gapkit.evaluation.conformal import Conformal
+from gapkit.evaluation.recalibration import Recalibration, fit_recalibration, labelled_comparisons
+from gapkit.fitting.checkpoint import Checkpoint
+from gapkit.fitting.fit import Learned, Options, Walks, learn
+from gapkit.fitting.hyperparameters import as_rows, learn_hyperparameters, parse_optimize
+from gapkit.fitting.noise import Noise, Noises, check_noise, noise_std
+from gapkit.fitting.second_pass import Factors, Recipe
+from gapkit.fitting.updates import Fitted, counted, solve, updated, with_more_sparse_points
+from gapkit.gaussian_process.posterior import SparsePosterior
+from gapkit.geometry.neighbourhoods import NeighbourList
+from gapkit.potential.decomposition import Contributions, decompose
+from gapkit.potential.ensemble import Ensemble, sample
+from gapkit.potential.model_file import from_path, to_file
+from gapkit.potential.parameters import NestedParameters
+from gapkit.potential.prediction import Potential, Predictions, gathered
+from gapkit.potential.presets import preset_parameters
+from gapkit.potential.serialisation import term_to_dict
+from gapkit.quantities import KINDS
+from gapkit.runtime.archive import write_model
+from gapkit.runtime.memory import MemoryUse, in_bytes
+from gapkit.runtime.progress import progress
+from gapkit.runtime.threads import one_blas_thread, ordered_map
+from gapkit.structures.frames import Frames, Structures, labelled_frames
+from gapkit.structures.labels import LabelKeys, check_structures, read_labels
+from gapkit.structures.reading import find_label_keys
+from gapkit.structures.reference_energies import check_e0
+from gapkit.terms.evaluate import fold_weights
+from gapkit.terms.term import AnyTerm, SparseBlock, known_numbers
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+
+class GAP(NestedParameters):
+    """Gaussian approximation potential: E = Σ_i e0[Z_i] + Σ_t Σ_i f_t(x_i), fitted to energies, forces and virials.
+
+    Parameters
+    ----------
+    terms : list of Term, Pair, Triplet or Linear
+        Descriptor, kernel and number of sparse points of each additive part.
+    energy_noise, forces_noise, virial_noise : float or mapping of config_type to float
+        Standard deviations of the labels: eV/atom, eV/Å, eV/atom. The error expected of energy and virial grows
+        with the number of atoms. A mapping may hold "default".
+    e0 : mapping of symbol to float, optional
+        Energy of each isolated atom, eV; found from the data if not given.
+    jitter : float
+        Added to the sparse points' covariance, relative to its diagonal.
+    random_state : int
+        Seed of the choice of sparse points.
+    baseline : sequence of Baseline, optional
+        Physics that is known already (`ZBL`, `D3`, `D4`, `Ewald`, any ASE calculator): subtracted from the labels
+        before the fit, added to every prediction.
+    verbose : bool
+        Show a progress bar on a terminal.
+
+    Attributes
+    ----------
+    terms_ : tuple of Term
+    e0_, species_ : dict of str to float, tuple of str
+    alpha_ : ndarray, shape (n_sparse,)
+        Fitted weights.
+    posterior_ : SparsePosterior
+    blocks_ : tuple of SparseBlock
+        Sparse points per term and species.
+    folds_ : dict
+        Sums over sparse points that fold exactly (ζ = 1, 2), folded.
+    noise_ : Noises
+        The noises that were used: those given, or what `fit` has learned.
+    factors_ : dict of group to RowFactor
+        Row factors of the noise groups, from which the model can be continued; 8 n_sparse² bytes each.
+    training_ : dict
+        Counts and fingerprint of the training data.
+    frames_ : Counter
+        The training frames by their identity.
+    selection_ : dict
+        How the sparse points were chosen, per term and species.
+    memory_ : MemoryUse
+        Estimate and peak of the last `fit`.
+    optimum_ : Optimum or None
+        What `fit` has learned about noises and amplitudes; not kept in model files.
+    hyperparameters_ : list of dict
+        The same as rows of a table, which are kept.
+    recalibration_ : Recalibration or None
+        Factors on the standard deviations and where they come from; made by `recalibrate`, dropped by `fit`.
+    conformal_ : dict of str to Conformal
+        `gapkit.fit_conformal` by kind, put here to go into model files; dropped when model or deviations change.
+    """
+
+    terms_: tuple[AnyTerm, ...]
+    blocks_: tuple[SparseBlock, ...]
+    alpha_: np.ndarray
+    folds_: dict[tuple[int, int], np.ndarray]
+    posterior_: SparsePosterior
+    e0_: dict[str, float]
+    species_: tuple[str, ...]
+    frames_: Counter[int]
+    recalibration_: Recalibration | None = None
+    conformal_: Mapping[str, Conformal] = MappingProxyType({})
+    baseline_: tuple[Baseline, ...] = ()
+
+    def __init__(
+        self,
+        terms: Sequence[AnyTerm] | None = None,
+        energy_noise: Noise = 0.001,
+        forces_noise: Noise = 0.05,
+        virial_noise: Noise = 0.02,
+        e0: Mapping[str, float] | None = None,
+        jitter: float = 1e-10,
+        random_state: int = 0,
+        verbose: bool = True,
+        baseline: Sequence[Baseline] = (),
+    ) -> None:
+        self.terms = terms
+        self.energy_noise = energy_noise
+        self.forces_noise = forces_noise
+        self.virial_noise = virial_noise
+        self.e0 = e0
+        self.jitter = jitter
+        self.random_state = random_state
+        self.verbose = verbose
+        self.baseline = baseline
+
+    @classmethod
+    def preset(cls, name: str, species: Sequence[str], **overrides: Any) -> GAP:
+        """A potential, not fitted yet, that is a good start; to be fitted with ``optimize=PRESETS[name].optimize``.
+
+        Numbers and reasons are in `gapkit.potential.presets`; ``baseline=[ZBL.from_structures(train)]`` has radii from the data.
+
+        Parameters
+        ----------
+        name : {"solid", "molecule", "liquid", "ionic"}
+        species : sequence of str
+            Chemical symbols, each once; lengths follow from their covalent radii.
+        **overrides
+            Parameters of `GAP` other than ``terms``; ``cutoff`` and ``n_sparse`` as `preset_terms` has them.
+
+        Raises
+        ------
+        InputError
+            For what is unknown or impossible.
+        """
+        return cls(**preset_parameters(name, species, overrides, cls._get_param_names()))
+
+    @one_blas_thread()
+    def fit(
+        self,
+        structures: Structures,
+        y: None = None,
+        keys: LabelKeys | None = None,
+        *,
+        optimize: bool | str | Sequence[str] = False,
+        max_memory: str | float | None = None,
+        checkpoint: str | Path | None = None,
+        resume: bool = False,
+        client: Client | int | None = None,
+    ) -> GAP:
+        """Fit to labelled structures, in two walks over them; memory does not grow with their number.
+
+        Parameters
+        ----------
+        structures : sequence of Atoms, path or paths, or iterable of Atoms
+            With energies, forces, stresses or virials; each label may be missing in any frame. Files are read twice,
+            an iterator is copied to a temporary file; neither is held in memory.
+        y : None
+            Ignored; labels belong to the structures.
+        keys : LabelKeys, optional
+            Where the labels are; found if not given.
+        optimize : bool or list of {"noise", "delta", "config_type", "outliers", "leave_out"}
+            Learn noises and amplitudes δ from the training data by their evidence, without another walk: "noise" those
+            of the groups as given, "config_type" one for every kind and config type but isolated atoms, "delta" the
+            amplitudes, "outliers" an own noise for frames that the others contradict (two more walks). True: "noise"
+            and "delta".
+            "leave_out" takes the ratios between kinds, and of δ to them, from the errors of left-out frames instead
+            (with a walk, and rows of at most 134 MB): no kind gets worse than with the noises as given, or as the
+            evidence has them by "config_type" or with "outliers"; the evidence sets the common factor of them all.
+            Results are in ``noise_``, ``terms_`` and ``optimum_``.
+        max_memory : str or float, optional
+            Such as "4GB", of the whole process: less is held at one time, or the fit is refused before the rows.
+        checkpoint : path, optional
+            File for the state of the second walk, replaced about once a minute and removed at the end.
+        resume : bool
+            Go on from that file, if it is there: the model is the same to the last bit.
+        client : distributed.Client or int, optional
+            Do both walks on the workers of a Dask cluster or, for a number, on so many processes of this machine that
+            are started for it. `max_memory` is that of this process; each worker needs about six times the memory of
+            the row factors. Checkpoints are written between batches of chunks of frames.
+
+        Returns
+        -------
+        GAP
+
+        Raises
+        ------
+        InputError
+            For parameters or data that cannot be used.
+        """
+        self._validate()
+        wanted = parse_optimize(optimize)
+        noises = self._given_noises()._replace(by_config_type="config_type" in wanted)
+        frames = less_baseline(labelled_frames(structures, keys), self.baseline)
+        budget = in_bytes(max_memory)
+        state = None if checkpoint is None else Checkpoint(checkpoint, self._job(noises), resume)
+        with _walks(client, self.terms or ()) as walks:
+            options = Options(budget, state, walks, progress(self.verbose), bool(wanted), "leave_out" in wanted)
+            learned = learn(self.terms or (), noises, self._given_e0(), self.random_state, frames, options)
+        self.baseline_ = tuple(self.baseline)
+        self._adopt(learned, wanted, frames)
+        if state is not None:
+            state.remove()
+        return self
+
+    def _validate(self) -> None:
+        """Refuse impossible parameters before any work is done."""
+        terms = self.terms
+        if not isinstance(terms, Sequence) or not terms or not all(isinstance(t, AnyTerm) for t in terms):
+            raise InputError("terms must be a non-empty list of Term, for example GAP([Term(SOAP(species=['Si']))]).")
+        for kind in KINDS:
+            check_noise(kind, getattr(self, f"{kind}_noise"))
+        check_e0(self.e0)
+        check_number("jitter", self.jitter, 0.0, 1e-4, "1e-10")
+        check_seed(self.random_state)
+        for term in terms:
+            term.validate()
+        check_baselines(self.baseline, np.empty(0, dtype=int))
+
+    def _given_noises(self) -> Noises:
+        return Noises(self.energy_noise, self.forces_noise, self.virial_noise)
+
+    def _given_e0(self) -> dict[str, float] | None:
+        return None if self.e0 is None else {symbol: float(value) for symbol, value in self.e0.items()}
+
+    def _job(self, noises: Noises) -> dict[str, Any]:
+        """Everything but the data that the walks depend on."""
+        groups = [sorted(noise) if isinstance(noise, Mapping) else None for noise in noises[:3]]
+        terms = [term_to_dict(term) for term in self.terms or ()]
+        known = {"baseline": [baseline_to_dict(b) for b in self.baseline], "e0": self.e0}
+        return {"terms": terms, "groups": groups, "split": noises[3], "seed": self.random_state, **known}
+
+    def _adopt(self, learned: Learned, wanted: frozenset[str], frames: Frames) -> None:
+        """Take over what both walks have found, learn what is to be learned, and solve."""
+        recipe, factors, self.optimum_ = learn_hyperparameters(
+            learned.start.recipe, learned.factors, self.jitter, wanted, frames, self.random_state
+        )
+        start, self.hyperparameters_ = learned.start, as_rows(self.optimum_)
+        self.selection_, self.frames_ = start.selection, start.frames
+        warn_of_overlap(self.baseline, start.training["shortest_distances"])
+        self._take(recipe, factors, solve(recipe, factors, self.jitter), start.training)
+        self.memory_: MemoryUse | None = learned.memory
+        learned.memory.check()
+        self.recalibration_ = None
+        self._remember(learned.start.references)
+
+    def _take(self, recipe: Recipe, factors: Factors, posterior: SparsePosterior, training: dict[str, Any]) -> None:
+        """Become this fitted model."""
+        self.terms_, self.blocks_, self.e0_, self.noise_ = recipe
+        self.species_ = tuple(chemical_symbols[z] for z in known_numbers(self.terms_, self.blocks_, self.e0_))
+        self.factors_: Factors | None = factors
+        self.posterior_, self.training_, self.alpha_, self.conformal_ = posterior, training, posterior.alpha, {}
+        self.selection_ = counted(getattr(self, "selection_", {}), self.blocks_)
+        self.folds_ = fold_weights(self.terms_, self.blocks_, self.alpha_)
+
+    def _remember(self, structures: Sequence[Atoms]) -> None:
+        """Keep a few small training structures with their predictions, for the model file's self-test."""
+        p = self.predict(structures)
+        self.references_ = [(a, float(e), f) for a, e, f in zip(structures, p.energy, p.forces)]
+
+    @property
+    def recipe_(self) -> Recipe:
+        """Everything but the data that rows depend on."""
+        check_is_fitted(self, "posterior_")
+        return Recipe(self.terms_, self.blocks_, self.e0_, self.noise_)
+
+    def noise_std(self, kind: str, config_type: str = "default") -> float:
+        """Noise of a kind ("energy" eV/atom, "forces" eV/Å, "virial" eV/atom) for frames of `config_type`.
+
+        That of the fit, learned or given. A config type without an entry and without "default" takes the largest.
+        """
+        noises = getattr(self, "noise_", None) or self._given_noises()
+        noise: Noise = getattr(noises, kind)
+        if isinstance(noise, Mapping) and config_type not in noise and "default" not in noise:
+            return float(max(noise.values()))
+        return noise_std(kind, noise, config_type)
+
+    # -- exact updates --------------------------------------------------------------------------------------------
+
+    @one_blas_thread()
+    def partial_fit(self, structures: Structures, y: None = None, keys: LabelKeys | None = None) -> GAP:
+        """Add labelled frames to the fitted model; without one, `fit`.
+
+        The result is that of a fit to all frames with the same sparse points, e0, noises and amplitudes, to round-off.
+        Cost: the rows of the new frames, and O(groups n_sparse³) whatever was there before.
+
+        Raises
+        ------
+        InputError
+            As `fit`; for a species that has no sparse points; if the model was loaded without its row factors.
+        """
+        if not hasattr(self, "posterior_"):
+            return self.fit(structures, keys=keys)
+        return self._update(structures, keys, remove=False)
+
+    @one_blas_thread()
+    def remove(self, structures: Structures, keys: LabelKeys | None = None) -> GAP:
+        """Take frames out of the fitted model, exactly; cost as `partial_fit`.
+
+        The sparse points stay, also those that came from these frames.
+
+        Raises
+        ------
+        InputError
+            If they are not among the training frames with these very labels.
+        """
+        check_is_fitted(self, "posterior_")
+        return self._update(structures, keys, remove=True)
+
+    def _update(self, structures: Structures, keys: LabelKeys | None, remove: bool) -> GAP:
+        frames = self.frames_of(structures, keys)
+        present = Fitted(self._own_factors(), self.training_, self.frames_)
+        new = updated(self.recipe_, present, frames, remove)
+        self._take(self.recipe_, new.factors, solve(self.recipe_, new.factors, self.jitter), new.training)
+        self.frames_ = new.frames
+        self._remember([atoms for atoms, _, _ in self.references_])
+        self._warn_of_older_factors(stacklevel=4)
+        return self
+
+    def _own_factors(self) -> Factors:
+        if self.factors_ is None:
+            raise InputError(
+                "the model was saved without its row factors and cannot be continued: "
+                "fit again, or save with save(path, updatable=True)."
+            )
+        return self.factors_
+
+    @one_blas_thread()
+    def add_sparse_points(
+        self, structures: Structures, n_sparse: int, candidates: Structures | None = None, keys: LabelKeys | None = None
+    ) -> GAP:
+        """Add sparse points: of each term and species up to `n_sparse` environments that are farthest from the present.
+
+        The result is that of a fit with all these sparse points, to round-off. The new columns of K_nm need every
+        training frame once more: cost, one walk over them, as the second one of `fit`.
+
+        Parameters
+        ----------
+        structures : as in `fit`
+            All training frames, the same and in the same order as before.
+        n_sparse : int
+            How many more, for each term and species.
+        candidates : as in `fit`, optional
+            Frames to choose from, labelled or not; by default the training frames.
+
+        Raises
+        ------
+        InputError
+            If these are not the training frames.
+        """
+        check_is_fitted(self, "posterior_")
+        frames = self.frames_of(structures, keys)
+        pool = frames if candidates is None else labelled_frames(candidates)
+        recipe, factors = with_more_sparse_points(self.recipe_, frames, self.training_, pool, n_sparse)
+        self._take(recipe, factors, solve(recipe, factors, self.jitter), self.training_)
+        self._remember([atoms for atoms, _, _ in self.references_])
+        self._warn_of_older_factors(stacklevel=3)
+        return self
+
+    # -- predictions -------------------------------------------------------------------------------------------------
+
+    def frames_of(self, structures: Structures, keys: LabelKeys | None = None) -> Frames:
+        """Labelled frames as `GAP.fit` takes them, labels less the model's baselines."""
+        return less_baseline(labelled_frames(structures, keys), self.baseline_)
+
+    @one_blas_thread()
+    def predict(
+        self,
+        structures: Atoms | Sequence[Atoms],
+        return_std: bool | str = False,
+        neighbour_lists: Mapping[float, NeighbourList] | None = None,
+    ) -> Predictions:
+        """Energies, forces, stresses and local energies, with standard deviations of the energies on request.
+
+        Parameters
+        ----------
+        structures : Atoms or sequence of Atoms
+        return_std : bool, "local" or "all"
+            True: standard deviations of total and local energies. "local": of the local energies alone, which costs
+            little more than the forces and grows with the number of atoms, not with its square. "all": of forces and
+            stress, too, about thirty times the price of the forces themselves. After `recalibrate` they are multiplied
+            by its factors.
+        neighbour_lists : mapping of cutoff to NeighbourList, optional
+            For one structure in motion, checked by the caller, to be searched again instead of anew.
+
+        Raises
+        ------
+        InputError
+            For an unknown species, an empty structure or atoms on top of each other.
+
+        Warns
+        -----
+        ExtrapolationWarning
+            Once, if two atoms are closer than any of their species in the training data (by more than 5 %), or of
+            species that never met there; with `neighbour_lists` it is left to the caller.
+        """
+        check_is_fitted(self, "posterior_")
+        if return_std not in (False, True, "local", "all"):
+            raise InputError(f"return_std = {return_std!r} is unknown: use True, False, 'local' or 'all'.")
+        structures = [structures] if isinstance(structures, Atoms) else list(structures)
+        if neighbour_lists is None:
+            check_structures(structures)
+        elif len(structures) != 1:
+            raise InputError(f"neighbour_lists belong to one structure, not to {len(structures)}: pass one at a time.")
+        potential = self.potential_
+        results = map if len(structures) == 1 else ordered_map  # one structure shares its own atoms among the threads
+
+        def single(numbered: tuple[int, Atoms]) -> dict[str, Any]:
+            try:
+                return potential.predict(numbered[1], return_std, neighbour_lists)
+            except InputError as error:
+                raise (InputError(f"structure {numbered[0]}: {error}") if len(structures) > 1 else error) from None
+
+        singles = results(single, enumerate(structures))
+        follow = progress(self.verbose and len(structures) > 1)
+        found = gathered(list(follow(singles, "predictions", len(structures))))
+        if neighbour_lists is None:
+            found.warn(stacklevel=3)
+        return found
+
+    @one_blas_thread()
+    def decompose(self, structures: Atoms | Sequence[Atoms]) -> Contributions:
+        """What every prediction is made of: e0, each baseline and each term, whose sum `predict` gives.
+
+        Terms are fitted together and may cancel in part: a term's share is not what a fit without it would lose.
+
+        Parameters
+        ----------
+        structures : Atoms or sequence of Atoms
+
+        Returns
+        -------
+        Contributions
+            Energies, forces, stresses and local energies of every part.
+
+        Raises
+        ------
+        InputError
+            As `predict`.
+        """
+        check_is_fitted(self, "posterior_")
+        structures = [structures] if isinstance(structures, Atoms) else list(structures)
+        check_structures(structures)
+        return decompose(self.potential_, structures)
+
+    @property
+    def potential_(self) -> Potential:
+        """The fitted model as far as predictions need it."""
+        own = (self.terms_, self.blocks_, self.alpha_, self.folds_, self.posterior_, self.e0_, self.species_)
+        shortest = getattr(self, "training_", {}).get("shortest_distances")
+        return Potential(*own, self.recalibration_, self.baseline_, shortest)
+
+    def score(self, structures: Sequence[Atoms], y: None = None) -> float:
+        """Minus the root-mean-square error of the forces (eV/Å) or, without forces, of the energies (eV/atom)."""
+        keys = find_label_keys(list(structures))
+        labels = [read_labels(atoms, keys) for atoms in structures]
+        p = self.predict(structures)
+        errors = [(f - x.forces).ravel() for f, x in zip(p.forces, labels) if x.forces is not None]
+        if not errors:
+            pairs = zip(p.energy, labels, structures)
+            errors = [np.array([(e - x.energy) / len(a)]) for e, x, a in pairs if x.energy is not None]
+        if not errors:
+            raise InputError("score needs frames with forces or energies.")
+        return -float(np.sqrt(np.mean(np.concatenate(errors) ** 2)))
+
+    def sample(self, n: int, rng: np.random.Generator | int = 0) -> Ensemble:
+        """`n` potentials drawn from the posterior: `gapkit.potential.ensemble.sample`.
+
+        Parameters
+        ----------
+        n : int
+            20 give standard deviations to 16 %, 200 to 5 %.
+        rng : Generator or int
+            Source of randomness, or its seed.
+
+        Returns
+        -------
+        Ensemble
+            Its spread is that of the "sor" covariance, without the prior residual and without recalibration.
+
+        Raises
+        ------
+        InputError
+            Unless `n` is a positive whole number.
+        """
+        return sample(self, n, rng)
+
+    # -- error bars --------------------------------------------------------------------------------------------------
+
+    def recalibrate(
+        self,
+        data: Structures | Mapping[str, Comparison],
+        how: str = "held-out",
+        source: str = "",
+        keys: LabelKeys | None = None,
+    ) -> Self:
+        """Make the standard deviations honest: from now on all are multiplied by factors that labelled data decide.
+
+        One factor for the energies (total and local), one for the stress, one per species for the forces, as
+        `gapkit.evaluation.recalibration` describes; kept in ``recalibration_`` and in model files. `predict`, the calculator and
+        `gapkit.evaluate`, which multiplies the noise, too, use them; samples and `gapkit.uncertainty.functionals` do not. A new
+        `fit` drops them. `partial_fit`, `remove` and `add_sparse_points` keep them, with a warning: they belong to the
+        model before. ``gap.recalibration_ = None`` takes them back.
+
+        Parameters
+        ----------
+        data : sequence of Atoms, path or paths, or mapping of kind to Comparison
+            Labelled frames, predicted here without earlier factors. Or comparisons of this model without factors.
+        how : {"held-out", "leave-one-out"}
+            "held-out": the frames are none of the training frames. "leave-one-out": they are, and each is predicted by
+            a fit without it (`gapkit.leave_one_out`). Of comparisons: how they were made.
+        source : str
+            The data in words, for example a file name; kept.
+        keys : LabelKeys, optional
+            Where the labels of the frames are; found if not given.
+
+        Raises
+        ------
+        InputError
+            If frames to be held out are training frames, or frames to be left out are not; if comparisons come to a
+            model that has factors already, which may be in them; or as `gapkit.evaluation.recalibration.fit_recalibration`.
+        """
+        check_is_fitted(self, "posterior_")
+        comparisons = labelled_comparisons(self, data, how, keys)
+        self.recalibration_, self.conformal_ = fit_recalibration(comparisons, how, source), {}
+        return self
+
+    def _warn_of_older_factors(self, stacklevel: int) -> None:
+        """After a change of the model: its recalibration is another model's. `stacklevel` as of the caller."""
+        if self.recalibration_ is not None:
+            warnings.warn(
+                "the factors on the standard deviations were fitted to the model before this change "
+                f"(on {self.recalibration_.provenance.date}) and are kept: recalibrate again.",
+                stacklevel=stacklevel + 1,
+            )
+
+    # -- model files ----------------------------------------------------------------------------------------------
+
+    def save(self, path: str | Path, updatable: bool = False) -> None:
+        """Write the fitted model, with everything that predictions and their variances need, to one file.
+
+        Parameters
+        ----------
+        path : path
+        updatable : bool
+            Row factors, too, so that the model can be continued (`partial_fit`, `remove`) after `load`:
+            4 n_sparse² bytes more for each noise group.
+        """
+        check_is_fitted(self, "posterior_")
+        write_model(path, *to_file(self, self._own_factors() if updatable else None))
+
+    @classmethod
+    def load(cls, path: str | Path, self_test: bool = True, trusted_calculators: Collection[str] = ()) -> GAP:
+        """Read a model file; unless `self_test` is off, predictions that it carries are computed again and compared.
+
+        An ASE calculator that serves as a baseline is imported only if gapkit knows it and its parameters to be
+        harmless, or if its name ("module:Class") is among `trusted_calculators` or in the environment variable
+        GAPKIT_TRUSTED_CALCULATORS.
+
+        Raises
+        ------
+        InputError
+            If the file is missing, damaged, newer than this gapkit or predicts other numbers than when it was saved.
+        """
+        return from_path(cls(), path, self_test, trusted_calculators)
+
+
+def _walks(client: Client | int | None, terms: Sequence[AnyTerm]) -> AbstractContextManager[Walks | None]:
+    if client is None:
+        return nullcontext()
+    from gapkit.fitting.distributed import dask_walks
+
+    return dask_walks(client, terms)

@@ -1,0 +1,154 @@
+"""Energies, forces, stresses and their standard deviations of one structure after the other."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from ase import Atoms
+from ase.data import chemical_symbols
+from ase.stress import voigt_6_to_full_3x3_stress
+
+from gapkit.baselines import Baseline, evaluate_baselines
+from gapkit.covariances import rows as covariance
+from gapkit.covariances.derivative_variance import derivative_variances
+from gapkit.errors import ExtrapolationWarning, InputError
+from gapkit.gaussian_process.posterior import SparsePosterior
+from gapkit.geometry.distances import ShortContact, contacts_in_words, worst_contact
+from gapkit.geometry.neighbourhoods import Neighbourhoods, NeighbourList
+from gapkit.structures.species import unknown_species
+from gapkit.terms.evaluate import evaluate, find_all_neighbourhoods
+from gapkit.terms.term import AnyTerm, SparseBlock, farthest
+
+if TYPE_CHECKING:
+    from gapkit.evaluation.recalibration import Recalibration
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What `GAP.predict` returns; one entry per structure.
+
+    Standard deviations are the model's own, multiplied by the factors of its recalibration if it has one; noise is not
+    in them.
+
+    Attributes
+    ----------
+    energy : ndarray, shape (n_structures,), eV
+    forces : list of ndarray, shape (n_atoms, 3), eV/Å
+    stress : list of ndarray, shape (3, 3), eV/Å³, or None without a three-dimensional cell
+        ``(1/V) dE/dε``; positive is tension.
+    local_energies : list of ndarray, shape (n_atoms,), eV
+    energy_std : ndarray, shape (n_structures,), eV, or None
+        Posterior standard deviation of the total energy ("dtc"), correlations between atoms included.
+    local_energies_std : list of ndarray, shape (n_atoms,), eV, or None
+    forces_std : list of ndarray, shape (n_atoms, 3), eV/Å, or None
+    stress_std : list of ndarray, shape (3, 3), eV/Å³, or None
+        None, too, for a structure without stress.
+    short_contacts : list of ShortContact or None, or None
+        The pair of atoms that comes most too close for the training data; None where no pair does.
+    """
+
+    energy: np.ndarray
+    forces: list[np.ndarray]
+    stress: list[np.ndarray | None]
+    local_energies: list[np.ndarray]
+    energy_std: np.ndarray | None = None
+    local_energies_std: list[np.ndarray] | None = None
+    forces_std: list[np.ndarray] | None = None
+    stress_std: list[np.ndarray | None] | None = None
+    short_contacts: list[ShortContact | None] | None = None
+
+    def warn(self, stacklevel: int) -> None:
+        """One warning if a pair of atoms comes too close for the training data; `stacklevel` as of the caller."""
+        if sentence := contacts_in_words(self.short_contacts or ()):
+            warnings.warn(sentence, ExtrapolationWarning, stacklevel=stacklevel + 1)
+
+
+class Potential(NamedTuple):
+    """A fitted model as far as predictions need it."""
+
+    terms: tuple[AnyTerm, ...]
+    blocks: tuple[SparseBlock, ...]
+    alpha: np.ndarray
+    folds: dict[tuple[int, int], np.ndarray]
+    posterior: SparsePosterior
+    e0: Mapping[str, float]
+    species: tuple[str, ...]
+    recalibration: Recalibration | None = None
+    baselines: tuple[Baseline, ...] = ()
+    shortest: Mapping[str, float] | None = None
+
+    def predict(
+        self, atoms: Atoms, return_std: bool | str, lists: Mapping[float, NeighbourList] | None = None
+    ) -> dict[str, Any]:
+        """One structure's entries of `Predictions`; `return_std` and `lists` as in `GAP.predict`."""
+        self.check_known(atoms)
+        neighbourhoods = find_all_neighbourhoods(self.terms, atoms, lists)
+        variance = self.posterior.local_variance if return_std else None
+        result = evaluate(self.terms, self.blocks, self.alpha, neighbourhoods, atoms.numbers, variance, self.folds)
+        known = evaluate_baselines(self.baselines, atoms)
+        local_energies = result.local_energies + known.local_energies + energies_of_atoms(self.e0, atoms.numbers)
+        volume = abs(np.linalg.det(atoms.cell.array)) if atoms.pbc.any() and atoms.cell.rank == 3 else 0.0
+        found = {
+            "energy": float(local_energies.sum()),
+            "forces": result.forces + known.forces,
+            "stress": (result.strain_derivative + known.strain_derivative) / volume if volume > 0 else None,
+            "local_energies": local_energies,
+        }
+        if self.shortest:
+            nb = neighbourhoods[farthest(self.terms)]
+            found["short_contacts"] = worst_contact(nb, atoms.numbers, self.shortest)
+        if result.local_variance is not None:
+            found["local_energies_std"] = np.sqrt(result.local_variance)
+        if return_std in (True, "all"):
+            found["energy_std"] = self._energy_std(atoms, neighbourhoods)
+        if return_std == "all":
+            found |= self._derivative_std(atoms, neighbourhoods, volume)
+        return found if self.recalibration is None else found | _recalibrated(found, atoms, self.recalibration)
+
+    def check_known(self, atoms: Atoms) -> None:
+        """Raise `InputError` for a species that was not in the training data."""
+        if unknown := unknown_species(atoms.numbers, self.species):
+            raise InputError(
+                f"the structure {atoms.get_chemical_formula()} holds {', '.join(unknown)}, but the model was trained "
+                f"on {', '.join(self.species)} only: add frames with it to the training data."
+            )
+
+    def _energy_std(self, atoms: Atoms, neighbourhoods: list[Neighbourhoods]) -> float:
+        """Standard deviation of the total energy, eV."""
+        arguments = (self.terms, self.blocks, neighbourhoods, atoms.numbers)
+        row = covariance.local_rows(*arguments).sum(axis=0)
+        prior = covariance.prior_energy_variance(*arguments)
+        return float(np.sqrt(self.posterior.variance(row[None], np.array([prior]))[0]))
+
+    def _derivative_std(self, atoms: Atoms, neighbourhoods: list[Neighbourhoods], volume: float) -> dict[str, Any]:
+        """Standard deviations of the forces, eV/Å, and the stress, eV/Å³."""
+        found = derivative_variances(self.terms, self.blocks, self.posterior, neighbourhoods, atoms.numbers)
+        stress = voigt_6_to_full_3x3_stress(np.sqrt(found.strain)) / volume if volume > 0 else None
+        return {"forces_std": np.sqrt(found.forces), "stress_std": stress}
+
+
+def _recalibrated(found: Mapping[str, Any], atoms: Atoms, by: Recalibration) -> dict[str, Any]:
+    """The standard deviations in `found`, multiplied by their factors."""
+    new = {name: found[name] * by.factor("energy") for name in ("energy_std", "local_energies_std") if name in found}
+    if "forces_std" in found:
+        new["forces_std"] = found["forces_std"] * by.factors("forces", atoms.symbols)[:, None]
+    if found.get("stress_std") is not None:
+        new["stress_std"] = found["stress_std"] * by.factor("stress")
+    return new
+
+
+def energies_of_atoms(e0: Mapping[str, float], numbers: np.ndarray) -> np.ndarray:
+    """E0 of each atom, eV."""
+    distinct, inverse = np.unique(numbers, return_inverse=True)
+    return np.array([e0[chemical_symbols[z]] for z in distinct])[inverse]
+
+
+def gathered(singles: list[dict[str, Any]]) -> Predictions:
+    """`Potential.predict` of several structures as one object."""
+    columns: dict[str, Any] = {name: [single[name] for single in singles] for name in singles[0]}
+    columns |= {name: np.array(columns[name]) for name in ("energy", "energy_std") if name in columns}
+    return Predictions(**columns)

@@ -1,0 +1,64 @@
+"""What a fit has learned of explicit features: the coefficients of a linear term and how sure it is of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from gapkit.errors import InputError
+from gapkit.terms.linear import Linear
+
+if TYPE_CHECKING:
+    from gapkit.potential.gap import GAP
+
+
+class Coefficients(NamedTuple):
+    """Coefficients c_k of E_t = Σ_k c_k φ_k.
+
+    Attributes
+    ----------
+    names : list of str
+        What the function calls its features, else their numbers from 0.
+    values : ndarray, shape (n_features,)
+        Posterior mean, eV per unit of the feature.
+    covariance : ndarray, shape (n_features, n_features)
+        Of the posterior, with the noises as they were fitted.
+    """
+
+    names: Sequence[str]
+    values: np.ndarray
+    covariance: np.ndarray
+
+    @property
+    def std(self) -> np.ndarray:
+        """Standard deviations, shape (n_features,)."""
+        return np.sqrt(np.clip(np.diag(self.covariance), 0.0, None))
+
+
+def linear_coefficients(gap: GAP, term: int) -> Coefficients:
+    """Coefficients of the linear term ``gap.terms[term]`` with their posterior.
+
+    A coefficient is a functional of the potential with the row K_tm = δ² s_k on its own column and the prior variance
+    (δ s_k)². That of `LongRange` with charges is e²/(4πε₀) s², s the charge of one unit: the fit does not hold it to be
+    positive, so look.
+
+    Raises
+    ------
+    InputError
+        If the potential is not fitted or that term is not a `Linear`.
+    """
+    if not hasattr(gap, "posterior_"):
+        raise InputError("the potential has no coefficients before a fit: call gap.fit(structures) first.")
+    found = gap.terms_[term] if -len(gap.terms_) <= term < len(gap.terms_) else None
+    if not isinstance(found, Linear):
+        linear = [k for k, t in enumerate(gap.terms_) if isinstance(t, Linear)]
+        raise InputError(f"term {term} is not a Linear: those are the terms {linear or 'of no number'}.")
+    (block,) = [b for b in gap.blocks_ if b.term == term % len(gap.terms_)]
+    scales = block.X[:, 0]
+    rows = np.zeros((len(scales), len(gap.alpha_)))
+    rows[:, block.columns] = np.diag(found.delta**2 * scales)
+    covariance = gap.posterior_.covariance(rows, np.diag((found.delta * scales) ** 2))
+    names = getattr(found.function, "names", None) or [str(k) for k in range(len(scales))]
+    return Coefficients(list(names), rows @ gap.alpha_, covariance)
