@@ -45,9 +45,9 @@ def report(
 
     The file needs no network. Units: meV/atom, eV/Å, GPa.
     """
-    from gapkit.chemiscope_file import write_chemiscope
     from gapkit.evaluation.comparison import evaluate
-    from gapkit.report import write_report
+    from gapkit.report.chemiscope import write_chemiscope
+    from gapkit.report.write import write_report
 
     _check(output, chemiscope, (model, test, train, candidates))
     if candidates is not None and train is None:
@@ -74,8 +74,8 @@ def report(
 
 def _check(output: Path, chemiscope: Path | None, inputs: tuple[Path | None, ...]) -> None:
     """Raise `InputError` for what cannot be written, before any work."""
-    from gapkit.chemiscope_file import check_name
-    from gapkit.figures import require_matplotlib
+    from gapkit.report.chemiscope import check_name
+    from gapkit.report.figures import require_matplotlib
 
     check_output(output, inputs)
     if output.suffix not in (".md", ".json"):

@@ -358,7 +358,7 @@ def _check_plot(path: Path, inputs: tuple[Path | None, ...]) -> None:
     if path.suffix not in (".html", ".png", ".json"):
         raise InputError(f"'{path}' is to hold a plot or numbers: let its name end in .html, .png or .json.")
     if path.suffix != ".json":
-        from gapkit.figures import require_matplotlib
+        from gapkit.report.figures import require_matplotlib
 
         require_matplotlib()
 
@@ -368,13 +368,15 @@ def _write_curve(path: Path, curve: LearningCurve, source: str) -> None:
     import html
     import json
 
+    from gapkit.report import figures
+
     if path.suffix == ".png":
-        content = curve.figure()
+        content = figures.learning_curve(curve)
     elif path.suffix == ".json":
         content = json.dumps(curve.to_dict(), indent=2, ensure_ascii=False).encode()
     else:
         title = html.escape(f"Learning curve: {source}")
-        picture = base64.b64encode(curve.figure()).decode()
+        picture = base64.b64encode(figures.learning_curve(curve)).decode()
         content = (
             '<!doctype html><html lang="en"><head><meta charset="utf-8">'
             '<meta name="viewport" content="width=device-width, initial-scale=1">'

@@ -34,7 +34,7 @@ def evaluate(
     from gapkit.evaluation.comparison import evaluate as compare
 
     if report is not None:
-        from gapkit.figures import require_matplotlib
+        from gapkit.report.figures import require_matplotlib
 
         check_output(report, inputs=(model, test))
         require_matplotlib()
@@ -48,7 +48,7 @@ def evaluate(
 
         say(calibration_in_words(result.energy))
     if report is not None:
-        from gapkit.report import write_report
+        from gapkit.report.write import write_report
 
         write_report(report, gap, result, frames=structures, title=f"{model.name} on {test.name}")
         say(f"wrote {report}")
@@ -118,7 +118,7 @@ def predict(
 
 def info(model: Model, as_json: Json = False) -> None:
     """Tell what a model file holds: species, descriptor, noise, training data, conditioning."""
-    from gapkit.model_card import describe_model
+    from gapkit.report.model_card import describe_model
     from gapkit.runtime.archive import read_model
 
     header, _ = read_model(model)

@@ -134,7 +134,7 @@ def run_demo(
         If the report extra is not installed, or `folder` is a file.
     """
     from gapkit.datasets import load_silicon
-    from gapkit.figures import require_matplotlib
+    from gapkit.report.figures import require_matplotlib
 
     require_matplotlib()
     start = time.perf_counter()
@@ -278,7 +278,7 @@ def _write_report(
     dynamics: Dynamics,
     force_error: float,
 ) -> None:
-    from gapkit.report import write_report
+    from gapkit.report.write import write_report
 
     md = {
         "time_ps": dynamics.time_ps,

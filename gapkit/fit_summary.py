@@ -11,8 +11,8 @@ from ase.data import chemical_symbols
 from gapkit.baselines import baseline_to_dict
 from gapkit.fitting.noise import OUTLIER
 from gapkit.gaussian_process.conditioning import determined, explain
-from gapkit.model_card import as_text
 from gapkit.quantities import KINDS
+from gapkit.report.model_card import as_text
 from gapkit.runtime.memory import in_words
 from gapkit.terms.term import ALL_SPECIES, Term
 

@@ -9,9 +9,9 @@ from conftest import alloy, labelled
 from fake_gap import make_frames
 from run_gapkit import small_gap
 
-from gapkit.chemiscope_file import write_chemiscope
 from gapkit.errors import InputError
 from gapkit.evaluation.comparison import Evaluation, evaluate
+from gapkit.report.chemiscope import write_chemiscope
 from gapkit.uncertainty.extrapolation import extrapolation
 
 

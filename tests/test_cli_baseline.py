@@ -15,8 +15,8 @@ from run_gapkit import NOISE, SMALL, Run, assert_refused, fill_folder, gapkit, p
 from gapkit import GAP, ZBL, Ewald, LongRange, read_structures
 from gapkit.baselines import Calculator, baseline_to_dict
 from gapkit.geometry.distances import shortest_distances
-from gapkit.model_card import recipe
 from gapkit.potential.settings import settings_from_dict
+from gapkit.report.model_card import recipe
 
 EMT = {"type": "Calculator", "factory": "ase.calculators.emt:EMT"}
 

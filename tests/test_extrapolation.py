@@ -12,7 +12,7 @@ from gapkit import GAP, Pair
 from gapkit.errors import InputError
 from gapkit.evaluation.comparison import evaluate
 from gapkit.geometry.neighbourhoods import find_neighbourhoods
-from gapkit.report import write_report
+from gapkit.report.write import write_report
 from gapkit.uncertainty.extrapolation import QUANTILE, extrapolation
 
 

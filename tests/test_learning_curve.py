@@ -192,7 +192,7 @@ def test_the_table_and_the_data_hold_the_numbers():
 
 
 def test_the_figure_is_a_picture_with_every_point(monkeypatch):
-    from gapkit import figures
+    from gapkit.report import figures
 
     drawn = []
     monkeypatch.setattr(figures, "_png", lambda figure: drawn.append(figure) or b"")

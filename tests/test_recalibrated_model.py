@@ -18,8 +18,8 @@ from gapkit.errors import ExtrapolationWarning
 from gapkit.evaluation.calibration import z_scores
 from gapkit.evaluation.conformal import fit_conformal
 from gapkit.evaluation.recalibration import Recalibration, fit_recalibration
-from gapkit.model_card import describe_model
 from gapkit.potential import ensemble as ensembles
+from gapkit.report.model_card import describe_model
 from gapkit.runtime.archive import read_model, write_model
 from gapkit.structures.labels import LabelKeys
 from gapkit.uncertainty.extrapolation import extrapolation

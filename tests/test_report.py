@@ -23,17 +23,18 @@ pytest.importorskip("jinja2", reason="needs the report extra")
 
 import matplotlib.style
 
-from gapkit import GAP, SOAP, DotProduct, Term, figures
+from gapkit import GAP, SOAP, DotProduct, Term
 from gapkit.active_learning.data_value import which_data_matter
 from gapkit.errors import InputError
 from gapkit.evaluation.calibration import calibration
 from gapkit.evaluation.comparison import Comparison, Evaluation, evaluate
 from gapkit.evaluation.leave_one_out import leave_one_out
 from gapkit.evaluation.ranking import error_retention
-from gapkit.model_card import describe_model, recipe
 from gapkit.model_selection.learning_curve import learning_curve
-from gapkit.report import write_report
-from gapkit.report_tables import with_error
+from gapkit.report import figures
+from gapkit.report.model_card import describe_model, recipe
+from gapkit.report.tables import with_error
+from gapkit.report.write import write_report
 
 HOSTILE = ("<script>document.title='owned'</script>", '"><img src=x onerror=alert(1)>', "$\\frac{", "_hidden & 'q'")
 MD = {

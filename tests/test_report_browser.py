@@ -18,8 +18,8 @@ pytest.importorskip("jinja2", reason="needs the report extra")
 
 from gapkit.evaluation.comparison import evaluate
 from gapkit.evaluation.ranking import per_atom
-from gapkit.report import write_report
-from gapkit.report_tables import N_WORST
+from gapkit.report.tables import N_WORST
+from gapkit.report.write import write_report
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")

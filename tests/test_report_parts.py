@@ -11,8 +11,8 @@ from test_terms import MODELS
 
 from gapkit import GAP, ZBL, Pair, evaluate
 from gapkit.baselines import Calculator
-from gapkit.model_card import as_text, describe_model
-from gapkit.report import write_report
+from gapkit.report.model_card import as_text, describe_model
+from gapkit.report.write import write_report
 
 EMT = Calculator("ase.calculators.emt:EMT")
 FRAMES = [labelled(alloy(k)) for k in range(8)]

@@ -6,7 +6,7 @@ from ase import Atoms
 from ase.build import bulk
 from conftest import structures
 
-from gapkit.structure_views import LARGEST_VIEW, Ball, Stick, colours_of, view
+from gapkit.report.structure_views import LARGEST_VIEW, Ball, Stick, colours_of, view
 
 
 def _view(atoms, marked=()):

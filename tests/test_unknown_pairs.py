@@ -19,7 +19,7 @@ from gapkit import GAP, SOAP, DotProduct, GAPCalculator, Pair, Term, Triplet
 from gapkit.errors import ExtrapolationWarning, InputError
 from gapkit.geometry.distances import CHANCE, shortest_distances, worst_contact
 from gapkit.geometry.neighbourhoods import find_neighbourhoods
-from gapkit.model_card import describe_model
+from gapkit.report.model_card import describe_model
 
 PAIR = Pair(["Cu", "Au"], cutoff=4.5, length_scale=0.8, delta=0.7)
 TRIPLET = Triplet(["Cu", "Au"], cutoff=3.6, n_sparse=10)

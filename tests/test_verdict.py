@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from gapkit.evaluation.comparison import Comparison, Evaluation
+from gapkit.report.verdict import judge
 from gapkit.uncertainty.extrapolation import Extrapolation
-from gapkit.verdict import judge
 
 N_FRAMES, N_ATOMS = 200, 4
 

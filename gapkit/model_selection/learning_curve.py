@@ -119,13 +119,6 @@ class LearningCurve:
         body = ["  ".join(text.rjust(width) for text, width in zip(line, widths)) for line in lines]
         return "\n".join([title, *body, self.advice()])
 
-    def figure(self) -> bytes:
-        """Errors (above) and log evidence per label (below) against the number of sparse points, as PNG."""
-        from gapkit import figures
-
-        figures.require_matplotlib()
-        return figures.learning_curve(self)
-
     def to_dict(self) -> dict[str, Any]:
         """Everything as JSON data."""
         points = [

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from gapkit import figures
 from gapkit.evaluation.comparison import Comparison, Evaluation
 from gapkit.evaluation.ranking import error_retention, per_atom
-from gapkit.report_tables import NAMES, calibrated
+from gapkit.report import figures
+from gapkit.report.tables import NAMES, calibrated
 
 if TYPE_CHECKING:
     from gapkit.model_selection.learning_curve import LearningCurve

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from ase import Atoms
 
-from gapkit import figures
 from gapkit.errors import InputError
 from gapkit.evaluation.comparison import Evaluation
-from gapkit.report_content import Content, Extras, gather
-from gapkit.report_html import as_html, template_engine
-from gapkit.report_text import as_json, as_markdown
+from gapkit.report import figures
+from gapkit.report.content import Content, Extras, gather
+from gapkit.report.html import as_html, template_engine
+from gapkit.report.markdown import as_json, as_markdown
 from gapkit.runtime.files import check_output, complete_file
 from gapkit.uncertainty.extrapolation import extrapolation, has_environments
 

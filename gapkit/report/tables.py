@@ -11,7 +11,7 @@ import numpy as np
 from gapkit.evaluation.calibration import Calibration, calibration, calibration_by
 from gapkit.evaluation.comparison import ErrorRow, Evaluation
 from gapkit.evaluation.ranking import per_atom
-from gapkit.verdict import has_std, rows_by_config_type, zero_by_symmetry
+from gapkit.report.verdict import has_std, rows_by_config_type, zero_by_symmetry
 
 if TYPE_CHECKING:
     from gapkit.evaluation.comparison import Comparison

@@ -17,7 +17,7 @@ from ase import Atoms
 
 from gapkit.errors import InputError
 from gapkit.evaluation.comparison import Comparison, Evaluation
-from gapkit.report_tables import atom_errors
+from gapkit.report.tables import atom_errors
 from gapkit.runtime.files import check_output, complete_file
 from gapkit.uncertainty.extrapolation import extrapolation, has_environments
 

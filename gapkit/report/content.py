@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from ase import Atoms
 
-from gapkit import report_tables as tables
 from gapkit.evaluation.calibration import Calibration
 from gapkit.evaluation.comparison import ErrorRow, Evaluation
-from gapkit.model_card import as_text, describe_model, recipe, versions
-from gapkit.report_data import data_notes, data_tables
-from gapkit.report_parts import part_tables
-from gapkit.report_tables import NAMES, ErrorTable, Table
+from gapkit.report import tables
+from gapkit.report.contribution_tables import part_tables
+from gapkit.report.model_card import as_text, describe_model, recipe, versions
+from gapkit.report.tables import NAMES, ErrorTable, Table
+from gapkit.report.training_tables import data_notes, data_tables
+from gapkit.report.verdict import Verdict, judge
 from gapkit.uncertainty.extrapolation import Extrapolation
-from gapkit.verdict import Verdict, judge
 
 if TYPE_CHECKING:
     from gapkit.active_learning.data_value import WhichData
@@ -41,7 +41,7 @@ CONVENTIONS = (
 
 
 class Extras(NamedTuple):
-    """What a report may have besides potential and evaluation; see `gapkit.report.write_report`."""
+    """What a report may have besides potential and evaluation; see `gapkit.report.write.write_report`."""
 
     frames: Sequence[Atoms] | None
     train: Evaluation | None

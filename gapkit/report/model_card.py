@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from ase.data import chemical_symbols
 
-import gapkit
 from gapkit.gaussian_process.conditioning import Conditioning, explain
 from gapkit.terms.term import ALL_SPECIES, SparseBlock
 
@@ -20,6 +19,11 @@ if TYPE_CHECKING:
     from gapkit.evaluation.comparison import Evaluation
     from gapkit.potential.gap import GAP
 
+# names that reprs of parameters call, and that `gapkit` exports
+PUBLIC = frozenset(
+    {"ACSF", "D3", "D4", "SOAP", "ZBL", "Composition", "DotProduct", "Ewald", "InversePowers", "Linear", "LongRange"}
+    | {"Pair", "SquaredExponential", "Term", "Triplet"}
+)
 LONG = re.compile(r"\d+\.\d{5,}(?:e[+-]\d+)?")  # numbers with digits that nobody reads
 
 
@@ -133,12 +137,12 @@ def recipe(gap: GAP) -> str:
     settings = "".join(f"    {name}={value!r},\n" for name, value in parameters.items())
     model = f"GAP(\n{settings})" if settings else "GAP(...)"
     called = set(re.findall(r"\b(\w+)\(", model))
-    ours = ", ".join(sorted({"GAP", "read_structures"} | called & set(gapkit.__all__)))
+    ours = ", ".join(sorted({"GAP", "read_structures"} | called & PUBLIC))
     calculator = "from gapkit.baselines import Calculator\n" if "Calculator" in called else ""
     return (
         f"from gapkit import {ours}\n{calculator}"
         "from gapkit.evaluation.comparison import evaluate\n"
-        "from gapkit.report import write_report\n\n"
+        "from gapkit.report.write import write_report\n\n"
         'train = read_structures("train.xyz")\n'
         'test = read_structures("test.xyz")\n'
         f"gap = {model}\n"

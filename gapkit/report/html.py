@@ -11,19 +11,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gapkit import figures
 from gapkit.errors import InputError
 from gapkit.evaluation.comparison import Evaluation
-from gapkit.report_content import Content, Extras
-from gapkit.report_figures import (
+from gapkit.report import figures
+from gapkit.report.captions import (
     histogram_pictures,
     learning_curve_picture,
     parity_pictures,
     trajectory_picture,
     uncertainty_pictures,
 )
-from gapkit.report_tables import Cell, Number, atom_errors, number
-from gapkit.structure_views import View, colours_of, view
+from gapkit.report.content import Content, Extras
+from gapkit.report.structure_views import View, colours_of, view
+from gapkit.report.tables import Cell, Number, atom_errors, number
 
 N_VIEWS = 6
 _ALIKE = 2  # views of one config type
@@ -95,7 +95,7 @@ def _sections(content: Content) -> list[tuple[str, str]]:
 def _render(engine: Any, context: Mapping[str, Any]) -> str:
     from markupsafe import Markup  # comes with jinja2
 
-    folder = resources.files("gapkit") / "templates"
+    folder = resources.files("gapkit.report") / "templates"
     css, js, html = ((folder / f"report.{kind}").read_text(encoding="utf-8") for kind in ("css", "js", "html"))
     trusted = {"css": Markup(css), "js": Markup(js), "css_hash": _csp_hash(css), "js_hash": _csp_hash(js)}
     return engine.from_string(html).render(**context, **trusted) + "\n"

@@ -12,7 +12,7 @@ from ase.units import GPa
 
 from gapkit.evaluation.comparison import Comparison, Evaluation
 from gapkit.potential.decomposition import Contribution, Contributions
-from gapkit.report_tables import NAMES, Cell, Table, number, percent
+from gapkit.report.tables import NAMES, Cell, Table, number, percent
 
 if TYPE_CHECKING:
     from gapkit.potential.gap import GAP

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from gapkit.report_tables import N_WORST, Cell, Number, Table, number, percent, score
+from gapkit.report.tables import N_WORST, Cell, Number, Table, number, percent, score
 
 if TYPE_CHECKING:
     from gapkit.active_learning.acquisition import MostWanted

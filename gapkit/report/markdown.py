@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from gapkit.report_content import Content, scores
-from gapkit.report_tables import Number, Table
+from gapkit.report.content import Content, scores
+from gapkit.report.tables import Number, Table
 
 MARKS = {"good": "✓", "note": "·", "bad": "✗"}
 
