@@ -22,7 +22,7 @@ import numpy as np
 from ase import Atoms
 
 from gapkit import GAP, ZBL, read_structures
-from gapkit.evaluation.comparison import evaluate
+from gapkit.evaluation.compare import evaluate
 from gapkit.potential.presets import preset_named
 from gapkit.terms.term import Term
 

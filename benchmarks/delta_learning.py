@@ -21,7 +21,7 @@ from ase import Atoms
 
 from gapkit import GAP, SOAP, DotProduct, Pair, Term, read_structures
 from gapkit.baselines import Calculator
-from gapkit.evaluation.comparison import evaluate
+from gapkit.evaluation.compare import evaluate
 
 SPECIES = ["H", "C", "O"]
 N_SPARSE = {"H": 1200, "C": 700, "O": 500}

@@ -2,10 +2,11 @@
 
     OMP_NUM_THREADS=1 python benchmarks/demo_noises.py [--n-sparse 1000] [--start NOISE] [--test]
 
-The rows are streamed once; the search for all noises and δ at a time needs no others (see `gapkit.gaussian_process.hyperparameter_search`). The test
-frames take no part in this: `--test` shows what the demo's present noises and the learned ones do there, once the
-choice is made. `--start` begins with one noise for everything instead of the demo's present ones: it leads to the same
-values. To be run again when the data change, the values then go, rounded, to `gapkit/demo.py`.
+The rows are streamed once; the search for all noises and δ at a time needs no others (see
+`gapkit.gaussian_process.hyperparameter_search`). The test frames take no part in this: `--test` shows what the demo's
+present noises and the learned ones do there, once the choice is made. `--start` begins with one noise for everything
+instead of the demo's present ones: it leads to the same values. To be run again when the data change, the values then
+go, rounded, to `gapkit/demo.py`.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from __future__ import annotations
 import argparse
 import time
 
-from gapkit import GAP, demo
+from gapkit import GAP
+from gapkit.cli import demo
 from gapkit.datasets import load_silicon
 from gapkit.evaluation.calibration import calibration
-from gapkit.evaluation.comparison import evaluate
+from gapkit.evaluation.compare import evaluate
 from gapkit.quantities import KINDS
 
 

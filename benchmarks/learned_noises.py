@@ -15,7 +15,7 @@ from pathlib import Path
 
 from gapkit import GAP, SOAP, DotProduct, Term, read_structures
 from gapkit.evaluation.calibration import calibration
-from gapkit.evaluation.comparison import evaluate
+from gapkit.evaluation.compare import evaluate
 
 PROTOTYPE = {"energy_noise": 0.001, "forces_noise": 0.05, "virial_noise": 0.02}
 LEARNED = {

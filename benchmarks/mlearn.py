@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from gapkit import GAP, SOAP, DotProduct, Term, read_structures
-from gapkit.evaluation.comparison import evaluate
+from gapkit.evaluation.compare import evaluate
 
 PUBLISHED = {  # test MAE, meV/atom and eV/Å: Witt et al., J. Chem. Phys. 159, 164101 (2023), after Zuo et al.
     "Si": [("GAP (published)", 2.91, 0.07), ("MTP (published, best)", 2.21, 0.06)],

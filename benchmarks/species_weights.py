@@ -21,7 +21,7 @@ from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from gapkit import GAP, SOAP, DotProduct, GAPCalculator, Term, learn_species_weights, read_structures
-from gapkit.evaluation.comparison import evaluate
+from gapkit.evaluation.compare import evaluate
 
 COMPRESSIONS = ("off", "mu1nu1", "mu2", "crossover")
 METALS = {"Ni": 3.52, "Cu": 3.61, "Pd": 3.89, "Ag": 4.09, "Pt": 3.92, "Au": 4.08}  # EMT's, and their lattices in Å

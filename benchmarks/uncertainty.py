@@ -9,14 +9,14 @@ shifted    strained crystals and dynamics at 300 K (shipped set: 600 K, too) tra
            liquid or hot dynamics, vacancies, surfaces test, thinned to at most --most frames
 
 All estimates have the same predictions, sparse points and noises; "raw" is as they come, "scaled" after one factor per
-kind and species from the calibration frames (`gapkit.evaluation.recalibration`), "conformal" the coverage of split-conformal 90 %
-intervals from the same frames. "noise alone" is a constant error bar: what an estimate must beat. Indicators without
-units (distance, local variance) have their factor in "raw" already. Noises are hand-set, or learned by config type.
-With `--quip M` and quippy in the environment GAP's own potential (M points by CUR, energies and forces) and variance
-are scored on the same frames. Columns: negative log likelihoods of energies (eV/atom) and force components (eV/Å), CRPS
-in meV/Å, coverage in per cent, rank correlation of error bar and error of the force vectors of all atoms and, as a mean
-weighted by atoms, within config types, retention gain of the same (`gapkit.evaluation.ranking`), and processor time of energy,
-forces and their error bars per atom of the test frames. Each pair is raw / scaled.
+kind and species from the calibration frames (`gapkit.evaluation.recalibration`), "conformal" the coverage of
+split-conformal 90 % intervals from the same frames. "noise alone" is a constant error bar: what an estimate must beat.
+Indicators without units (distance, local variance) have their factor in "raw" already. Noises are hand-set, or learned
+by config type. With `--quip M` and quippy in the environment GAP's own potential (M points by CUR, energies and forces)
+and variance are scored on the same frames. Columns: negative log likelihoods of energies (eV/atom) and force components
+(eV/Å), CRPS in meV/Å, coverage in per cent, rank correlation of error bar and error of the force vectors of all atoms
+and, as a mean weighted by atoms, within config types, retention gain of the same (`gapkit.evaluation.ranking`), and
+processor time of energy, forces and their error bars per atom of the test frames. Each pair is raw / scaled.
 """
 
 from __future__ import annotations
@@ -38,13 +38,14 @@ from comparison import quip, quip_variance  # noqa: E402
 from gapkit import GAP, SOAP, DotProduct, InputError, Term, read_structures  # noqa: E402
 from gapkit.datasets import load_silicon  # noqa: E402
 from gapkit.evaluation.calibration import calibration, calibration_by  # noqa: E402
-from gapkit.evaluation.comparison import Comparison, evaluate  # noqa: E402
+from gapkit.evaluation.compare import evaluate  # noqa: E402
+from gapkit.evaluation.comparison import Comparison
 from gapkit.evaluation.conformal import fit_conformal  # noqa: E402
 from gapkit.evaluation.ranking import error_retention, per_atom  # noqa: E402
 from gapkit.evaluation.recalibration import fit_recalibration  # noqa: E402
 from gapkit.potential.ensemble import sample  # noqa: E402
 from gapkit.uncertainty.committees import committee, label_noise_ensemble  # noqa: E402
-from gapkit.uncertainty.estimators import (  # fmt: skip
+from gapkit.uncertainty.estimators import (  # noqa: E402
     MemberStd,
     PosteriorStd,
     Std,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gapkit.descriptors.soap import SOAP
     from gapkit.errors import InputError
     from gapkit.evaluation.calibration import calibration, calibration_by
-    from gapkit.evaluation.comparison import evaluate
+    from gapkit.evaluation.compare import evaluate
     from gapkit.evaluation.conformal import fit_conformal
     from gapkit.evaluation.leave_one_out import leave_one_out
     from gapkit.evaluation.recalibration import fit_recalibration
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from gapkit.uncertainty.functionals import energy_difference, joint_posterior, pressure, propagate_linear
     from gapkit.uncertainty.propagation import propagate
 
-_ROOMS = {  # in the order in which data flow; no name may be that of a module, which would stand in its place
+_PLACES = {  # in the order in which data flow
     "read_structures": "structures.reading",
     "describe_structures": "structures.reading",
     "distance_warning": "geometry.distances",
@@ -73,7 +73,7 @@ _ROOMS = {  # in the order in which data flow; no name may be that of a module, 
     "Between": "model_selection.search",
     "tune": "model_selection.search",
     "learn_species_weights": "model_selection.species_weights",
-    "evaluate": "evaluation.comparison",
+    "evaluate": "evaluation.compare",
     "calibration": "evaluation.calibration",
     "calibration_by": "evaluation.calibration",
     "leave_one_out": "evaluation.leave_one_out",
@@ -151,9 +151,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _ROOMS:
+    if name not in _PLACES:
         raise AttributeError(f"module 'gapkit' has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(f"gapkit.{_ROOMS[name]}"), name)
+    value = globals()[name] = getattr(import_module(f"gapkit.{_PLACES[name]}"), name)
     return value
 
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from gapkit.cli import main
+from gapkit.cli.app import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, NamedTuple
-
-if TYPE_CHECKING:
-    from ase import Atoms
+from typing import Any, NamedTuple
 
 
 class InputError(ValueError):
@@ -45,13 +42,13 @@ class UncertaintyError(RuntimeError):
 
     Attributes
     ----------
-    atoms : Atoms
+    atoms : ase.Atoms
         A copy of that structure, with its standard deviations, to be labelled.
     excess : Excess
         Atom, step, standard deviation and threshold.
     """
 
-    def __init__(self, message: str, atoms: Atoms | None = None, excess: Excess | None = None) -> None:
+    def __init__(self, message: str, atoms: Any = None, excess: Excess | None = None) -> None:
         super().__init__(message)
         self.atoms = atoms
         self.excess = excess

@@ -14,7 +14,7 @@ from ase.io import write
 from conftest import alloy, labelled
 
 from gapkit import GAP, SOAP, DotProduct, Term
-from gapkit.cli import main
+from gapkit.cli.app import main
 
 SMALL = ["--cutoff", "4", "--n-max", "3", "--l-max", "2", "--n-sparse", "8", "--zeta", "2", "--delta", "2"]
 NOISE = ["--energy-noise", "0.005", "--forces-noise", "0.1", "--virial-noise", "0.03"]

@@ -10,7 +10,7 @@ from conftest import alloy, labelled
 from gapkit import GAP, SOAP, DotProduct, InputError, Term
 from gapkit.covariances.rows import structure_rows
 from gapkit.evaluation.calibration import calibration
-from gapkit.evaluation.comparison import evaluate
+from gapkit.evaluation.compare import evaluate
 from gapkit.fitting.second_pass import frame_rows, stream_rows
 from gapkit.fitting.updates import solve
 from gapkit.potential.ensemble import Ensemble, sample

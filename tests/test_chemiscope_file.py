@@ -10,7 +10,8 @@ from fake_gap import make_frames
 from run_gapkit import small_gap
 
 from gapkit.errors import InputError
-from gapkit.evaluation.comparison import Evaluation, evaluate
+from gapkit.evaluation.compare import evaluate
+from gapkit.evaluation.comparison import Evaluation
 from gapkit.report.chemiscope import write_chemiscope
 from gapkit.uncertainty.extrapolation import extrapolation
 

@@ -15,7 +15,7 @@ from conftest import alloy
 from run_gapkit import NOISE, SMALL, Run, assert_refused, fill_folder, gapkit, predictions, small_gap
 
 from gapkit import GAP, SOAP, DotProduct, Term, read_structures
-from gapkit.evaluation.comparison import evaluate
+from gapkit.evaluation.compare import evaluate
 from gapkit.gaussian_process.conditioning import explain
 from gapkit.runtime.archive import read_model
 
@@ -269,7 +269,7 @@ def test_as_a_module():
 
 def test_demo_reports_its_failed_checks_by_the_exit_code(monkeypatch):
 
-    from gapkit import demo
+    from gapkit.cli import demo
 
     monkeypatch.setattr(demo, "run_demo", lambda *_, **__: SimpleNamespace(failures=("the total energy drifts.",)))
     assert gapkit("demo").code == 1

@@ -12,10 +12,10 @@ from conftest import alloy, labelled
 from run_gapkit import NOISE, SMALL, Run, assert_refused, fill_folder, gapkit, predictions, small_gap
 
 from gapkit import GAP, read_structures
-from gapkit import labelled_files as module
-from gapkit.evaluation.comparison import evaluate
+from gapkit.cli import inputs as module
+from gapkit.cli.inputs import LabelledFiles
+from gapkit.evaluation.compare import evaluate
 from gapkit.fitting.hyperparameters import OPTIONS
-from gapkit.labelled_files import LabelledFiles
 
 
 @pytest.fixture(scope="module")
@@ -202,7 +202,7 @@ def test_refused_for_lack_of_memory(folder, tmp_path):
 
 def test_no_scheduler(folder, tmp_path, monkeypatch):
     pytest.importorskip("distributed", reason="needs the dask extra")
-    monkeypatch.setattr("gapkit.commands_fit.CONNECT", 0.2)
+    monkeypatch.setattr("gapkit.cli.fit.CONNECT", 0.2)
     run = fit(folder, tmp_path / "a.gap", "--scheduler", "tcp://127.0.0.1:1", "-q")
     assert run.code == 2
     assert "no Dask scheduler can be reached at 'tcp://127.0.0.1:1'" in run.err

@@ -83,7 +83,7 @@ def test_trials_that_fail_do_not_end_the_search(folder, tmp_path):
 
 
 def test_values_have_the_type_of_their_parameter():
-    from gapkit.commands_study import space_of
+    from gapkit.cli.tune import space_of
 
     vary = ["zeta=2,4", "cutoff=4..6", "n-sparse=10..20", "delta=log:1..10", "compression=off,mu2", "energy_noise=0.1"]
     assert space_of(vary, ModelSettings(), "random") == {

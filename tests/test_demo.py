@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from gapkit import GAPCalculator, demo
+from gapkit import GAPCalculator
+from gapkit.cli import demo
 from gapkit.datasets import load_silicon
 
 

@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from gapkit import GAP, SOAP, ZBL, DotProduct, Ewald, InputError, InversePowers, Linear, LongRange, Pair, Term, Triplet
 from gapkit.baselines import Calculator
-from gapkit.evaluation.comparison import evaluate
+from gapkit.evaluation.compare import evaluate
 from gapkit.fitting import first_pass as training
 from gapkit.potential.distributed import OnWorkers, predict
 from gapkit.runtime import threads

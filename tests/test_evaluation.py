@@ -14,7 +14,8 @@ from sklearn.metrics import max_error, mean_absolute_error, root_mean_squared_er
 
 from gapkit.errors import InputError
 from gapkit.evaluation.calibration import calibration
-from gapkit.evaluation.comparison import Comparison, Evaluation, evaluate, rmse_standard_error
+from gapkit.evaluation.compare import evaluate
+from gapkit.evaluation.comparison import Comparison, Evaluation, rmse_standard_error
 from gapkit.evaluation.recalibration import Recalibration, fit_recalibration
 from gapkit.structures.labels import LabelKeys
 

@@ -10,8 +10,8 @@ from ase import Atoms
 from conftest import alloy, labelled, structures
 
 from gapkit import GAP, SOAP, DotProduct, SquaredExponential, Term
+from gapkit.cli.demo import ENERGY_NOISE, FORCES_NOISE, VIRIAL_NOISE
 from gapkit.datasets import load_silicon
-from gapkit.demo import ENERGY_NOISE, FORCES_NOISE, VIRIAL_NOISE
 from gapkit.descriptors.soap import COMPRESSIONS
 
 GEOMETRIES = {**structures(), "isolated": Atoms("Au")}

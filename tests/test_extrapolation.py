@@ -10,7 +10,7 @@ from run_gapkit import small_gap
 
 from gapkit import GAP, Pair
 from gapkit.errors import InputError
-from gapkit.evaluation.comparison import evaluate
+from gapkit.evaluation.compare import evaluate
 from gapkit.geometry.neighbourhoods import find_neighbourhoods
 from gapkit.report.write import write_report
 from gapkit.uncertainty.extrapolation import QUANTILE, extrapolation

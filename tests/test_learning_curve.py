@@ -11,7 +11,8 @@ from conftest import alloy, labelled
 from labelled_frames import copper_frames
 
 from gapkit import GAP, SOAP, DotProduct, InputError, SquaredExponential, Term
-from gapkit.evaluation.comparison import ErrorRow, evaluate
+from gapkit.evaluation.compare import evaluate
+from gapkit.evaluation.comparison import ErrorRow
 from gapkit.fitting.second_pass import left_out
 from gapkit.model_selection.learning_curve import LearningCurve, LearningPoint, learning_curve, with_fewer_sparse_points
 from gapkit.structures.frames import labelled_frames
@@ -197,14 +198,14 @@ def test_the_figure_is_a_picture_with_every_point(monkeypatch):
     drawn = []
     monkeypatch.setattr(figures, "_png", lambda figure: drawn.append(figure) or b"")
     curve = curve_of((1.0, 0.2), (0.5, 0.104), (0.49, 0.1))
-    curve.figure()
+    figures.learning_curve(curve)
     top, bottom = drawn[0].axes
     assert (top.get_xscale(), top.get_yscale(), bottom.get_xscale()) == ("log", "log", "log")
     np.testing.assert_array_equal(top.containers[1].lines[0].get_xdata(), [100, 200, 400])
     np.testing.assert_array_equal(top.containers[1].lines[0].get_ydata(), [0.2, 0.104, 0.1])
     np.testing.assert_allclose(bottom.lines[0].get_ydata(), np.array([0, 50, 60]) / 108)
     monkeypatch.undo()
-    assert curve.figure().startswith(b"\x89PNG")
+    assert figures.learning_curve(curve).startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ from test_streaming import model, refit
 from gapkit import GAP, SOAP, DotProduct, InputError, Term
 from gapkit.datasets import load_silicon
 from gapkit.evaluation.calibration import calibration, calibration_by
-from gapkit.evaluation.comparison import KINDS, evaluate
+from gapkit.evaluation.compare import evaluate
+from gapkit.evaluation.comparison import KINDS
 from gapkit.evaluation.conformal import fit_conformal
 from gapkit.evaluation.leave_one_out import leave_one_out
 from gapkit.evaluation.recalibration import fit_recalibration

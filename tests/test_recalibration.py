@@ -14,7 +14,8 @@ from scipy.stats import norm
 
 from gapkit.errors import InputError
 from gapkit.evaluation.calibration import calibration
-from gapkit.evaluation.comparison import Comparison, evaluate
+from gapkit.evaluation.compare import evaluate
+from gapkit.evaluation.comparison import Comparison
 from gapkit.evaluation.recalibration import Recalibration, fit_recalibration
 
 

@@ -27,7 +27,8 @@ from gapkit import GAP, SOAP, DotProduct, Term
 from gapkit.active_learning.data_value import which_data_matter
 from gapkit.errors import InputError
 from gapkit.evaluation.calibration import calibration
-from gapkit.evaluation.comparison import Comparison, Evaluation, evaluate
+from gapkit.evaluation.compare import evaluate
+from gapkit.evaluation.comparison import Comparison, Evaluation
 from gapkit.evaluation.leave_one_out import leave_one_out
 from gapkit.evaluation.ranking import error_retention
 from gapkit.model_selection.learning_curve import learning_curve

@@ -16,7 +16,7 @@ from fake_gap import make_frames
 pytest.importorskip("matplotlib", reason="needs the report extra")
 pytest.importorskip("jinja2", reason="needs the report extra")
 
-from gapkit.evaluation.comparison import evaluate
+from gapkit.evaluation.compare import evaluate
 from gapkit.evaluation.ranking import per_atom
 from gapkit.report.tables import N_WORST
 from gapkit.report.write import write_report

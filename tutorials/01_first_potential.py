@@ -22,7 +22,7 @@ from ase.optimize import BFGS
 from gapkit import GAP, SOAP, DotProduct, GAPCalculator, Term
 from gapkit.datasets import load_silicon
 from gapkit.evaluation.calibration import calibration
-from gapkit.evaluation.comparison import evaluate
+from gapkit.evaluation.compare import evaluate
 from gapkit.structures.reading import describe_structures
 
 # %% [markdown]

@@ -21,7 +21,7 @@ from gapkit import GAP, SOAP, DotProduct, GAPCalculator, InputError, Term, read_
 from gapkit.datasets import load_silicon
 from gapkit.errors import ExtrapolationWarning
 from gapkit.evaluation.calibration import calibration
-from gapkit.evaluation.comparison import evaluate
+from gapkit.evaluation.compare import evaluate
 from gapkit.fitting.noise import observations
 from gapkit.quantities import UNITS
 from gapkit.structures.labels import read_labels

@@ -19,7 +19,7 @@ from sklearn.decomposition import KernelPCA
 
 from gapkit import GAP, SOAP, DotProduct, InputError, Term
 from gapkit.datasets import load_silicon
-from gapkit.evaluation.comparison import evaluate
+from gapkit.evaluation.compare import evaluate
 from gapkit.gaussian_process.structure_kernels import AverageKernel, find_duplicates
 
 train, test = load_silicon("train")[::2], load_silicon("test")  # every other frame keeps this lesson short

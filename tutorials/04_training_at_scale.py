@@ -19,7 +19,7 @@ import numpy as np
 
 from gapkit import GAP, SOAP, DotProduct, Term
 from gapkit.datasets import load_silicon, silicon_path
-from gapkit.evaluation.comparison import evaluate
+from gapkit.evaluation.compare import evaluate
 from gapkit.fitting.first_pass import environments
 from gapkit.gaussian_process.sparse_pool import SparsePool
 from gapkit.potential.distributed import OnWorkers

@@ -13,7 +13,8 @@ from ase import Atoms
 from gapkit import GAP, SOAP, DotProduct, Term
 from gapkit.datasets import load_silicon
 from gapkit.evaluation.calibration import calibration, calibration_by, calibration_in_words
-from gapkit.evaluation.comparison import Comparison, evaluate
+from gapkit.evaluation.compare import evaluate
+from gapkit.evaluation.comparison import Comparison
 from gapkit.evaluation.conformal import coverage_range, fit_conformal
 from gapkit.evaluation.leave_one_out import leave_one_out
 from gapkit.evaluation.ranking import error_retention, per_atom

@@ -16,7 +16,7 @@ from ase.build import bulk
 from gapkit import GAP, SOAP, DotProduct, Term
 from gapkit.datasets import load_silicon
 from gapkit.errors import ExtrapolationWarning
-from gapkit.evaluation.comparison import evaluate
+from gapkit.evaluation.compare import evaluate
 from gapkit.uncertainty.estimators import local_std
 from gapkit.uncertainty.functionals import energy_difference, joint_posterior
 

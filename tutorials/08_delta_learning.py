@@ -30,7 +30,7 @@ from tblite.ase import TBLite
 from gapkit import GAP, SOAP, ZBL, DotProduct, InputError, Term
 from gapkit.baselines import Calculator
 from gapkit.errors import ExtrapolationWarning
-from gapkit.evaluation.comparison import evaluate
+from gapkit.evaluation.compare import evaluate
 
 SPECIES = ["H", "C", "O"]
 warnings.simplefilter("ignore", ExtrapolationWarning)  # small training sets below are meant to be left

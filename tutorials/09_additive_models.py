@@ -33,7 +33,7 @@ from gapkit import (
 )
 from gapkit.covariances.rows import structure_rows
 from gapkit.datasets import load_silicon
-from gapkit.evaluation.comparison import evaluate
+from gapkit.evaluation.compare import evaluate
 from gapkit.terms.evaluate import find_all_neighbourhoods
 
 train, test = load_silicon("train")[::2], load_silicon("test")  # every other frame keeps this lesson short

@@ -1,7 +1,7 @@
 """Part "md": which share of a molecular-dynamics step is spent outside gapkit's engine?
 
 Velocity Verlet of ASE, 64 atoms of silicon at 300 K, 1 fs, a potential fitted to the shipped data. The engine is what
-`gapkit.potential.gap` calls to evaluate: those functions are wrapped in clocks, the neighbour list apart from the rest.
+`gapkit.potential.prediction` calls to evaluate: they are wrapped in clocks, neighbour lists apart.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import gapkit.gap
 import numpy as np
 from ase import Atoms, units
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 from ase.md.verlet import VelocityVerlet
 
+import gapkit.potential.prediction
 from comparison.results import Row
 from comparison.settings import Settings
 from comparison.structures import crystal
 from gapkit import GAP, SOAP, DotProduct, GAPCalculator, Term
 from gapkit.datasets import load_silicon
 
-ENGINE = {"neighbours": "find_all_neighbourhoods", "evaluation": "evaluate"}  # names in gapkit.potential.gap
+ENGINE = {"neighbours": "find_all_neighbourhoods", "evaluation": "evaluate"}  # names in gapkit.potential.prediction
 BLOCK = 20  # steps whose mean is one measurement
 
 
@@ -66,15 +66,15 @@ def clocks() -> Iterator[dict[str, float]]:
     """Seconds spent in each of the engine's functions within the ``with`` block."""
     seconds, originals = (
         dict.fromkeys(ENGINE, 0.0),
-        {name: getattr(gapkit.potential.gap, f) for name, f in ENGINE.items()},
+        {name: getattr(gapkit.potential.prediction, f) for name, f in ENGINE.items()},
     )
     for name, function in ENGINE.items():
-        setattr(gapkit.potential.gap, function, _clocked(originals[name], name, seconds))
+        setattr(gapkit.potential.prediction, function, _clocked(originals[name], name, seconds))
     try:
         yield seconds
     finally:
         for name, function in ENGINE.items():
-            setattr(gapkit.potential.gap, function, originals[name])
+            setattr(gapkit.potential.prediction, function, originals[name])
 
 
 def _clocked(function: Callable, name: str, seconds: dict[str, float]) -> Callable:

@@ -1,8 +1,9 @@
 """GAP's own error bar: potentials by `gap_fit`, and quippy's ``local_gap_variance`` beside labels.
 
 The variance of a local energy knows the sparse points and δ, no labels. As an indicator per atom it is scaled by
-`gapkit.uncertainty.estimators.fit_scaled` on frames that the fit has not seen. Fits are to energies and forces, with the noises
-of gapkit's fit: `gap_fit` scales an energy's noise by √N, gapkit by N, so that they agree at the mean number of atoms.
+`gapkit.uncertainty.estimators.fit_scaled` on frames that the fit has not seen. Fits are to energies and forces, with
+the noises of gapkit's fit: `gap_fit` scales an energy's noise by √N, gapkit by N, so that they agree at the mean number
+of atoms.
 """
 
 from __future__ import annotations

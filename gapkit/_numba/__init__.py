@@ -1,8 +1,8 @@
 """Loops only: arrays in, arrays out, no defaults, no errors, no imports from the rooms above.
 
 One decorator for all of them. They run on one thread and release the interpreter's lock; `gapkit.runtime.threads` runs
-several of them side by side. ``fastmath`` lets the compiler reorder sums and fuse multiply-adds, but not assume that NaN
-and infinity never occur (with full fastmath ``isnan(nan)`` is False).
+several of them side by side. ``fastmath`` lets the compiler reorder sums and fuse multiply-adds, but not assume that
+NaN and infinity never occur (with full fastmath ``isnan(nan)`` is False).
 
 Numba keeps compiled code as long as the file of a function is unchanged, and does not look at the files of what that
 function calls. Here the stamp is the text of the whole folder, so that no change leaves stale machine code behind.

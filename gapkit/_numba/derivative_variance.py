@@ -1,6 +1,7 @@
 """Tangents sorted by the atom that moves, their sums into rows, and the mixed second derivatives of the kernel.
 
-Letters as in `gapkit.covariances.derivative_variance`; a is a component of the functional (3 of a position, 6 of strain).
+Letters as in `gapkit.covariances.derivative_variance`; a is a component of the functional (3 of a position, 6 of
+strain).
 """
 
 from __future__ import annotations

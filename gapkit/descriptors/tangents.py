@@ -1,4 +1,4 @@
-"""TODO-DOC."""
+"""Derivatives of a descriptor by the neighbours of a centre, and their products with sparse points."""
 
 from __future__ import annotations
 

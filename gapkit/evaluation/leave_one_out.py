@@ -1,7 +1,8 @@
 """Every training frame predicted without it, in one walk and without a refit: errors, error bars, information.
 
-The sparse points, e0, noises and amplitudes stay as they are; only the weights forget the frame (`gapkit.gaussian_process.leverage`).
-Memory: the labels and their predictions, some 40 bytes each, and about 2 kB for each frame.
+The sparse points, e0, noises and amplitudes stay as they are; only the weights forget the frame
+(`gapkit.gaussian_process.leverage`). Memory: the labels and their predictions, some 40 bytes each, and about 2 kB for
+each frame.
 """
 
 from __future__ import annotations
@@ -97,8 +98,8 @@ class LeaveOneOut:
     frames : tuple of FrameWithout
         All frames with labels, in their order.
     comparisons : dict of str to Comparison
-        "energy", "forces", "stress": labels and predictions as `gapkit.evaluation.comparison.evaluate` lays them side by side,
-        standard deviations with noise. Isolated atoms are not among them: e0 holds their energies even when they are
+        "energy", "forces", "stress": labels and predictions as `gapkit.evaluate` lays them side by side, standard
+        deviations with noise. Isolated atoms are not among them: e0 holds their energies even when they are
         left out. They go into `calibration`, `fit_recalibration(…, how="leave-one-out")`,
         `fit_conformal` and plots as they are.
     method : {"sor", "dtc"}

@@ -3,10 +3,10 @@
 The factor s multiplies the whole predictive standard deviation, s·sqrt(posterior variance + noise²), so it corrects a
 misjudged noise and a misjudged amplitude alike and leaves their proportion as fitted. It maximises the likelihood of
 labels that the fit has not seen: s² = mean z². A few gross errors raise it; where the z-scores have heavy tails no
-factor brings every level of coverage right, and the intervals of `gapkit.evaluation.conformal` do. Alternatives not taken here:
-two factors, for posterior variance and noise apart (needs data where one dominates); median abs(z)/0.6745, which
-tolerates outliers but promises nothing about them; isotonic maps of the levels (Kuleshov, Fenner and Ermon, ICML 2018),
-after which the prediction is no Gaussian any more.
+factor brings every level of coverage right, and the intervals of `gapkit.evaluation.conformal` do. Alternatives not
+taken here: two factors, for posterior variance and noise apart (needs data where one dominates); median abs(z)/0.6745,
+which tolerates outliers but promises nothing about them; isotonic maps of the levels (Kuleshov, Fenner and Ermon, ICML
+2018), after which the prediction is no Gaussian any more.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 
 from gapkit.errors import InputError, did_you_mean
 from gapkit.evaluation.calibration import calibration, z_scores
-from gapkit.evaluation.comparison import Comparison, evaluate
+from gapkit.evaluation.compare import evaluate
+from gapkit.evaluation.comparison import Comparison
 from gapkit.evaluation.leave_one_out import leave_one_out
 from gapkit.evaluation.protocol import FittedPotential
 from gapkit.structures.frames import FramesInMemory, Structures, labelled_frames
@@ -40,7 +41,7 @@ _N_REMEMBERED = 64
 
 
 class Scores(NamedTuple):
-    """Calibration of one group of values: see `gapkit.evaluation.calibration.Calibration`; coverage at 50, 68, 90 and 95 %."""
+    """Calibration of one group of values: as `Calibration` has it; coverage at 50, 68, 90 and 95 %."""
 
     nll: float
     crps: float
@@ -337,7 +338,7 @@ def _check_kind(kind: str) -> None:
 
 def _species(comparison: Comparison) -> NDArray[np.str_]:
     if comparison.species is None:
-        raise InputError("these forces belong to no species: compare them with gapkit.evaluation.comparison.evaluate.")
+        raise InputError("these forces belong to no species: compare them with gapkit.evaluation.compare.evaluate.")
     return comparison.species
 
 

@@ -1,1 +1,1 @@
-"""TODO-DOC."""
+"""From labelled frames to a posterior: two passes over the data, noises and amplitudes, updates."""

@@ -18,7 +18,7 @@ from gapkit.fitting.first_pass import SparsePools, Summary, checked_environments
 from gapkit.fitting.fit import Walk
 from gapkit.fitting.noise import Noises
 from gapkit.fitting.second_pass import Factors, Recipe, stream_rows
-from gapkit.runtime.cluster import Tree, _spread, connected
+from gapkit.runtime.cluster import Tree, connected, spread
 from gapkit.runtime.progress import Track
 from gapkit.runtime.threads import one_blas_thread
 from gapkit.structures.frames import Frame, Frames
@@ -79,7 +79,7 @@ class DaskWalks:
         summary = Summary()
         tree = Tree(self._client, _merged_pools)
         chunks = chunks_of(follow(frames, "descriptors", frames.n_frames), CHUNK_ATOMS)
-        for chunk, future in _spread(self._client, _pools_of, (self._terms, pools.empty()), chunks):
+        for chunk, future in spread(self._client, _pools_of, (self._terms, pools.empty()), chunks):
             tree.add(future)
             for frame in chunk:
                 summary.add(frame, noises)
@@ -96,7 +96,7 @@ class DaskWalks:
         tree = Tree(self._client, _merged_factors)
         # rows of n atoms are folded in ∝ 6 n M² operations, factors merged in ⅔ M³: n = M makes that a ninth
         chunks = chunks_of(frames, max(CHUNK_ATOMS, recipe.n_sparse))
-        for chunk, future in _spread(self._client, _factors_of, recipe, chunks):
+        for chunk, future in spread(self._client, _factors_of, recipe, chunks):
             tree.add(future)
             for frame in chunk:
                 walk.skip(frame)

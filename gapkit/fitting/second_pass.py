@@ -1,4 +1,4 @@
-"""TODO-DOC."""
+"""The second pass over the data: rows of every label, folded into the factors of their noise groups."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""TODO-DOC."""
+"""The Gaussian process, which knows no atoms: kernels, sparse points, posterior, evidence."""

@@ -8,8 +8,8 @@ Gaussian Processes for Machine Learning, ch. 5.4.2; Bachoc, Comput. Stat. Data A
 
 the geometric mean of the errors, so that units and numbers of labels drop out. The given noises say what each kind is
 worth: J is made least under the condition that no e_k grows, a gain for some kinds at the cost of none. With the
-letters of `gapkit.gaussian_process.marginal_likelihood`, A_c = Λ_c^-½ G_c D the rows of frame c and W_c = A_c C⁻ᵀ, a fit without the
-frame has
+letters of `gapkit.gaussian_process.marginal_likelihood`, A_c = Λ_c^-½ G_c D the rows of frame c and W_c = A_c C⁻ᵀ, a
+fit without the frame has
 
     errors ε_c = Λ_c^½ (I - W_c W_cᵀ)⁻¹ r_c,    β_c = β - C⁻ᵀ W_cᵀ Λ_c^-½ ε_c
     p_ck = C⁻ᵀ W_cᵀ (I - W_c W_cᵀ)⁻¹ Λ_c^½ P_k ε_c        (P_k picks the labels of kind k)
@@ -198,8 +198,9 @@ def least_errors(
     Parameters
     ----------
     K_mm, factors, noise, amplitudes, jitter, prior_width
-        As for `gapkit.gaussian_process.hyperparameter_search.maximise`, groups being (kind, config type). `amplitudes` should name all sparse points:
-        only then the common factor leaves predictions as they are. The prior counts as one more frame.
+        As for `gapkit.gaussian_process.hyperparameter_search.maximise`, groups being (kind, config type). `amplitudes`
+        should name all sparse points: only then the common factor leaves predictions as they are. The prior counts as
+        one more frame.
     frames : iterable of FrameRows
         Rows of frames that are part of `factors`.
     fixed : collection

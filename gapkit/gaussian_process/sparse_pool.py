@@ -94,8 +94,8 @@ class SparsePool:
     """Chooses sparse points from a stream of environments of one species.
 
     Up to `capacity` rows are held as they are; as long as no more have come, exact copies not counted, `choose` gives
-    exactly the points of `gapkit.gaussian_process.sparsification.select_sparse_points`. Whenever the pool is full, exact copies are
-    dropped first; if more than half is still there, it is thinned out:
+    exactly the points of `gapkit.gaussian_process.sparsification.select_sparse_points`. Whenever the pool is full,
+    exact copies are dropped first; if more than half is still there, it is thinned out:
 
     ========  =============================  ==================================================  ======================
     method    a full pool keeps              then the choice is                                  first k of n = choice

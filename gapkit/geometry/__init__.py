@@ -1,1 +1,1 @@
-"""TODO-DOC."""
+"""Geometry of structures: neighbours, shortest distances, lattice sums."""

@@ -1,1 +1,1 @@
-"""TODO-DOC."""
+"""Programs that run a fitted potential: ASE."""

@@ -1,1 +1,1 @@
-"""TODO-DOC."""
+"""What to fit with: suggestions, parameter search, learning curves, species weights."""

@@ -24,7 +24,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from gapkit.checks import is_count, is_list
 from gapkit.errors import InputError
-from gapkit.evaluation.comparison import Comparison, ErrorRow, Evaluation, evaluate
+from gapkit.evaluation.compare import evaluate
+from gapkit.evaluation.comparison import Comparison, ErrorRow, Evaluation
 from gapkit.fitting.hyperparameters import as_rows, learn_hyperparameters, parse_optimize
 from gapkit.fitting.second_pass import Recipe, frame_rows, left_out_of_rows
 from gapkit.fitting.updates import solve
@@ -54,7 +55,8 @@ class LearningPoint:
     n_columns : int
         Of all terms and species, as far as there are so many.
     effective : float
-        Effective number of parameters, those that the data determine (`gapkit.gaussian_process.conditioning.determined`).
+        Effective number of parameters, those that the data determine
+        (`gapkit.gaussian_process.conditioning.determined`).
     log_evidence : float
         log p(labels).
     errors : tuple of ErrorRow

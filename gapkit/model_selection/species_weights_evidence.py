@@ -1,9 +1,10 @@
 """log p(labels) as a function of the species weights of SOAP terms.
 
 The weights enter every feature, so that each evaluation makes the rows of some frames anew, and learns the noises and
-amplitudes for these rows: log p(labels | weights) is maximised over all of them (`gapkit.gaussian_process.hyperparameter_search.maximise`, from the
-same start each time). The sparse points are fixed environments, not fixed features, whose features are computed with
-the weights at hand: log p is a smooth function of the weights, and a choice made for one set of weights has no say.
+amplitudes for these rows: log p(labels | weights) is maximised over all of them
+(`gapkit.gaussian_process.hyperparameter_search.maximise`, from the same start each time). The sparse points are fixed
+environments, not fixed features, whose features are computed with the weights at hand: log p is a smooth function of
+the weights, and a choice made for one set of weights has no say.
 """
 
 from __future__ import annotations

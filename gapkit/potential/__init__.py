@@ -1,1 +1,1 @@
-"""TODO-DOC."""
+"""The fitted potential: estimator, predictions, presets, settings, model files."""

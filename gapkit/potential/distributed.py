@@ -1,4 +1,4 @@
-"""TODO-DOC."""
+"""Predictions on the workers of a Dask cluster, the same to the last bit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from gapkit.errors import InputError
 from gapkit.potential.prediction import Potential, Predictions, gathered
-from gapkit.runtime.cluster import _sealed, _spread, _told, connected
+from gapkit.runtime.cluster import answer, connected, sealed, spread
 from gapkit.runtime.progress import progress
 from gapkit.structures.labels import check_structures
 
@@ -50,8 +50,8 @@ def predict(gap: GAP, structures: Iterable[Atoms], client: Client | int, return_
     bare = map(_bare, progress(gap.verbose)(structures, "predictions", len(structures)))
     chunks = iter(lambda: list(islice(bare, CHUNK_STRUCTURES)), [])
     with connected(client) as own:
-        results = _spread(own, _predictions_of, (gap.potential_, return_std), chunks)
-        found = gathered([single for _, future in results for single in pickle.loads(_told(future.result))])
+        results = spread(own, _predictions_of, (gap.potential_, return_std), chunks)
+        found = gathered([single for _, future in results for single in pickle.loads(answer(future.result))])
     found.warn(stacklevel=2)
     return found
 
@@ -87,4 +87,4 @@ def _bare(atoms: Atoms) -> Atoms:
 
 def _predictions_of(constant: tuple[Potential, bool | str], chunk: Sequence[Atoms]) -> bytes:
     potential, return_std = constant
-    return _sealed([potential.predict(atoms, return_std) for atoms in chunk])
+    return sealed([potential.predict(atoms, return_std) for atoms in chunk])

@@ -3,7 +3,8 @@
 The weights of a member are a draw α + R⁻¹ ξ with ξ ~ N(0, I), so that a linear functional of the members scatters with
 the "sor" covariance K_tm A⁻¹ K_mt. What the sparse points cannot express, the prior residual K_tt - K_tm K_mm⁻¹ K_mt
 that "dtc" adds, is zero in all members and so *not* part of their spread: far from the data, or with few sparse points,
-error bars from samples are too small. `gapkit.uncertainty.functionals` gives both; compare them before you trust the samples.
+error bars from samples are too small. `gapkit.uncertainty.functionals` gives both; compare them before you trust the
+samples.
 """
 
 from __future__ import annotations

@@ -146,7 +146,8 @@ class GAP(NestedParameters):
     def preset(cls, name: str, species: Sequence[str], **overrides: Any) -> GAP:
         """A potential, not fitted yet, that is a good start; to be fitted with ``optimize=PRESETS[name].optimize``.
 
-        Numbers and reasons are in `gapkit.potential.presets`; ``baseline=[ZBL.from_structures(train)]`` has radii from the data.
+        Numbers and reasons are in `gapkit.potential.presets`; ``baseline=[ZBL.from_structures(train)]`` has radii from
+        the data.
 
         Parameters
         ----------
@@ -525,10 +526,10 @@ class GAP(NestedParameters):
         """Make the standard deviations honest: from now on all are multiplied by factors that labelled data decide.
 
         One factor for the energies (total and local), one for the stress, one per species for the forces, as
-        `gapkit.evaluation.recalibration` describes; kept in ``recalibration_`` and in model files. `predict`, the calculator and
-        `gapkit.evaluate`, which multiplies the noise, too, use them; samples and `gapkit.uncertainty.functionals` do not. A new
-        `fit` drops them. `partial_fit`, `remove` and `add_sparse_points` keep them, with a warning: they belong to the
-        model before. ``gap.recalibration_ = None`` takes them back.
+        `gapkit.evaluation.recalibration` describes; kept in ``recalibration_`` and in model files. `predict`, the
+        calculator and `gapkit.evaluate`, which multiplies the noise, too, use them; samples and
+        `gapkit.uncertainty.functionals` do not. A new `fit` drops them. `partial_fit`, `remove` and `add_sparse_points`
+        keep them, with a warning: they belong to the model before. ``gap.recalibration_ = None`` takes them back.
 
         Parameters
         ----------
@@ -546,7 +547,8 @@ class GAP(NestedParameters):
         ------
         InputError
             If frames to be held out are training frames, or frames to be left out are not; if comparisons come to a
-            model that has factors already, which may be in them; or as `gapkit.evaluation.recalibration.fit_recalibration`.
+            model that has factors already, which may be in them; or as
+            `gapkit.evaluation.recalibration.fit_recalibration`.
         """
         check_is_fitted(self, "posterior_")
         comparisons = labelled_comparisons(self, data, how, keys)

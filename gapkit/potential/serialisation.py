@@ -1,4 +1,4 @@
-"""TODO-DOC."""
+"""Terms to plain data and back: what YAML files and headers of model files hold."""
 
 from __future__ import annotations
 

@@ -47,7 +47,8 @@ def write_chemiscope(
     evaluation : Evaluation
         Best made with ``return_std="all"``.
     gap : GAP, optional
-        The potential, for the distance of each atom from the training environments (`gapkit.uncertainty.extrapolation`).
+        The potential, for the distance of each atom from the training environments
+        (`gapkit.uncertainty.extrapolation`).
     name : str
         Title in chemiscope.
 

@@ -76,7 +76,8 @@ def judge(gap: GAP, evaluation: Evaluation, environments: Extrapolation | None =
     evaluation : Evaluation
         With standard deviations, as far as they are to be judged.
     environments : Extrapolation, optional
-        The evaluated structures against the training environments, from `gapkit.uncertainty.extrapolation.extrapolation`.
+        The evaluated structures against the training environments, from
+        `gapkit.uncertainty.extrapolation.extrapolation`.
     """
     findings: list[Finding] = []
     scored = {kind: c for kind, c in evaluation.comparisons.items() if has_std(c)}

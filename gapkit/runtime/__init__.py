@@ -1,1 +1,1 @@
-"""TODO-DOC."""
+"""The machine under the work: threads, memory, clusters, files, progress."""

@@ -64,7 +64,7 @@ def _check_client(client: Any) -> None:
         ) from None
 
 
-def _sealed(content: Any) -> bytes:
+def sealed(content: Any) -> bytes:
     """Something to be passed on as it is.
 
     Arrays that Dask packs itself arrive as parts of a message, at any address: numpy multiplies those that are not
@@ -76,8 +76,8 @@ def _sealed(content: Any) -> bytes:
     return packed
 
 
-def _same(sealed: bytes) -> bytes:
-    return sealed
+def _same(content: bytes) -> bytes:
+    return content
 
 
 def _call(function: Callable[[Any, Any], Any], constant: bytes, chunk: bytes) -> Any:
@@ -85,7 +85,7 @@ def _call(function: Callable[[Any, Any], Any], constant: bytes, chunk: bytes) ->
         return function(pickle.loads(constant), pickle.loads(chunk))
 
 
-def _spread(
+def spread(
     client: Client, function: Callable[[Any, Any], Any], constant: Any, chunks: Iterable[list[Any]]
 ) -> Iterator[tuple[list[Any], Future]]:
     """(chunk, the future of function(constant, chunk)) in order, each as soon as it is done; a few are under way.
@@ -96,11 +96,11 @@ def _spread(
     import dask
 
     with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1TB"}):
-        shared = client.submit(_same, _sealed(constant), pure=False)
+        shared = client.submit(_same, sealed(constant), pure=False)
     waiting: deque[tuple[list[Any], Future]] = deque()
     try:
         for chunk in chunks:
-            waiting.append((chunk, client.submit(_call, function, shared, _sealed(chunk), pure=False)))
+            waiting.append((chunk, client.submit(_call, function, shared, sealed(chunk), pure=False)))
             if len(waiting) > AHEAD * max(1, sum(client.nthreads().values())):  # workers come and go
                 yield _done(*waiting.popleft())
         while waiting:
@@ -111,12 +111,12 @@ def _spread(
 
 
 def _done(chunk: list[Any], future: Future) -> tuple[list[Any], Future]:
-    if _told(future.exception) is not None:
-        _told(future.result)  # raises it
+    if answer(future.exception) is not None:
+        answer(future.result)  # raises it
     return chunk, future
 
 
-def _told(ask: Callable[[], Any]) -> Any:
+def answer(ask: Callable[[], Any]) -> Any:
     """What a future answers; what a worker raised is raised here."""
     from distributed.scheduler import KilledWorker
 
@@ -157,7 +157,7 @@ class Tree:
         while self._partials:
             total = self._merged(self._partials.pop()[1], total)
         self.n_chunks = 0
-        return _told((self._client.submit(last, total, pure=False) if last else total).result)
+        return answer((self._client.submit(last, total, pure=False) if last else total).result)
 
     def _merged(self, left: Future, right: Future) -> Future:
         return self._client.submit(self._merge, left, right, pure=False)

@@ -1,1 +1,15 @@
-"""TODO-DOC."""
+"""Structures with first-principles labels: files in, labels that exist and are understood out."""
+
+from gapkit.structures.labels import LabelKeys, Labels, check_structures, read_labels
+from gapkit.structures.reading import describe_structures, find_label_keys, iter_structures, read_structures
+
+__all__ = [
+    "LabelKeys",
+    "Labels",
+    "check_structures",
+    "describe_structures",
+    "find_label_keys",
+    "iter_structures",
+    "read_labels",
+    "read_structures",
+]

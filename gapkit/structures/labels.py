@@ -72,8 +72,8 @@ def read_labels(atoms: Atoms, keys: LabelKeys, *, frame: int | None = None) -> L
         For labels that are not finite, of the wrong shape or contradictory, and for a virial without a cell volume.
     """
     where = "this frame" if frame is None else f"frame {frame}"
-    _check_frame(atoms, where)
-    return _labels(atoms, keys, where)
+    check_frame(atoms, where)
+    return labels_of(atoms, keys, where)
 
 
 def check_structures(structures: Sequence[Atoms]) -> None:
@@ -94,10 +94,11 @@ def check_structures(structures: Sequence[Atoms]) -> None:
     if len(structures) == 0:
         raise InputError("structures is empty, give at least one frame.")
     for k, atoms in enumerate(structures):
-        _check_frame(atoms, f"frame {k}")
+        check_frame(atoms, f"frame {k}")
 
 
-def _labels(atoms: Atoms, keys: LabelKeys, where: str) -> Labels:
+def labels_of(atoms: Atoms, keys: LabelKeys, where: str) -> Labels:
+    """`read_labels` of a frame whose geometry was checked; `where` names it in errors."""
     energy, forces, stress, virial = (
         find_label(atoms, quantity, key, where) if key else None for quantity, key in zip(QUANTITIES, keys)
     )
@@ -136,7 +137,8 @@ def _check_virial(virial: np.ndarray, expected: np.ndarray, volume: float, where
     )
 
 
-def _check_frame(atoms: object, where: str) -> None:
+def check_frame(atoms: object, where: str) -> None:
+    """Raise `InputError` unless this is an `ase.Atoms` with atoms, finite positions and a possible cell."""
     if not isinstance(atoms, Atoms):
         raise InputError(f"{where} is of type {type(atoms).__name__}, give ase.Atoms.")
     if len(atoms) == 0:

@@ -18,7 +18,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from gapkit.errors import InputError
 from gapkit.structures.files import check_path, frame_slice, iter_frames
 from gapkit.structures.label_keys import QUANTITIES, KeyFinder, is_label_key
-from gapkit.structures.labels import LabelKeys, Labels, _check_frame, _labels, check_structures
+from gapkit.structures.labels import LabelKeys, Labels, check_frame, check_structures, labels_of
 from gapkit.structures.overview import StructureTable
 
 _Path: TypeAlias = str | PathLike[str]
@@ -140,7 +140,7 @@ def find_label_keys(
     finder.finish()
     keys = LabelKeys(*finder.keys(), config_type_key)
     for k, atoms in enumerate(structures):
-        _labels(atoms, keys, f"frame {k}")
+        labels_of(atoms, keys, f"frame {k}")
     return keys
 
 
@@ -164,7 +164,7 @@ def describe_structures(structures: Sequence[Atoms], keys: LabelKeys | None = No
     keys = keys or find_label_keys(structures)
     table = StructureTable()
     for k, atoms in enumerate(structures):
-        table.add(atoms, _labels(atoms, keys, f"frame {k}"))
+        table.add(atoms, labels_of(atoms, keys, f"frame {k}"))
     taken = ", ".join(f"{name} from '{key}'" for name, key in zip(QUANTITIES, keys) if key) or "none"
     return f"{table}\nlabels: {taken}"
 
@@ -193,10 +193,10 @@ def _all_frames(source: _Path | Iterable[_Path] | Iterable[Atoms], index: int | 
 def normalised_frames(frames: Iterable[tuple[str, Atoms]], finder: KeyFinder) -> Iterator[Atoms]:
     """`iter_structures` of ("frame 3 of name", atoms) from anywhere; `finder` knows the keys afterwards."""
     for where, atoms in frames:
-        _check_frame(atoms, where)
+        check_frame(atoms, where)
         finder.add(atoms, where)
         keys = LabelKeys(*finder.keys(), finder.config_type_key)
-        yield _with_labels(atoms, _labels(atoms, keys, where), keys)
+        yield _with_labels(atoms, labels_of(atoms, keys, where), keys)
     finder.finish()
 
 

@@ -1,1 +1,5 @@
-"""TODO-DOC."""
+"""Additive terms of a potential: descriptor and kernel, pairs, triplets, explicit functions."""
+
+from gapkit.terms.term import Term
+
+__all__ = ["Term"]

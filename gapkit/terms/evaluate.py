@@ -1,4 +1,4 @@
-"""TODO-DOC."""
+"""Terms evaluated: (i, j, D) in, local energies and pair gradients g_ij out."""
 
 from __future__ import annotations
 

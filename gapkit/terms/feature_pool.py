@@ -30,7 +30,7 @@ class FeatureReport(NamedTuple):
 
 
 class FeaturePool:
-    """Like `gapkit.gaussian_process.sparse_pool.SparsePool`: gather, merge what others have gathered from later frames, choose.
+    """Like `SparsePool`: gather, merge what others have gathered from later frames, choose.
 
     Parameters
     ----------

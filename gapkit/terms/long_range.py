@@ -45,12 +45,12 @@ class LongRange:
     """Sums of damped 1/r and 1/r⁶ over all images for each pair of species: ``Linear(LongRange(["Na", "Cl"]), 15.0)``.
 
     The coefficients are e²/(4πε₀) q_A q_B = 14.4 eV Å · q_A q_B for 1/r and -C6_AB (eV Å⁶) for 1/r⁶; the amplitude δ of
-    the term, times `scales`, should be of their size. `gapkit.uncertainty.coefficients.linear_coefficients` tells them with their
-    standard deviations. Molecules are summed directly, three-dimensional cells by Ewald's method; slabs and wires are
-    refused. A fit knows coefficients, not charges, so that the k = 0 term of 1/r is left out and each sum stands for charges
-    in a uniform background of opposite charge. The backgrounds cancel in E if u_AB = q_A q_B with charges that make the
-    cell neutral; with other coefficients, energies of cells with different vacuum or composition share that background.
-    Periodic cells of one species, whose charges cannot cancel, are refused where 1/r is summed.
+    the term, times `scales`, should be of their size. `gapkit.uncertainty.coefficients.linear_coefficients` tells them
+    with their standard deviations. Molecules are summed directly, three-dimensional cells by Ewald's method; slabs and
+    wires are refused. A fit knows coefficients, not charges, so that the k = 0 term of 1/r is left out and each sum
+    stands for charges in a uniform background of opposite charge. The backgrounds cancel in E if u_AB = q_A q_B with
+    charges that make the cell neutral; with other coefficients, energies of cells with different vacuum or composition
+    share that background. Periodic cells of one species, whose charges cannot cancel, are refused where 1/r is summed.
 
     ``LongRange(["Na", "Cl"], charges={"Na": 1, "Cl": -1})`` has one coefficient of 1/r instead of three, and is to be
     preferred where one ratio of charges makes every cell neutral: then free coefficients only add ways to be wrong at

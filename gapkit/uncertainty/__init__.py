@@ -1,1 +1,1 @@
-"""TODO-DOC."""
+"""Error bars of anything: joint posterior, samples, committees, extrapolation."""

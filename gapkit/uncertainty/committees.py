@@ -1,7 +1,8 @@
 """Ensembles of fits to resampled frames or labels, as cheap as samples of the posterior: no refit, at most one walk.
 
-Members share sparse points, e0, noises and amplitudes with the model and go wherever `gapkit.potential.ensemble.Ensemble` goes:
-`gapkit.uncertainty.propagation.propagate`, `gapkit.uncertainty.estimators.MemberStd`.
+Members share sparse points, e0, noises and amplitudes with the model and go wherever
+`gapkit.potential.ensemble.Ensemble` goes: `gapkit.uncertainty.propagation.propagate`,
+`gapkit.uncertainty.estimators.MemberStd`.
 """
 
 from __future__ import annotations

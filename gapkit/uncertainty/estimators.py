@@ -3,8 +3,9 @@
 Whatever has a method ``std(atoms)`` can be scored by `with_std` and `gapkit.evaluation.calibration`:
 
 `PosteriorStd`          "dtc", what `GAP.predict` gives, or "sor", without the prior residual of the sparse points
-`MemberStd`             scatter of an ensemble: `GAP.sample`, `gapkit.uncertainty.committees.committee` or `label_noise_ensemble`
-`ScaledIndicator`       one number per atom times one factor per kind, which held-out errors decide:
+`MemberStd`             scatter of an ensemble: `GAP.sample`, `gapkit.uncertainty.committees.committee` or
+`label_noise_ensemble` `ScaledIndicator`       one number per atom times one factor per kind, which held-out errors
+decide:
     `descriptor_distance`   distance to the nearest sparse point
     `local_std`             standard deviation of the local energy, with the data ("dtc") or blind to them ("gap")
 
@@ -203,7 +204,7 @@ def fit_scaled(
     frames : sequence of Atoms
         Frames that the model was not fitted to, or that were left out one by one.
     comparisons : mapping of kind to Comparison
-        Their energies and forces, as `gapkit.evaluation.comparison.evaluate` or `leave_one_out` gives them.
+        Their energies and forces, as `gapkit.evaluation.compare.evaluate` or `leave_one_out` gives them.
 
     Raises
     ------
@@ -305,12 +306,12 @@ def with_std(
     comparisons: Mapping[str, Comparison],
     noise: bool = True,
 ) -> dict[str, Comparison]:
-    """The model's predictions with another estimate's standard deviations, for `gapkit.evaluation.calibration.calibration`.
+    """The model's predictions with another estimate's standard deviations, for `gapkit.calibration`.
 
     Parameters
     ----------
     gap : GAP
-        Its noise is added as in `gapkit.evaluation.comparison.evaluate`.
+        Its noise is added as in `gapkit.evaluation.compare.evaluate`.
     uncertainty : Uncertainty
     frames : sequence of Atoms
     comparisons : mapping of kind to Comparison

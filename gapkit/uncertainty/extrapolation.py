@@ -60,8 +60,8 @@ class Extrapolation:
     Attributes
     ----------
     reach, spread : ndarray of float
-        See `gapkit.uncertainty.extrapolation`; NaN for the spread where there is nothing to compare with (potentials of several
-        terms, whose sparse points are parts of environments).
+        See `gapkit.uncertainty.extrapolation`; NaN for the spread where there is nothing to compare with (potentials of
+        several terms, whose sparse points are parts of environments).
     structure, atom : ndarray of int
         Index of the structure in the list, and of the atom in it.
     species : ndarray of str

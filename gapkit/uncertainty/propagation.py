@@ -1,4 +1,4 @@
-"""TODO-DOC."""
+"""Error bars of any property: the property of every member of an ensemble."""
 
 from __future__ import annotations
 

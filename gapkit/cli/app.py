@@ -9,9 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
-from gapkit import commands_fit, commands_report, commands_study, commands_suggest, commands_use
+from gapkit.cli import data, evaluate, fit, predict, suggest, tune
+from gapkit.cli.terminal import refuse, warn
 from gapkit.errors import InputError
-from gapkit.terminal import refuse, warn
 
 UsageError: Any = typer.BadParameter.__bases__[0]  # what an unknown option or a missing argument raises
 
@@ -25,18 +25,18 @@ app = typer.Typer(
 )
 
 COMMANDS: dict[Callable[..., None], str] = {
-    commands_use.demo: "-o gapkit-demo",
-    commands_suggest.suggest: "train.xyz -o config.yaml",
-    commands_fit.fit: "train.xyz -o si.gap --cutoff 5 --n-sparse 1000 --optimize noise,delta",
-    commands_use.evaluate: "si.gap test.xyz --report report.html",
-    commands_report.report: "si.gap test.xyz -o report.html --train train.xyz",
-    commands_use.recalibrate: "si.gap held_out.xyz -o honest.gap",
-    commands_use.predict: "si.gap trajectory.xyz -o predicted.xyz --std",
-    commands_use.info: "si.gap",
-    commands_fit.update: "si.gap --add new.xyz -o si2.gap",
-    commands_study.tune: "train.xyz --vary cutoff=4,5,6 --vary zeta=2,4 -o best.yaml",
-    commands_study.learning_curve: "train.xyz --test test.xyz --n-sparse 100,200,400 -o curve.html",
-    commands_study.data: "si.gap train.xyz --candidates pool.xyz",
+    predict.demo: "-o gapkit-demo",
+    suggest.suggest: "train.xyz -o config.yaml",
+    fit.fit: "train.xyz -o si.gap --cutoff 5 --n-sparse 1000 --optimize noise,delta",
+    evaluate.evaluate: "si.gap test.xyz --report report.html",
+    evaluate.report: "si.gap test.xyz -o report.html --train train.xyz",
+    evaluate.recalibrate: "si.gap held_out.xyz -o honest.gap",
+    predict.predict: "si.gap trajectory.xyz -o predicted.xyz --std",
+    predict.info: "si.gap",
+    fit.update: "si.gap --add new.xyz -o si2.gap",
+    tune.tune: "train.xyz --vary cutoff=4,5,6 --vary zeta=2,4 -o best.yaml",
+    tune.learning_curve: "train.xyz --test test.xyz --n-sparse 100,200,400 -o curve.html",
+    data.data: "si.gap train.xyz --candidates pool.xyz",
 }
 for _command, _example in COMMANDS.items():
     _name = _command.__name__.replace("_", "-")

@@ -12,7 +12,8 @@ import numpy as np
 
 from gapkit.errors import InputError
 from gapkit.evaluation.calibration import Calibration, calibration, calibration_in_words
-from gapkit.evaluation.comparison import Evaluation, evaluate
+from gapkit.evaluation.compare import evaluate
+from gapkit.evaluation.comparison import Evaluation
 
 if TYPE_CHECKING:
     from ase import Atoms

@@ -1,4 +1,4 @@
-"""Options of the commands of `gapkit.cli`, each with its unit and default in its help, and what a fit makes of them."""
+"""Options of the commands, each with its unit and default in its help, and the settings of a fit made of them."""
 
 from __future__ import annotations
 

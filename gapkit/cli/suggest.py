@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
-from gapkit.cli_options import Json, Quiet, TrainingFiles, option, with_key_options
-from gapkit.command_inputs import frames_of, read_labelled
+from gapkit.cli.inputs import frames_of, read_labelled
+from gapkit.cli.options import Json, Quiet, TrainingFiles, option, with_key_options
+from gapkit.cli.terminal import print_json, speaker, warnings_kept
 from gapkit.runtime.files import check_output, complete_file
-from gapkit.terminal import print_json, speaker, warnings_kept
 
 
 @with_key_options

@@ -1,4 +1,4 @@
-"""What the commands of `gapkit.cli` say: sentences on the right stream, JSON, warnings and refusals."""
+"""What commands print: sentences on the right stream, JSON, warnings and refusals."""
 
 from __future__ import annotations
 

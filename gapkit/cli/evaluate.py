@@ -1,4 +1,4 @@
-"""`gapkit report`: everything about a potential in one file to send to a co-author."""
+"""`gapkit evaluate`, `report` and `recalibrate`: a potential against labels."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from gapkit.cli_options import Json, Model, Quiet, labelled_file, option, with_key_options
-from gapkit.command_inputs import load_model, read_labelled
+from gapkit.cli.inputs import load_model, read_labelled
+from gapkit.cli.options import Json, Model, ModelOutput, Quiet, labelled_file, option, with_key_options
+from gapkit.cli.terminal import Say, print_json, speaker
 from gapkit.errors import InputError
 from gapkit.runtime.files import check_output
-from gapkit.terminal import Say, print_json, speaker
 
 if TYPE_CHECKING:
     from gapkit.potential.gap import GAP
@@ -45,7 +45,7 @@ def report(
 
     The file needs no network. Units: meV/atom, eV/Å, GPa.
     """
-    from gapkit.evaluation.comparison import evaluate
+    from gapkit.evaluation.compare import evaluate
     from gapkit.report.chemiscope import write_chemiscope
     from gapkit.report.write import write_report
 
@@ -100,7 +100,7 @@ def _training(
     if train is None:
         return {}
     from gapkit.active_learning.data_value import which_data_matter
-    from gapkit.evaluation.comparison import evaluate
+    from gapkit.evaluation.compare import evaluate
     from gapkit.evaluation.leave_one_out import leave_one_out
 
     frames = read_labelled([train], keys, say).in_memory()
@@ -110,3 +110,72 @@ def _training(
         "leave_one_out": left_out,
         "which_data": which_data_matter(gap, left_out, candidates),
     }
+
+
+@with_key_options
+def evaluate(
+    model: Model,
+    test: Annotated[Path, labelled_file()],
+    keys: dict[str, str],
+    report: Annotated[Path | None, option("Write a self-contained HTML report too.", show_default=False)] = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Compare a potential with labels: energies in meV/atom, forces in eV/Å, stresses in GPa."""
+    from gapkit.evaluation.compare import evaluate as compare
+
+    if report is not None:
+        from gapkit.report.figures import require_matplotlib
+
+        check_output(report, inputs=(model, test))
+        require_matplotlib()
+    say = speaker(quiet, to_stderr=as_json)
+    gap = load_model(model, verbose=not quiet)
+    structures = read_labelled([test], keys, say).in_memory()
+    result = compare(gap, structures, return_std="all" if report is not None else not as_json)
+    say(result.table())
+    if result.energy is not None and result.energy.std is not None:
+        from gapkit.evaluation.calibration import calibration_in_words
+
+        say(calibration_in_words(result.energy))
+    if report is not None:
+        from gapkit.report.write import write_report
+
+        write_report(report, gap, result, frames=structures, title=f"{model.name} on {test.name}")
+        say(f"wrote {report}")
+    if as_json:
+        print_json(result.summary())
+
+
+@with_key_options
+def recalibrate(
+    model: Model,
+    labelled: Annotated[Path, labelled_file()],
+    keys: dict[str, str],
+    output: ModelOutput = Path("recalibrated.gap"),
+    leave_one_out: Annotated[
+        bool,
+        option("The structures are the training structures: predict each by a fit without it.", "--leave-one-out"),
+    ] = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Make the standard deviations honest by one factor per kind and species, from structures not fitted to.
+
+    The factors and where they come from are kept in the model file; every later prediction uses them.
+    """
+    check_output(output, inputs=(model, labelled))
+    say = speaker(quiet, to_stderr=as_json)
+    gap = load_model(model, verbose=not quiet)
+    structures = read_labelled([labelled], keys, say).in_memory()
+    gap.recalibrate(structures, "leave-one-out" if leave_one_out else "held-out", labelled.name)
+    found = gap.recalibration_
+    assert found is not None
+    for name, scale in found.scales.items():
+        fit = found.provenance.fits[name]
+        data = f"{fit.n} values of {fit.n_structures} structures"
+        say(f"{name}: standard deviations × {scale:.3g} ± {fit.scale_se:.2g}, from {data}")
+    gap.save(output, updatable=gap.factors_ is not None)
+    say(f"wrote {output}")
+    if as_json:
+        print_json({"model": str(output), "recalibration": found.to_dict()})

@@ -1,14 +1,16 @@
-"""Files of labelled frames, looked through once before the work: which labels, what there is, a sample to test on."""
+"""What commands read: model files and labelled structures, looked through once before the work."""
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from ase import Atoms
 
+from gapkit.cli.terminal import Say, log_to
 from gapkit.errors import InputError
 from gapkit.runtime.progress import progress
 from gapkit.structures.files import check_path, iter_frames
@@ -17,6 +19,13 @@ from gapkit.structures.label_keys import QUANTITIES, KeyFinder
 from gapkit.structures.labels import LabelKeys, read_labels
 from gapkit.structures.overview import StructureTable
 from gapkit.structures.reading import iter_structures, normalised_frames
+
+if TYPE_CHECKING:
+    from gapkit.potential.gap import GAP
+    from gapkit.potential.settings import ModelSettings
+    from gapkit.structures.frames import Structures
+    from gapkit.structures.labels import LabelKeys
+
 
 SAMPLE_FRAMES = 1000
 SAMPLE_ATOMS = 100_000
@@ -120,3 +129,36 @@ def _no_labels(paths: Sequence[Path], finder: KeyFinder) -> str:
         f"{named} {has} no energies, forces or stresses under names that gapkit knows ({it} {others}): "
         "name them with --energy-key, --forces-key, --stress-key or --virial-key."
     )
+
+
+def load_model(path: Path, verbose: bool) -> GAP:
+    """The potential of a model file."""
+    from gapkit.potential.gap import GAP
+
+    gap = GAP.load(path)
+    gap.verbose = verbose
+    return gap
+
+
+def read_labelled(paths: Sequence[Path], keys: Mapping[str, str | None], say: Say, show: bool = False) -> LabelledFiles:
+    """Files, after telling which labels were taken and what there is."""
+
+    with log_to(say):
+        data = LabelledFiles(paths, keys, show)
+    say(str(data.table))
+    return data
+
+
+def new_gap(settings: ModelSettings, data: LabelledFiles, verbose: bool) -> GAP:
+    """A potential for these data, not fitted yet."""
+    from gapkit.potential.gap import GAP
+    from gapkit.structures.frames import labelled_frames
+
+    structures = (frame.atoms for frame in labelled_frames(*frames_of(data)))  # walked through only if asked for radii
+    baseline = settings.make_baselines(data.species, structures)
+    return GAP(settings.make_terms(data.species), **settings.parameters(), baseline=baseline, verbose=verbose)
+
+
+def frames_of(data: LabelledFiles) -> tuple[Structures, LabelKeys | None]:
+    """Frames to walk through many times, with their keys: from memory if they are few, else from their files."""
+    return (data.sample, None) if data.complete else (data.paths, data.keys)

@@ -9,7 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
-from gapkit.cli_options import (
+from gapkit.cli.inputs import load_model, new_gap, read_labelled
+from gapkit.cli.options import (
     Flags,
     Json,
     Model,
@@ -22,15 +23,14 @@ from gapkit.cli_options import (
     with_key_options,
     with_model_options,
 )
-from gapkit.command_inputs import load_model, new_gap, read_labelled
+from gapkit.cli.terminal import Say, log_to, print_json, speaker, warnings_kept
 from gapkit.errors import InputError
 from gapkit.runtime.files import check_output
-from gapkit.terminal import Say, log_to, print_json, speaker, warnings_kept
 
 if TYPE_CHECKING:
     from distributed import Client
 
-    from gapkit.labelled_files import LabelledFiles
+    from gapkit.cli.inputs import LabelledFiles
     from gapkit.potential.gap import GAP
     from gapkit.potential.settings import ModelSettings
 
@@ -182,8 +182,8 @@ def update(
 def _fit(
     data: LabelledFiles, output: Path, settings: ModelSettings, means: Means, updatable: bool, say: Say, verbose: bool
 ) -> dict[str, Any]:
-    from gapkit.evaluation.comparison import evaluate as compare
-    from gapkit.fit_summary import describe_fit, fit_summary, outlier_frames
+    from gapkit.cli.fit_summary import describe_fit, fit_summary, outlier_frames
+    from gapkit.evaluation.compare import evaluate as compare
     from gapkit.structures.frames import labelled_frames
 
     gap = new_gap(settings, data, verbose)
