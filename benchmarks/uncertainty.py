@@ -39,7 +39,7 @@ from gapkit import GAP, SOAP, DotProduct, InputError, Term, read_structures  # n
 from gapkit.datasets import load_silicon  # noqa: E402
 from gapkit.evaluation.calibration import calibration, calibration_by  # noqa: E402
 from gapkit.evaluation.compare import evaluate  # noqa: E402
-from gapkit.evaluation.comparison import Comparison
+from gapkit.evaluation.comparison import Comparison  # noqa: E402
 from gapkit.evaluation.conformal import fit_conformal  # noqa: E402
 from gapkit.evaluation.ranking import error_retention, per_atom  # noqa: E402
 from gapkit.evaluation.recalibration import fit_recalibration  # noqa: E402

@@ -27,7 +27,7 @@ from gapkit.evaluation.compare import evaluate
 from gapkit.fitting import first_pass as training
 from gapkit.potential.distributed import OnWorkers, predict
 from gapkit.runtime import threads
-from gapkit.runtime.cluster import AHEAD, _spread, connected
+from gapkit.runtime.cluster import AHEAD, spread, connected
 
 TERM_VARIANCE = 2.0**2  # δ², eV²
 SOAP_CU = SOAP(species=["Cu"], cutoff=4.0, n_max=4, l_max=3)
@@ -415,7 +415,7 @@ def unaligned(constant, chunk):
 def test_arrays_arrive_aligned_wherever_they_stood_in_the_message(client):
     """Products of unaligned arrays take another way through numpy, with other last bits."""
     odd = [np.zeros(n, dtype) for n in (1, 3, 1000) for dtype in (np.uint8, np.float64)]
-    found = [future.result() for _, future in _spread(client, unaligned, odd, [odd, odd[1:], odd[3:]])]
+    found = [future.result() for _, future in spread(client, unaligned, odd, [odd, odd[1:], odd[3:]])]
     assert found == [0, 0, 0]
 
 

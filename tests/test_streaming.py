@@ -244,7 +244,7 @@ def test_a_damaged_checkpoint_is_refused(frames, tmp_path, damage):
 
 SCRIPT = """
 import sys
-import gapkit.checkpoint
+import gapkit.fitting.checkpoint
 gapkit.fitting.checkpoint.EVERY = 0.05
 sys.path.insert(0, {tests!r})
 from test_streaming import model, copper_frames

@@ -21,7 +21,7 @@ import hashlib, sys
 sys.path.insert(0, sys.argv[1])
 from conftest import alloy, labelled
 from gapkit import GAP, SOAP, DotProduct, Term
-from gapkit.threads import get_num_threads, set_num_threads
+from gapkit.runtime.threads import get_num_threads, set_num_threads
 
 frames = [labelled(alloy(k)) for k in range(4)]
 for threads in (None, 1, 2, 3):

@@ -137,12 +137,11 @@ def recipe(gap: GAP) -> str:
     settings = "".join(f"    {name}={value!r},\n" for name, value in parameters.items())
     model = f"GAP(\n{settings})" if settings else "GAP(...)"
     called = set(re.findall(r"\b(\w+)\(", model))
-    ours = ", ".join(sorted({"GAP", "read_structures"} | called & PUBLIC))
+    ours = ", ".join(sorted({"GAP", "evaluate", "read_structures"} | called & PUBLIC))
     calculator = "from gapkit.baselines import Calculator\n" if "Calculator" in called else ""
     return (
         f"from gapkit import {ours}\n{calculator}"
-        "from gapkit.evaluation.comparison import evaluate\n"
-        "from gapkit.report.write import write_report\n\n"
+        "from gapkit.report import write_report\n\n"
         'train = read_structures("train.xyz")\n'
         'test = read_structures("test.xyz")\n'
         f"gap = {model}\n"
