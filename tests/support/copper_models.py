@@ -1,0 +1,71 @@
+"""A small model of copper, and what compares two fits of it."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+
+from gapkit import GAP, SOAP, DotProduct, Term
+from gapkit.structures.frames import labelled_frames
+
+TERMS = [Term(SOAP(species=["Cu"], cutoff=4.0, n_max=4, l_max=3), DotProduct(3, 2.0), n_sparse=20)]
+
+
+def model(**changes):
+    return GAP(TERMS, energy_noise=0.002, forces_noise=0.05, virial_noise=0.02, verbose=False, **changes)
+
+
+def assert_same_bits(one, other):
+    np.testing.assert_array_equal(one.alpha_, other.alpha_)
+    np.testing.assert_array_equal(one.posterior_.R, other.posterior_.R)
+    assert one.training_ == other.training_
+    assert one.e0_ == other.e0_
+
+
+def largest_difference(one, other, frames):
+    p, q = one.predict(frames, return_std="all"), other.predict(frames, return_std="all")
+    pairs = [(p.energy, q.energy), (p.energy_std, q.energy_std), *zip(p.forces, q.forces)]
+    pairs += [*zip(p.forces_std, q.forces_std), *((a, b) for a, b in zip(p.stress, q.stress) if a is not None)]
+    return max(float(np.abs(a - b).max()) for a, b in pairs)
+
+
+class Again:
+    """Something else that can be iterated more than once."""
+
+    def __init__(self, frames):
+        self.frames = frames
+
+    def __iter__(self):
+        return iter(self.frames)
+
+
+def interrupted(frames, n):
+    """An iterable whose second walk breaks off after n frames."""
+
+    class Breaking:
+        walks = 0
+
+        def __iter__(self):
+            Breaking.walks += 1
+            yield from frames if Breaking.walks == 1 else itertools.islice(frames, n)
+            if Breaking.walks > 1:
+                raise KeyboardInterrupt
+
+    return Breaking()
+
+
+def refit(recipe, frames):
+    """A fit with given sparse points."""
+    from gapkit.fitting.first_pass import Summary
+    from gapkit.fitting.second_pass import stream_rows
+    from gapkit.fitting.updates import solve
+
+    new = model()
+    summary = Summary()
+    walk = labelled_frames(frames) if isinstance(frames, list) else frames
+    for frame in walk:
+        summary.add(frame, recipe.noises)
+    factors = stream_rows(recipe, walk, {})
+    new._take(recipe, factors, solve(recipe, factors, new.jitter), summary.as_dict())
+    return new

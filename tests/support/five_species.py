@@ -1,0 +1,20 @@
+"""Silicon with up to five species."""
+
+from __future__ import annotations
+
+import numpy as np
+from ase import Atoms
+from ase.build import bulk
+
+FIVE = ["Si", "O", "Ge", "C", "H"]
+
+
+def five_species(n: int) -> Atoms:
+    atoms = bulk("Si", "diamond", a=5.2, cubic=True)
+    atoms.symbols[:] = (FIVE[:n] * 8)[:8]
+    atoms.rattle(0.15, seed=4)
+    return atoms
+
+
+def relative(a, b):
+    return float(np.abs(a - b).max() / np.abs(b).max())
