@@ -23,9 +23,8 @@ from ase import Atoms
 from scipy.linalg import cholesky, solve_triangular
 
 from gapkit.checks import is_count, is_list
-from gapkit.covariances.rows import local_rows, structure_rows
+from gapkit.covariances.rows import local_prior, local_rows, structure_rows
 from gapkit.errors import InputError, did_you_mean
-from gapkit.fitting.first_pass import check_species
 from gapkit.fitting.second_pass import Recipe
 from gapkit.gaussian_process.posterior import SparsePosterior
 from gapkit.gaussian_process.row_factor import RowFactor, fold
@@ -33,8 +32,7 @@ from gapkit.runtime.progress import progress
 from gapkit.runtime.tables import aligned
 from gapkit.runtime.threads import one_blas_thread, ordered_map
 from gapkit.structures.frames import Structures, labelled_frames
-from gapkit.terms.evaluate import find_all_neighbourhoods
-from gapkit.terms.term import feature_blocks, kernel_term, known_numbers
+from gapkit.terms.basis import Environments
 
 if TYPE_CHECKING:
     from gapkit.potential.gap import GAP
@@ -268,8 +266,7 @@ class _Rows:
 
     def _made(self, atoms: Atoms, name: str) -> np.ndarray:
         derivatives = "forces" in self._labels or "stress" in self._labels
-        neighbourhoods = find_all_neighbourhoods(self._recipe.terms, atoms)
-        rows = structure_rows(self._recipe.terms, self._recipe.blocks, neighbourhoods, atoms.numbers, derivatives)
+        rows = structure_rows(self._recipe.basis.environments(atoms), derivatives)
         N, found = len(atoms), []
         if "energy" in self._labels:
             found.append(rows.energy[None] / (N * self._gap.noise_std("energy", name)))
@@ -289,25 +286,16 @@ class _Look(NamedTuple):
 
 
 def _looked_at(gap: GAP, model: _Model, atoms: Atoms, rows: _Rows, k: int) -> _Look:
-    recipe = gap.recipe_
-    K = local_rows(recipe.terms, recipe.blocks, find_all_neighbourhoods(recipe.terms, atoms), atoms.numbers)
-    explained, total = _local_variances(recipe, gap.posterior_, K, atoms)
+    explained, total = _local_variances(gap.basis_.environments(atoms), gap.posterior_)
     uncovered = min(max(1.0 - explained / total, 0.0), 1.0) if total > 0.0 else 0.0
     return _Look(model.score(rows[k]), float(np.sqrt(total / len(atoms))), uncovered)
 
 
-def _local_variances(recipe: Recipe, posterior: SparsePosterior, K: np.ndarray, atoms: Atoms) -> tuple[float, float]:
+def _local_variances(environments: Environments, posterior: SparsePosterior) -> tuple[float, float]:
     """Summed variances of the local energies: of the weights, and with what the sparse points cannot express."""
+    K, k_ii = local_rows(environments), local_prior(environments)
     prior = solve_triangular(posterior.L, K.T, lower=True, check_finite=False)
     data = solve_triangular(posterior.R, K.T, trans="T", check_finite=False)
-    amplitudes = dict.fromkeys(atoms.numbers.tolist(), 0.0)
-    for block in recipe.blocks:
-        if block.number in amplitudes:
-            amplitudes[block.number] += float(kernel_term(recipe.terms, block).kernel.value(np.ones((1, 1)))[0, 0])
-    k_ii = np.array([amplitudes[z] for z in atoms.numbers.tolist()])
-    for _, feature_term, block in feature_blocks(recipe.terms, recipe.blocks):
-        own = K[:, block.columns] / feature_term.delta
-        k_ii += np.einsum("im,im->i", own, own)
     explained = np.einsum("mn,mn->n", data, data)
     rest = np.maximum(k_ii - np.einsum("mn,mn->n", prior, prior), 0.0)
     return float(explained.sum()), float((explained + rest).sum())
@@ -358,8 +346,8 @@ def _targets(recipe: Recipe, frames: Sequence[Atoms], targets: Any, others: Stru
     aimed = frames if others is None else (frame.atoms for frame in labelled_frames(others))
 
     def of(atoms: Atoms) -> np.ndarray:
-        check_species(recipe.terms, np.unique(atoms.numbers))
-        K = local_rows(recipe.terms, recipe.blocks, find_all_neighbourhoods(recipe.terms, atoms), atoms.numbers)
+        recipe.basis.check_species(np.unique(atoms.numbers))
+        K = local_rows(recipe.basis.environments(atoms))
         return K if targets == "local_energies" else K.mean(axis=0, keepdims=True)
 
     for K in ordered_map(of, aimed):
@@ -386,7 +374,7 @@ def _check(recipe: Recipe, n: int, targets: Any, labels: Sequence[str], frames: 
     bad = [label for label in labels if label not in LABELS] if is_list(labels) else [labels]
     if bad or not len(labels):
         raise InputError(f"labels must be some of {', '.join(LABELS)}, got {[*bad, labels][0]!r}: give a list of them.")
-    known = set(known_numbers(recipe.terms, recipe.blocks, recipe.e0))
+    known = set(recipe.basis.known_numbers(recipe.e0))
     for k, atoms in enumerate(frames):
         if not set(atoms.numbers.tolist()) <= known:
             raise InputError(

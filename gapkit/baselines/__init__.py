@@ -16,18 +16,18 @@ from ase import Atoms
 from gapkit.baselines.calculator import Calculator, check_trusted
 from gapkit.baselines.dispersion import D3, D4
 from gapkit.baselines.electrostatics import Ewald
-from gapkit.baselines.properties import Baseline, BaselineProperties
+from gapkit.baselines.properties import Baseline
 from gapkit.baselines.zbl import ZBL, warn_of_overlap
 from gapkit.checks import build
 from gapkit.errors import InputError
 from gapkit.structures.labels import Labels
+from gapkit.structures.properties import Properties
 
 __all__ = [
     "D3",
     "D4",
     "ZBL",
     "Baseline",
-    "BaselineProperties",
     "Calculator",
     "Ewald",
     "baseline_from_dict",
@@ -52,7 +52,7 @@ def check_baselines(baselines: Sequence[Baseline], numbers: np.ndarray) -> None:
         baseline.check_species(numbers)
 
 
-def evaluate_baselines(baselines: Sequence[Baseline], atoms: Atoms) -> BaselineProperties:
+def evaluate_baselines(baselines: Sequence[Baseline], atoms: Atoms) -> Properties:
     """The sum of the baselines of a structure.
 
     Raises
@@ -61,7 +61,7 @@ def evaluate_baselines(baselines: Sequence[Baseline], atoms: Atoms) -> BaselineP
         If one of them cannot treat the structure, or gives no finite numbers for it.
     """
     n = len(atoms)
-    total = BaselineProperties(0.0, np.zeros((n, 3)), np.zeros((3, 3)), np.zeros(n))
+    total = Properties.zeros(n)
     for baseline in baselines:
         found = baseline.evaluate(atoms)
         if not all(np.isfinite(value).all() for value in found):
@@ -73,7 +73,7 @@ def evaluate_baselines(baselines: Sequence[Baseline], atoms: Atoms) -> BaselineP
     return total
 
 
-def subtract_baseline(labels: Labels, properties: BaselineProperties) -> Labels:
+def subtract_baseline(labels: Labels, properties: Properties) -> Labels:
     """The labels less the baseline: energy, forces and virial (-dE/dε), each where it exists."""
     energy = None if labels.energy is None else labels.energy - properties.energy
     forces = None if labels.forces is None else labels.forces - properties.forces

@@ -14,9 +14,9 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import PropertyNotImplementedError
 
-from gapkit.baselines.properties import BaselineProperties
 from gapkit.checks import check_fields
 from gapkit.errors import InputError
+from gapkit.structures.properties import Properties
 
 # what a model file may start by itself, and with what: these compute, they read no files and run no commands.
 # ASE's `restart`, `label`, `directory` and `parameters` and TBLite's `solvation` and `xtb_config` are not among them,
@@ -91,7 +91,7 @@ class Calculator:
                 f"{dict(self.parameters)!r} holds more than numbers, texts, lists and mappings."
             )
 
-    def evaluate(self, atoms: Atoms) -> BaselineProperties:
+    def evaluate(self, atoms: Atoms) -> Properties:
         """Energy, forces and stress of species, positions and cell; charges and moments in ``atoms`` do not count.
 
         The energy is the free energy where the calculator tells the two apart: the one its forces belong to. Local
@@ -120,7 +120,7 @@ class Calculator:
             raise InputError(
                 f"the baseline {self._label} fails for {atoms.get_chemical_formula()} ({type(error).__name__}: {text})."
             ) from error
-        return BaselineProperties(energy, forces, strain, _local_energies(work, energy))
+        return Properties(energy, forces, strain, _local_energies(work, energy))
 
     @property
     def _label(self) -> str:

@@ -13,10 +13,10 @@ from ase.cell import Cell
 from ase.data import chemical_symbols
 from ase.units import Bohr, Hartree
 
-from gapkit.baselines.properties import BaselineProperties
 from gapkit.checks import check_fields
 from gapkit.errors import InputError, did_you_mean
 from gapkit.geometry.lattice_sums import check_periodicity
+from gapkit.structures.properties import Properties
 
 D3_DAMPINGS: Mapping[str, str] = {
     "bj": "RationalDampingParam",
@@ -65,7 +65,7 @@ class D3:
         """Raise `InputError` for elements that D3 has no parameters of."""
         _check_numbers(numbers, "D3", self.largest_number)
 
-    def evaluate(self, atoms: Atoms) -> BaselineProperties:
+    def evaluate(self, atoms: Atoms) -> Properties:
         """Energy, forces, strain derivative and local energies (half of each pair, a third of each triple).
 
         Raises
@@ -115,7 +115,7 @@ class D4:
         """Raise `InputError` for elements that D4 has no parameters of."""
         _check_numbers(numbers, "D4", self.largest_number)
 
-    def evaluate(self, atoms: Atoms) -> BaselineProperties:
+    def evaluate(self, atoms: Atoms) -> Properties:
         """Energy, forces, strain derivative and local energies (half of each pair, a third of each triple).
 
         Raises
@@ -157,7 +157,7 @@ def _check_numbers(numbers: np.ndarray, name: str, largest: int) -> None:
         )
 
 
-def _evaluate(package: str, atoms: Atoms, damping: Any) -> BaselineProperties:
+def _evaluate(package: str, atoms: Atoms, damping: Any) -> Properties:
     """Hartree and Bohr there, eV and Å here; ``virial`` there is dE/dε."""
     positions, cell = _placed(atoms)
     try:
@@ -169,7 +169,7 @@ def _evaluate(package: str, atoms: Atoms, damping: Any) -> BaselineProperties:
     per_pair = np.sum(list(pairs.values()), axis=0)
     local = 0.5 * Hartree * (per_pair.sum(axis=0) + per_pair.sum(axis=1))
     strain = 0.5 * Hartree * (found["virial"] + found["virial"].T)
-    return BaselineProperties(float(local.sum()), -Hartree / Bohr * found["gradient"], strain, local)
+    return Properties(float(local.sum()), -Hartree / Bohr * found["gradient"], strain, local)
 
 
 def _placed(atoms: Atoms) -> tuple[np.ndarray, dict[str, np.ndarray]]:

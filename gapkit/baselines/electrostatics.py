@@ -9,10 +9,11 @@ import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
 
-from gapkit.baselines.properties import COULOMB, BaselineProperties
+from gapkit.baselines.properties import COULOMB
 from gapkit.checks import check_fields
 from gapkit.errors import InputError
 from gapkit.geometry.lattice_sums import check_periodicity, lattice_sums
+from gapkit.structures.properties import Properties
 from gapkit.structures.species import check_symbols, unknown_species
 
 NEUTRAL = 1e-6  # e per atom: what rounded charges leave
@@ -60,7 +61,7 @@ class Ewald:
                 f"add {', '.join(unknown)} to Ewald(charges=…), 0 if neutral."
             )
 
-    def evaluate(self, atoms: Atoms) -> BaselineProperties:
+    def evaluate(self, atoms: Atoms) -> Properties:
         """Energy, forces, strain derivative and local energies (½ q_i times the potential at i) of a structure.
 
         Raises
@@ -81,4 +82,4 @@ class Ewald:
         sums = lattice_sums(atoms, q, kinds, 1, 1, np.sqrt(2.0) * self.width, self.tolerance)
         local = 0.5 * COULOMB * q * sums.potential[:, 0]
         forces = -COULOMB * q[:, None] * sums.gradient[:, 0]
-        return BaselineProperties(float(local.sum()), forces, COULOMB * sums.strain[0, 0], local)
+        return Properties(float(local.sum()), forces, COULOMB * sums.strain[0, 0], local)

@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 
 from ase import Atoms
 
-from gapkit.baselines import Baseline, BaselineProperties, evaluate_baselines, subtract_baseline
+from gapkit.baselines import Baseline, evaluate_baselines, subtract_baseline
 from gapkit.errors import InputError
 from gapkit.runtime.threads import ordered_map
 from gapkit.structures.frames import Frame, Frames, FramesInMemory
 from gapkit.structures.labels import Labels
+from gapkit.structures.properties import Properties
 
 
 def less_baseline(frames: Frames, baselines: Sequence[Baseline]) -> Frames:
@@ -48,7 +49,7 @@ class Remainders:
 
     def __init__(self, frames: Frames, baselines: Sequence[Baseline]) -> None:
         self._frames, self._baselines = frames, tuple(baselines)
-        self._kept: list[BaselineProperties] | None = [] if isinstance(frames, FramesInMemory) else None
+        self._kept: list[Properties] | None = [] if isinstance(frames, FramesInMemory) else None
         self.n_frames: int | None = frames.n_frames
 
     def __iter__(self) -> Iterator[Frame]:
@@ -60,7 +61,7 @@ class Remainders:
             yield remainder(frame.atoms, subtract_baseline(frame.labels, known), frame.labels)
         self.n_frames = self._frames.n_frames
 
-    def _known(self, numbered: tuple[int, Frame]) -> tuple[Frame, BaselineProperties]:
+    def _known(self, numbered: tuple[int, Frame]) -> tuple[Frame, Properties]:
         k, frame = numbered
         if self._kept is not None and k < len(self._kept):
             return frame, self._kept[k]

@@ -11,11 +11,12 @@ from ase import Atoms
 from ase.data import atomic_numbers, chemical_symbols, covalent_radii
 
 from gapkit._numba.repulsion import screened_repulsion
-from gapkit.baselines.properties import COULOMB, BaselineProperties
+from gapkit.baselines.properties import COULOMB
 from gapkit.checks import check_fields
 from gapkit.errors import InputError, did_you_mean
 from gapkit.geometry.distances import distance_warning, pair_name, pair_names, shortest_distances
 from gapkit.geometry.neighbourhoods import SHORTEST_DISTANCE, find_neighbourhoods
+from gapkit.structures.properties import Properties
 from gapkit.structures.species import check_symbols, unknown_species
 
 SCREENING_LENGTH = 0.46850  # Å
@@ -123,7 +124,7 @@ class ZBL:
                 f"add {', '.join(unknown)} to ZBL(species=…)."
             )
 
-    def evaluate(self, atoms: Atoms) -> BaselineProperties:
+    def evaluate(self, atoms: Atoms) -> Properties:
         """Energy, forces, strain derivative and local energies (half of each pair) of a structure.
 
         Raises
@@ -135,7 +136,7 @@ class ZBL:
         table, index = self._table()
         nb = find_neighbourhoods(atoms, self.cutoff)
         local, forces, strain = screened_repulsion(nb.first, nb.j, nb.D, index[atoms.numbers], table)
-        return BaselineProperties(float(local.sum()), forces, strain, local)
+        return Properties(float(local.sum()), forces, strain, local)
 
     def distance_warning(self, atoms: Atoms) -> str | None:
         """One sentence if two atoms are closer than any of their species were in training, else None."""

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields, replace
+from dataclasses import fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
-
-from ase.data import chemical_symbols
 
 from gapkit.baselines import baseline_to_dict
 from gapkit.fitting.noise import OUTLIER
@@ -14,7 +12,6 @@ from gapkit.gaussian_process.conditioning import determined, explain
 from gapkit.quantities import KINDS
 from gapkit.report.model_card import as_text
 from gapkit.runtime.memory import in_words
-from gapkit.terms.term import ALL_SPECIES, Term
 
 if TYPE_CHECKING:
     from gapkit.gaussian_process.optimum import Optimum
@@ -44,12 +41,12 @@ def outlier_frames(gap: GAP, frames: Iterable[Frame]) -> dict[str, OutlierFrame]
 def describe_fit(gap: GAP, seconds: float, say: Callable[[str], None], outliers: Mapping[str, OutlierFrame]) -> None:
     """Everything that a fit has chosen and found, in lines."""
     for term in gap.terms_:
-        parts = (term.descriptor, term.kernel) if isinstance(term, Term) else (term,)
+        parts = (part for part in term.parts.values() if is_dataclass(part))
         say(f"term: {', '.join(map(in_words_of, parts))}")
     for baseline in gap.baseline_:
         say(f"baseline: {in_words_of(baseline)}")
     for name, chosen in gap.selection_.items():
-        say(f"sparse points of {_block_name(name, gap)}: {chosen['text']}")
+        say(f"sparse points of {_name(*name, gap)}: {chosen['text']}")
     if shortest := gap.training_.get("shortest_distances"):
         say("shortest distances: " + ", ".join(f"{pair} {distance:.3f} Å" for pair, distance in shortest.items()))
     if gap.e0 is not None:  # otherwise the search has told
@@ -95,16 +92,14 @@ def noises_in_words(gap: GAP) -> str:
 
 def conditioning_sentences(gap: GAP) -> list[str]:
     """How well determined the sparse points are."""
-    columns = {_block_name(f"{b.term} {chemical_symbols[b.number]}", gap): b.columns for b in gap.blocks_}
+    columns = {_name(*gap.basis_.block_name(block), gap): block.columns for block in gap.blocks_}
     posterior = gap.posterior_
     return explain(posterior.conditioning, columns, determined(posterior.L, posterior.R))
 
 
-def _block_name(name: str, gap: GAP) -> str:
-    """ "0 Si" → "Si", or "term 1, Si" if there are several terms."""
-    term, _, symbol = name.partition(" ")
-    symbol = "all species" if symbol == chemical_symbols[ALL_SPECIES] else symbol
-    return f"term {int(term) + 1}, {symbol}" if len(gap.terms_) > 1 else symbol
+def _name(term: int, block: str, gap: GAP) -> str:
+    """ "Si", or "term 1, Si" if there are several terms."""
+    return f"term {term + 1}, {block}" if len(gap.terms_) > 1 else block
 
 
 def fit_summary(gap: GAP, outliers: Mapping[str, OutlierFrame]) -> dict[str, Any]:
@@ -121,7 +116,7 @@ def fit_summary(gap: GAP, outliers: Mapping[str, OutlierFrame]) -> dict[str, Any
             name: {"noise": dict(own), "frame": outliers[name]._asdict()} for name, own in noises.outliers.items()
         },
         "hyperparameters": gap.hyperparameters_,
-        "sparse_points": gap.selection_,
+        "sparse_points": [{"term": t, "block": name, **chosen} for (t, name), chosen in gap.selection_.items()],
         "memory": None if gap.memory_ is None else gap.memory_._asdict(),
         "conditioning": posterior.conditioning._asdict() | {"sentences": conditioning_sentences(gap)},
         "log_marginal_likelihood": posterior.log_marginal_likelihood,

@@ -230,7 +230,7 @@ def _write_configuration(path: Path, gap: GAP, settings: ModelSettings, what: st
     import yaml
 
     from gapkit.baselines import baseline_to_dict
-    from gapkit.potential.serialisation import term_to_dict
+    from gapkit.terms.serialisation import term_to_dict
 
     terms = [term_to_dict(term) for term in gap.terms or ()]
     for term, asked in zip(terms, settings.terms):

@@ -73,6 +73,12 @@ def operations(soap: SOAP, n_neighbours: float, n_sparse: int) -> Operations:
     )
 
 
+def cheapest_route(soap: SOAP, n_neighbours: float, n_sparse: int) -> float:
+    """Operations per centre of the route that is taken, at the speed of J Xᵀ."""
+    jacobian, pull_back, contraction = (cost * n for cost, n in zip(COSTS, operations(soap, n_neighbours, n_sparse)))
+    return min(jacobian, pull_back + contraction)
+
+
 def chunk_size(soap: SOAP) -> int:
     """Sparse points that are done at a time: whole vectors, at most 32."""
     partners = _partners(soap, 0)

@@ -32,7 +32,6 @@ from gapkit.runtime.threads import ordered_map
 from gapkit.structures.duplicates import DuplicateFinder
 from gapkit.structures.frames import Frame, Structures
 from gapkit.structures.labels import LabelKeys
-from gapkit.terms.evaluate import find_all_neighbourhoods
 
 FloatArray = NDArray[np.float64]
 KINDS = {"energy": "energy", "forces": "forces", "virial": "stress"}  # labels of the fit -> of an `Evaluation`
@@ -277,13 +276,12 @@ def _one(gap: FittedPotential, method: str, projections: FloatArray, numbered: t
 def _unexplained(gap: FittedPotential, frame: Frame, own: Whitened) -> dict[str, FloatArray]:
     """Prior variances of the labels that the sparse points cannot express: "dtc" less "sor", whatever the data."""
     atoms, labels = frame
-    where = (gap.terms_, gap.blocks_)
-    neighbourhoods = find_all_neighbourhoods(gap.terms_, atoms)
-    row, prior = local_rows(*where, neighbourhoods, atoms.numbers).sum(axis=0), np.zeros(1)
-    prior[0] = prior_energy_variance(*where, neighbourhoods, atoms.numbers)
+    environments = gap.recipe_.basis.environments(atoms)
+    row, prior = local_rows(environments).sum(axis=0), np.zeros(1)
+    prior[0] = prior_energy_variance(environments)
     variance = {"energy": gap.posterior_.variance(row[None], prior)}
     if labels.forces is not None or labels.virial is not None:
-        found = derivative_variances(*where, gap.posterior_, neighbourhoods, atoms.numbers)
+        found = derivative_variances(environments, gap.posterior_)
         variance |= {"forces": found.forces.ravel(), "virial": found.strain}
     explained, end, rest = own.noise**2 * np.einsum("mn,mn->n", own.W, own.W), 0, {}
     for kind, size in own.parts:

@@ -12,7 +12,6 @@ from gapkit.fitting.second_pass import Recipe
 from gapkit.gaussian_process.posterior import SparsePosterior
 from gapkit.structures.frames import Frames, Structures
 from gapkit.structures.labels import LabelKeys
-from gapkit.terms.term import AnyTerm, SparseBlock
 
 if TYPE_CHECKING:
     from gapkit.evaluation.recalibration import Recalibration
@@ -35,8 +34,6 @@ class Predictor(Protocol):
 class FittedPotential(Predictor, Protocol):
     """A fitted `gapkit.GAP` with its training frames by identity."""
 
-    terms_: tuple[AnyTerm, ...]
-    blocks_: tuple[SparseBlock, ...]
     posterior_: SparsePosterior
     frames_: Counter[int]
     verbose: bool

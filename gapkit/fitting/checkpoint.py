@@ -5,17 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections import Counter
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ase import Atoms
 
 from gapkit.errors import InputError
-from gapkit.gaussian_process.row_factor import RowFactor
 from gapkit.runtime.archive import read_model, write_model
 from gapkit.runtime.files import check_output
 
@@ -83,47 +80,3 @@ class Checkpoint:
     def remove(self) -> None:
         """The fit is done."""
         self._path.unlink(missing_ok=True)
-
-
-def pack_factors(factors: Mapping[tuple[str, str], RowFactor]) -> tuple[list[Any], dict[str, np.ndarray]]:
-    """Row factors as JSON data and arrays, half of a square matrix each."""
-    numbers: list[Any] = []
-    arrays: dict[str, np.ndarray] = {}
-    for k, (group, factor) in enumerate(factors.items()):
-        own, parts = factor.state()
-        numbers.append([*group, own])
-        arrays |= {f"factor_{k}_{name}": array for name, array in parts.items()}
-    return numbers, arrays
-
-
-def unpack_factors(numbers: list[Any], arrays: Mapping[str, np.ndarray]) -> dict[tuple[str, str], RowFactor]:
-    """The inverse of `pack_factors`."""
-    factors = {}
-    for k, (kind, name, own) in enumerate(numbers):
-        prefix = f"factor_{k}_"
-        parts = {key.removeprefix(prefix): array for key, array in arrays.items() if key.startswith(prefix)}
-        factors[kind, name] = RowFactor.from_state(own, parts)
-    return factors
-
-
-def pack_atoms(structures: list[Atoms]) -> tuple[list[Any], dict[str, np.ndarray]]:
-    """Bare structures as JSON data and arrays."""
-    headers = [{"numbers": a.numbers.tolist(), "pbc": a.pbc.tolist()} for a in structures]
-    arrays = {f"atoms_{k}": np.vstack([a.cell.array, a.positions]) for k, a in enumerate(structures)}
-    return headers, arrays
-
-
-def unpack_atoms(headers: list[Any], arrays: Mapping[str, np.ndarray]) -> list[Atoms]:
-    """The inverse of `pack_atoms`."""
-    vectors = [arrays[f"atoms_{k}"] for k in range(len(headers))]
-    return [Atoms(h["numbers"], v[3:], cell=v[:3], pbc=h["pbc"]) for h, v in zip(headers, vectors)]
-
-
-def pack_counts(counts: Counter[int]) -> np.ndarray:
-    """Counts of unsigned numbers of 8 bytes as an array (n, 2)."""
-    return np.array(sorted(counts.items()), dtype=np.uint64).reshape(-1, 2)
-
-
-def unpack_counts(array: np.ndarray) -> Counter[int]:
-    """The inverse of `pack_counts`."""
-    return Counter(dict(array.tolist()))

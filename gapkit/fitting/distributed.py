@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from typing import TYPE_CHECKING
 
-from gapkit.fitting.first_pass import SparsePools, Summary, checked_environments
+from gapkit.fitting.first_pass import SparsePools, Summary, checked_candidates
 from gapkit.fitting.fit import Walk
 from gapkit.fitting.noise import Noises
 from gapkit.fitting.second_pass import Factors, Recipe, stream_rows
@@ -22,7 +22,7 @@ from gapkit.runtime.cluster import Tree, connected, spread
 from gapkit.runtime.progress import Track
 from gapkit.runtime.threads import one_blas_thread
 from gapkit.structures.frames import Frame, Frames
-from gapkit.terms.term import AnyTerm
+from gapkit.terms.protocol import AdditiveTerm
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -56,7 +56,7 @@ def chunks_of(frames: Iterable[Frame], n_atoms: int) -> Iterator[list[Frame]]:
 
 
 @contextmanager
-def dask_walks(client: Client | int, terms: Sequence[AnyTerm]) -> Iterator[DaskWalks]:
+def dask_walks(client: Client | int, terms: Sequence[AdditiveTerm]) -> Iterator[DaskWalks]:
     """Both walks of a fit on a cluster, `connected` to meanwhile."""
     with connected(client) as own:
         yield DaskWalks(own, tuple(terms))
@@ -71,7 +71,7 @@ class DaskWalks:
     terms : tuple of Term
     """
 
-    def __init__(self, client: Client, terms: tuple[AnyTerm, ...]) -> None:
+    def __init__(self, client: Client, terms: tuple[AdditiveTerm, ...]) -> None:
         self._client, self._terms = client, terms
 
     def survey(self, frames: Frames, noises: Noises, pools: SparsePools, follow: Track) -> Summary:
@@ -109,11 +109,11 @@ class DaskWalks:
         return factors
 
 
-def _pools_of(constant: tuple[tuple[AnyTerm, ...], SparsePools], chunk: Sequence[Frame]) -> SparsePools:
+def _pools_of(constant: tuple[tuple[AdditiveTerm, ...], SparsePools], chunk: Sequence[Frame]) -> SparsePools:
     terms, pools = constant
     own = pools.empty()
     for frame in chunk:
-        own.add(checked_environments(terms, frame))
+        own.add(checked_candidates(terms, frame))
     return own
 
 

@@ -1,22 +1,19 @@
-"""The two walks over labelled frames that a fit makes: environments → sparse points, labels → row factors.
+"""The first pass over labelled frames: environments → sparse points, counts, reference energies.
 
-Each frame's features or rows are made (on all threads), used in order and dropped: memory does not grow with the data.
+Each frame's features are made (on all threads), used in order and dropped: memory does not grow with the data.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from ase import Atoms
-from ase.data import chemical_symbols
 
 from gapkit.errors import InputError
 from gapkit.fitting.noise import Group, Noises
-from gapkit.gaussian_process.kernels import normalise
-from gapkit.gaussian_process.sparse_pool import SparsePool, default_capacity
 from gapkit.geometry.distances import closest_by_pair, shorter
 from gapkit.quantities import KINDS
 from gapkit.runtime.progress import Track
@@ -24,48 +21,36 @@ from gapkit.runtime.threads import ordered_map
 from gapkit.structures.duplicates import DuplicateFinder
 from gapkit.structures.frames import Frame
 from gapkit.structures.reference_energies import ReferenceEnergies
-from gapkit.terms.evaluate import centre_blocks, find_all_neighbourhoods
-from gapkit.terms.feature_pool import FeaturePool
-from gapkit.terms.feature_term import Candidates, FeatureTerm
-from gapkit.terms.term import ALL_SPECIES, AnyTerm, SparseBlock, Term, farthest
+from gapkit.terms.basis import Basis
+from gapkit.terms.protocol import AdditiveTerm, Pool
+
+Selection = dict[tuple[int, str], dict[str, Any]]  # how functions were chosen, by term and name of the block
 
 N_REFERENCE = 3  # training structures whose predictions travel with the model file and are checked on load
 POOL_BYTES = 2**27  # of all environments that may become sparse points: 60 000 of 252 features
 
 
-# ---- the first walk
+class FrameCandidates(NamedTuple):
+    """What one frame offers for the choice of functions, by (term, key), and its largest number of neighbours.
 
-
-class Environments(NamedTuple):
-    """Normalised features (n, n_features) of one frame by (term, species), and its largest number of neighbours.
-
-    Of a `FeatureTerm`, under (term, `ALL_SPECIES`), what it offers for the choice of sparse points. The shortest
-    distance (Å) of each pair of species is that within the largest cutoff.
+    The shortest distance (Å) of each pair of species is that within the largest cutoff.
     """
 
-    features: list[tuple[tuple[int, int], np.ndarray | Candidates]]
+    offered: list[tuple[tuple[int, int], Any]]
     n_neighbours: int
     shortest: dict[str, float]
 
 
-def environments(terms: Sequence[AnyTerm], atoms: Atoms) -> Environments:
-    """Features of all atoms of one frame."""
-    neighbourhoods = find_all_neighbourhoods(terms, atoms)
-    candidates = [
-        SparseBlock(t, int(z), np.empty((0, 0)), slice(0, 0))
-        for t, term in enumerate(terms)
-        if isinstance(term, Term)
-        for z in np.unique(atoms.numbers)
+def candidates(terms: Sequence[AdditiveTerm], atoms: Atoms) -> FrameCandidates:
+    """Candidates of all terms in one frame."""
+    found = Basis(tuple(terms), ()).environments(atoms)
+    offered = [
+        ((t, key), what)
+        for t, (term, nb) in enumerate(zip(terms, found.neighbourhoods))
+        for key, what in term.candidates(nb, found.numbers)
     ]
-    walk = centre_blocks(terms, candidates, neighbourhoods, atoms.numbers)
-    features: list[tuple[tuple[int, int], np.ndarray | Candidates]] = [
-        ((block.term, block.number), normalise(values)[0]) for block, _, _, values, _ in walk
-    ]
-    for t, term in enumerate(terms):
-        if isinstance(term, FeatureTerm):
-            features.append(((t, ALL_SPECIES), term.candidates(neighbourhoods[t], atoms.numbers)))
-    n_neighbours = max(int(np.diff(nb.first).max()) for nb in neighbourhoods)
-    return Environments(features, n_neighbours, closest_by_pair(neighbourhoods[farthest(terms)], atoms.numbers))
+    n_neighbours = max(int(np.diff(nb.first).max()) for nb in found.neighbourhoods)
+    return FrameCandidates(offered, n_neighbours, closest_by_pair(found.longest, found.numbers))
 
 
 class SparsePools:
@@ -79,19 +64,19 @@ class SparsePools:
         Memory that is left; a quarter of it, or `POOL_BYTES` if that is less, holds candidates.
     """
 
-    def __init__(self, terms: Sequence[AnyTerm], random_state: int, n_bytes: int | None = None) -> None:
+    def __init__(self, terms: Sequence[AdditiveTerm], random_state: int, n_bytes: int | None = None) -> None:
         self._terms, self._random_state = tuple(terms), random_state
         self._n_bytes = POOL_BYTES if n_bytes is None else min(max(n_bytes, 0) // 4, POOL_BYTES)
-        self.pools: dict[tuple[int, int], Any] = {}  # a SparsePool, or a FeaturePool
+        self.pools: dict[tuple[int, int], Pool] = {}  # by term and key
         self.n_neighbours = 0
         self.shortest: dict[str, float] = {}  # distance of every pair of species, Å
 
-    def add(self, found: Environments) -> None:
-        """Take one frame's environments in."""
-        for key, Q in found.features:
-            if key not in self.pools:
-                self.pools[key] = self._new(*key)
-            self.pools[key].add(Q)
+    def add(self, found: FrameCandidates) -> None:
+        """Take in what one frame offers."""
+        for (t, key), offered in found.offered:
+            if (t, key) not in self.pools:
+                self.pools[t, key] = self._new(t, key)
+            self.pools[t, key].add(offered)
         self.n_neighbours = max(self.n_neighbours, found.n_neighbours)
         self.shortest = shorter(self.shortest, found.shortest)
 
@@ -101,14 +86,9 @@ class SparsePools:
         new._n_bytes = self._n_bytes
         return new
 
-    def _new(self, t: int, z: int) -> SparsePool | FeaturePool:
-        term, symbol = self._terms[t], chemical_symbols[z]
-        if isinstance(term, FeatureTerm):
-            return FeaturePool(term, self._random_state)
-        n_sparse = term.n_sparse[symbol] if isinstance(term.n_sparse, Mapping) else term.n_sparse
-        n_pools = sum(len(term.descriptor.numbers) for term in self._terms if isinstance(term, Term))
-        capacity = default_capacity(term.descriptor.n_features, int(n_sparse), self._n_bytes // n_pools)
-        return SparsePool(int(n_sparse), term.sparsification, self._random_state, capacity)
+    def _new(self, t: int, key: int) -> Pool:
+        n_pools = sum(term.n_pools for term in self._terms)
+        return self._terms[t].pool(key, self._random_state, self._n_bytes // max(n_pools, 1))
 
     def merge(self, other: SparsePools) -> None:
         """Take in what another worker has gathered from later frames."""
@@ -125,15 +105,13 @@ class SparsePools:
         for pool in self.pools.values():
             pool.thin()
 
-    def choose(self) -> tuple[tuple[SparseBlock, ...], dict[str, Any]]:
-        """Sparse points by term and species, and how they were chosen; the pools are emptied on the way."""
-        blocks, reports, start = [], {}, 0
-        for t, z in sorted(self.pools):
-            X, report = self.pools.pop((t, z)).choose()
-            blocks.append(SparseBlock(t, z, X, slice(start, start + len(X))))
-            reports[f"{t} {chemical_symbols[z]}"] = report._asdict() | {"text": str(report)}
-            start += len(X)
-        return tuple(blocks), reports
+    def choose(self) -> tuple[Basis, Selection]:
+        """Functions of all terms, and how they were chosen; the pools are emptied on the way."""
+        points, selection = {}, {}
+        for t, key in sorted(self.pools):
+            points[t, key], report = self.pools.pop((t, key)).choose()
+            selection[t, self._terms[t].block_name(key)] = report._asdict() | {"text": str(report)}
+        return Basis.of_points(self._terms, points), selection
 
 
 class Summary:
@@ -189,39 +167,24 @@ class Summary:
 
 
 def survey(
-    terms: Sequence[AnyTerm],
+    terms: Sequence[AdditiveTerm],
     frames: Iterable[Frame],
     n_frames: int | None,
     noises: Noises,
     pools: SparsePools,
     follow: Track,
 ) -> Summary:
-    """The first walk: candidates for the sparse points into `pools`, everything else into a summary."""
+    """The first pass: candidates for the sparse points into `pools`, everything else into a summary."""
     summary = Summary()
-    walk = ordered_map(lambda frame: (frame, checked_environments(terms, frame)), frames)
-    for frame, found in follow(walk, "descriptors", n_frames):
-        pools.add(found)
+    found = ordered_map(lambda frame: (frame, checked_candidates(terms, frame)), frames)
+    for frame, offered in follow(found, "descriptors", n_frames):
+        pools.add(offered)
         summary.add(frame, noises)
     summary.check()
     return summary
 
 
-def checked_environments(terms: Sequence[AnyTerm], frame: Frame) -> Environments:
-    """`environments`, after a look at the species."""
-    check_species(terms, np.unique(frame.atoms.numbers))
-    return environments(terms, frame.atoms)
-
-
-def check_species(terms: Sequence[AnyTerm], numbers: np.ndarray) -> None:
-    """Raise `InputError` for terms that do not know one of these atomic numbers."""
-    for term in terms:
-        term.check_species(numbers)
-        if isinstance(term, FeatureTerm):
-            continue
-        missing = [chemical_symbols[z] for z in numbers if isinstance(term.n_sparse, Mapping)]
-        missing = [symbol for symbol in missing if symbol not in term.n_sparse]  # type: ignore[operator]
-        if missing:
-            raise InputError(f"n_sparse = {dict(term.n_sparse)} has no entry for {', '.join(missing)}: add one.")  # type: ignore[arg-type]
-
-
-# ---- the second walk
+def checked_candidates(terms: Sequence[AdditiveTerm], frame: Frame) -> FrameCandidates:
+    """`candidates`, after a look at the species."""
+    Basis(tuple(terms), ()).check_species(np.unique(frame.atoms.numbers))
+    return candidates(terms, frame.atoms)

@@ -14,25 +14,29 @@ from ase import Atoms
 from ase.data import chemical_symbols
 
 from gapkit.errors import ExtrapolationWarning, InputError
-from gapkit.fitting.checkpoint import (
-    Checkpoint,
-    pack_atoms,
-    pack_counts,
-    pack_factors,
-    unpack_atoms,
-    unpack_counts,
-    unpack_factors,
-)
-from gapkit.fitting.first_pass import SparsePools, Summary, survey
+from gapkit.fitting.checkpoint import Checkpoint
+from gapkit.fitting.first_pass import Selection, SparsePools, Summary, survey
 from gapkit.fitting.hyperparameters import ROWS_BYTES
 from gapkit.fitting.memory import check_budget
 from gapkit.fitting.noise import Group, Noises
+from gapkit.fitting.packing import (
+    pack_atoms,
+    pack_basis,
+    pack_counts,
+    pack_factors,
+    pack_selection,
+    unpack_atoms,
+    unpack_basis,
+    unpack_counts,
+    unpack_factors,
+    unpack_selection,
+)
 from gapkit.fitting.second_pass import Factors, Recipe, row_sizes, stream_rows
 from gapkit.runtime.memory import MemoryUse, PeakMemory, in_words
 from gapkit.runtime.progress import Track
 from gapkit.runtime.threads import get_num_threads
 from gapkit.structures.frames import Frame, Frames
-from gapkit.terms.term import AnyTerm, SparseBlock
+from gapkit.terms.protocol import AdditiveTerm
 
 logger = logging.getLogger("gapkit")
 
@@ -86,7 +90,7 @@ class Start(NamedTuple):
     rows: dict[Group, int]
     largest_frame: int
     n_neighbours: int
-    selection: dict[str, Any]
+    selection: Selection
 
 
 class Learned(NamedTuple):
@@ -152,7 +156,7 @@ class Walk:
 
 
 def learn(
-    terms: Sequence[AnyTerm],
+    terms: Sequence[AdditiveTerm],
     noises: Noises,
     e0: dict[str, float] | None,
     random_state: int,
@@ -184,7 +188,7 @@ def learn(
 
 
 def _survey(
-    terms: tuple[AnyTerm, ...],
+    terms: tuple[AdditiveTerm, ...],
     noises: Noises,
     e0: dict[str, float] | None,
     random_state: int,
@@ -200,12 +204,12 @@ def _survey(
     known = _known_e0(e0, summary)
     for message in summary.duplicates.messages():
         warnings.warn(message, stacklevel=5)
-    blocks, selection = pools.choose()
+    basis, selection = pools.choose()
     for chosen in selection.values():
         if chosen.get("unmet"):
             message = f"{chosen['unmet']}; only other terms and baselines act there: add frames with them."
             warnings.warn(message, ExtrapolationWarning, stacklevel=5)
-    recipe = Recipe(terms, blocks, known, noises)
+    recipe = Recipe(basis, known, noises)
     sizes = (summary.rows, summary.largest_frame, pools.n_neighbours)
     training = summary.as_dict() | {"shortest_distances": pools.shortest}
     return Start(recipe, training, summary.frames, summary.references(), *sizes, selection)
@@ -249,32 +253,31 @@ def _skip(frames: Frames, walk: Walk, n_done: int, digest: str) -> Iterator[Fram
 
 
 def _pack_start(start: Start) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    blocks = start.recipe.blocks
     references, arrays = pack_atoms(start.references)
+    blocks, points = pack_basis(start.recipe.basis)
     header = {
-        "blocks": [[b.term, b.number, b.columns.start, b.columns.stop] for b in blocks],
+        "blocks": blocks,
         "e0": start.recipe.e0,
         "training": start.training,
         "references": references,
         "rows": [[*group, n] for group, n in start.rows.items()],
         "sizes": [start.largest_frame, start.n_neighbours],
-        "selection": start.selection,
+        "selection": pack_selection(start.selection),
     }
-    arrays |= {f"X_{k}": block.X for k, block in enumerate(blocks)}
-    return header, arrays | {"frames": pack_counts(start.frames)}
+    return header, arrays | points | {"frames": pack_counts(start.frames)}
 
 
 def _unpack_start(
-    header: dict[str, Any], arrays: dict[str, np.ndarray], terms: tuple[AnyTerm, ...], noises: Noises
+    header: dict[str, Any], arrays: dict[str, np.ndarray], terms: tuple[AdditiveTerm, ...], noises: Noises
 ) -> Start:
-    blocks = tuple(SparseBlock(t, z, arrays[f"X_{k}"], slice(a, b)) for k, (t, z, a, b) in enumerate(header["blocks"]))
+    basis = unpack_basis(terms, header["blocks"], arrays)
     return Start(
-        recipe=Recipe(terms, blocks, header["e0"], noises),
+        recipe=Recipe(basis, header["e0"], noises),
         training=header["training"],
         frames=unpack_counts(arrays["frames"]),
         references=unpack_atoms(header["references"], arrays),
         rows={(kind, name): n for kind, name, n in header["rows"]},
         largest_frame=header["sizes"][0],
         n_neighbours=header["sizes"][1],
-        selection=header["selection"],
+        selection=unpack_selection(header["selection"]),
     )

@@ -5,12 +5,12 @@ from __future__ import annotations
 import heapq
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
 import numpy as np
 
-from gapkit.covariances import rows as covariance
 from gapkit.errors import InputError, did_you_mean
 from gapkit.fitting.noise import OUTLIER, Group, Noise, Noises
 from gapkit.fitting.second_pass import Factors, Recipe, frame_rows, left_out, stream_rows
@@ -21,7 +21,6 @@ from gapkit.quantities import KINDS
 from gapkit.runtime.threads import ordered_map
 from gapkit.structures.frames import Frame, Frames
 from gapkit.structures.reference_energies import names_isolated_atoms
-from gapkit.terms.term import Term, with_delta
 
 ROWS_BYTES = 2**27  # rows of the frames that are left out: 14 000 labels of 1200 sparse points
 VECTORS = 16  # of n_sparse numbers that each frame takes besides its rows
@@ -79,7 +78,7 @@ def _optimised(
     amplitudes = amplitudes_of(recipe)
     fixed: set[Group | str] = {*_groups_of_isolated_atoms(factors)} if "noise" in wanted else {*factors}
     fixed |= set() if "delta" in wanted else {amplitude.name for amplitude in amplitudes}
-    K_mm = covariance.K_mm(recipe.terms, recipe.blocks)
+    K_mm = recipe.basis.K_mm()
     n_starts = 1 if parents else 3  # with outliers apart the search starts from the optimum without
     options = {"jitter": jitter, "fixed": fixed, "parents": parents, "n_starts": n_starts, "random_state": seed}
     return _taken(recipe, factors, maximise(K_mm, factors, noise, amplitudes, **options))  # type: ignore[arg-type]
@@ -94,7 +93,7 @@ def _with_least_errors(
     recipe: Recipe, factors: Factors, jitter: float, frames: Frames, seed: int
 ) -> tuple[Recipe, Factors, Optimum]:
     noise = {group: recipe.noises.std(group) for group in factors}
-    K_mm = covariance.K_mm(recipe.terms, recipe.blocks)
+    K_mm = recipe.basis.K_mm()
     rows = (rows_of(recipe, frame) for frame in chosen_frames(recipe, frames, seed))
     optimum = least_errors(
         K_mm, factors, noise, amplitudes_of(recipe), rows, jitter=jitter, fixed=_groups_of_isolated_atoms(factors)
@@ -107,10 +106,14 @@ def _taken(recipe: Recipe, factors: Factors, optimum: Optimum) -> tuple[Recipe, 
     for factor in factors.values():
         factor.rescale(optimum.column_scale)
     terms = tuple(
-        with_delta(term, optimum.amplitudes[amplitude.name])
-        for term, amplitude in zip(recipe.terms, amplitudes_of(recipe))
+        term.with_delta(optimum.amplitudes[amplitude.name])
+        for term, amplitude in zip(recipe.basis.terms, amplitudes_of(recipe))
     )
-    return recipe._replace(terms=terms, noises=_learned(recipe.noises, optimum.noise)), factors, optimum
+    return (
+        recipe._replace(basis=replace(recipe.basis, terms=terms), noises=_learned(recipe.noises, optimum.noise)),
+        factors,
+        optimum,
+    )
 
 
 def as_rows(optimum: Optimum | None) -> list[dict[str, Any]]:
@@ -122,13 +125,9 @@ def as_rows(optimum: Optimum | None) -> list[dict[str, Any]]:
 
 def amplitudes_of(recipe: Recipe) -> list[Amplitude]:
     """The amplitude of each term, with the sparse points that it belongs to."""
-    found = []
-    for t, term in enumerate(recipe.terms):
-        columns = [np.arange(b.columns.start, b.columns.stop) for b in recipe.blocks if b.term == t]
-        of_term = "kernel__delta" if isinstance(term, Term) else "delta"
-        name = "delta" if len(recipe.terms) == 1 else f"terms__{t}__{of_term}"
-        found.append(Amplitude(name, term.delta, np.concatenate([*columns, np.empty(0, dtype=int)])))
-    return found
+    terms = recipe.basis.terms
+    names = [f"terms__{t}__{term.delta_parameter}" for t, term in enumerate(terms)] if len(terms) > 1 else ["delta"]
+    return [Amplitude(names[t], term.delta, recipe.basis.columns_of(t)) for t, term in enumerate(terms)]
 
 
 def _learned(noises: Noises, by_group: Mapping[Group, float]) -> Noises:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.linalg import solve_triangular
 
-from gapkit.covariances.rows import ROW_BLOCK, n_columns, structure_rows
+from gapkit.covariances.rows import structure_rows
 from gapkit.fitting.memory import RowSizes
 from gapkit.fitting.noise import Group, Noises, observations
 from gapkit.gaussian_process.leverage import LeftOut, Whitened, without
@@ -16,8 +16,8 @@ from gapkit.gaussian_process.posterior import SparsePosterior
 from gapkit.gaussian_process.row_factor import RowFactor
 from gapkit.runtime.threads import ordered_map
 from gapkit.structures.frames import Frame
-from gapkit.terms.evaluate import find_all_neighbourhoods
-from gapkit.terms.term import AnyTerm, SparseBlock
+from gapkit.terms.basis import Basis
+from gapkit.terms.environment_sums import ROW_BLOCK
 
 Factors = dict[Group, RowFactor]
 
@@ -45,15 +45,14 @@ def whitened(recipe: Recipe, posterior: SparsePosterior, rows: list[Rows]) -> Wh
 class Recipe(NamedTuple):
     """Everything but the data that rows depend on; workers get it as it is."""
 
-    terms: tuple[AnyTerm, ...]
-    blocks: tuple[SparseBlock, ...]
+    basis: Basis
     e0: dict[str, float]
     noises: Noises
 
     @property
     def n_sparse(self) -> int:
         """Columns of K_nm."""
-        return n_columns(self.blocks)
+        return self.basis.n_columns
 
 
 class Rows(NamedTuple):
@@ -69,8 +68,7 @@ def frame_rows(recipe: Recipe, frame: Frame) -> list[Rows]:
     """Rows of every label of one frame."""
     atoms, labels = frame
     derivatives = labels.forces is not None or labels.virial is not None
-    neighbourhoods = find_all_neighbourhoods(recipe.terms, atoms)
-    rows = structure_rows(recipe.terms, recipe.blocks, neighbourhoods, atoms.numbers, derivatives)
+    rows = structure_rows(recipe.basis.environments(atoms), derivatives)
     K = {"energy": rows.energy[None], "forces": rows.forces, "virial": rows.virial}
     offset = sum(recipe.e0[symbol] for symbol in atoms.symbols)
     return [
@@ -87,7 +85,7 @@ def stream_rows(
     ahead: int | None = None,
     remove: bool = False,
 ) -> Factors:
-    """The second walk: each frame's rows are folded into the factors of their groups (or taken away from them).
+    """The second pass: each frame's rows are folded into the factors of their groups (or taken away from them).
 
     Parameters
     ----------
@@ -111,7 +109,7 @@ def stream_rows(
 
 
 def row_sizes(recipe: Recipe, rows: Mapping[Group, int], largest_frame: int, n_neighbours: int) -> RowSizes:
-    """What the memory of the second walk depends on."""
-    n_features = max((block.X.shape[1] for block in recipe.blocks), default=0)
+    """What the memory of the second pass depends on."""
+    n_features = max((block.X.shape[1] for block in recipe.basis.blocks), default=0)
     moved = ROW_BLOCK * (3 * (n_neighbours + 1) + 6)
     return RowSizes(recipe.n_sparse, tuple(rows.values()), largest_frame, n_features, moved)

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 from ase.data import chemical_symbols
 
 from gapkit.checks import is_count
-from gapkit.covariances import rows as covariance
 from gapkit.errors import InputError
-from gapkit.fitting.first_pass import Summary, check_species, environments
+from gapkit.fitting.first_pass import Selection, Summary, checked_candidates
 from gapkit.fitting.second_pass import Factors, Recipe, stream_rows
 from gapkit.gaussian_process.posterior import SparsePosterior, fit_posterior
 from gapkit.geometry.distances import shorter, shortest_distances
 from gapkit.quantities import KINDS
 from gapkit.runtime.threads import ordered_map
 from gapkit.structures.frames import Frame, Frames
-from gapkit.terms.term import ALL_SPECIES, SparseBlock, farthest, known_numbers
+from gapkit.terms.basis import Basis
 
 CANDIDATES = 20  # environments kept for each sparse point to be added
 
@@ -27,7 +26,7 @@ CANDIDATES = 20  # environments kept for each sparse point to be added
 def solve(recipe: Recipe, factors: Factors, jitter: float) -> SparsePosterior:
     """The posterior that rows, noises and sparse points determine."""
     noise = {group: recipe.noises.std(group) for group in factors}
-    return fit_posterior(covariance.K_mm(recipe.terms, recipe.blocks), factors, noise, jitter)
+    return fit_posterior(recipe.basis.K_mm(), factors, noise, jitter)
 
 
 # ---- frames
@@ -45,7 +44,7 @@ def updated(recipe: Recipe, present: Fitted, frames: Frames, remove: bool) -> Fi
     """The same with some frames more or, to `remove` them, fewer; `present` stays as it is."""
     summary = Summary()
     summary.sha256 = present.training["sha256"]
-    reach = recipe.terms[farthest(recipe.terms)].reach
+    reach = recipe.basis.terms[recipe.basis.longest].reach
     shortest = dict(present.training.get("shortest_distances", {}))
 
     def count(frame: Frame) -> None:
@@ -72,7 +71,7 @@ def updated(recipe: Recipe, present: Fitted, frames: Frames, remove: bool) -> Fi
 
 
 def _known(recipe: Recipe, frames: Iterable[Frame]) -> Iterable[Frame]:
-    known = set(known_numbers(recipe.terms, recipe.blocks, recipe.e0))
+    known = set(recipe.basis.known_numbers(recipe.e0))
     for frame in frames:
         if new := sorted(set(frame.atoms.numbers.tolist()) - known):
             raise InputError(
@@ -102,12 +101,11 @@ def with_more_sparse_points(
     """Recipe with up to `n_sparse` more points in each block, and the factors of all rows."""
     if not is_count(n_sparse):
         raise InputError(f"n_sparse = {n_sparse!r} more sparse points must be a positive whole number.")
-    blocks, start = [], 0
-    for block, new in zip(recipe.blocks, _farthest(recipe, candidates, int(n_sparse))):
-        X = np.concatenate([block.X, new])
-        blocks.append(SparseBlock(block.term, block.number, X, slice(start, start + len(X))))
-        start += len(X)
-    larger = recipe._replace(blocks=tuple(blocks))
+    points = {
+        block[:2]: np.concatenate([block.X, new]) if len(new) else block.X
+        for block, new in zip(recipe.basis.blocks, _farthest(recipe.basis, candidates, int(n_sparse)))
+    }
+    larger = recipe._replace(basis=Basis.of_points(recipe.basis.terms, points))
     summary = Summary()
     factors: Factors = stream_rows(larger, frames, {}, lambda frame: summary.add(frame, recipe.noises))
     if summary.sha256 != training["sha256"]:
@@ -118,38 +116,32 @@ def with_more_sparse_points(
     return larger, factors
 
 
-def counted(selection: Mapping[str, Mapping[str, Any]], blocks: Iterable[SparseBlock]) -> dict[str, Any]:
+def counted(selection: Selection, basis: Basis) -> Selection:
     """How sparse points were chosen, for as many as there are now."""
-    found: dict[str, Any] = {name: dict(chosen) for name, chosen in selection.items()}
-    for block in blocks:
-        chosen = found.get(f"{block.term} {chemical_symbols[block.number]}")
+    found = {name: dict(chosen) for name, chosen in selection.items()}
+    for block in basis.blocks:
+        chosen = found.get(basis.block_name(block))
         if chosen is not None and chosen["n_selected"] != (n := len(block.X)):
             chosen |= {"n_selected": n, "text": f"{chosen['text'].partition('; now ')[0]}; now {n}"}
     return found
 
 
-def _farthest(recipe: Recipe, candidates: Iterable[Frame], n_sparse: int) -> list[np.ndarray]:
+def _farthest(basis: Basis, frames: Iterable[Frame], n_sparse: int) -> list[np.ndarray]:
     """For each block, up to `n_sparse` environments by farthest point sampling that starts from the present points."""
-    pools = [np.empty((0, block.X.shape[1])) for block in recipe.blocks]
+    present = {own.block[:2]: own.block.X for own in basis.environment_blocks}
+    pools = {key: X[:0] for key, X in present.items()}
 
     def found(frame: Frame) -> list[tuple[tuple[int, int], Any]]:
-        check_species(recipe.terms, np.unique(frame.atoms.numbers))
-        return environments(recipe.terms, frame.atoms).features
+        return checked_candidates(basis.terms, frame).offered
 
-    kernels = [k for k, block in enumerate(recipe.blocks) if block.number != ALL_SPECIES]
-    place = {(recipe.blocks[k].term, recipe.blocks[k].number): k for k in kernels}
-    for features in ordered_map(found, candidates):
-        for key, Q in features:
-            if key in place:
-                k = place[key]
-                pools[k] = np.concatenate([pools[k], Q])
-                if len(pools[k]) > 2 * CANDIDATES * n_sparse:
-                    pools[k] = _least_alike(pools[k], recipe.blocks[k].X, CANDIDATES * n_sparse)
-    none = [pool[:0] for pool in pools]
-    return [
-        _farthest_points(pools[k], block.X, n_sparse) if k in kernels else none[k]
-        for k, block in enumerate(recipe.blocks)
-    ]
+    for offered in ordered_map(found, frames):
+        for key, Q in offered:
+            if key in pools:
+                pools[key] = np.concatenate([pools[key], Q])
+                if len(pools[key]) > 2 * CANDIDATES * n_sparse:
+                    pools[key] = _least_alike(pools[key], present[key], CANDIDATES * n_sparse)
+    new = {key: _farthest_points(pool, present[key], n_sparse) for key, pool in pools.items()}
+    return [new.get(block[:2], block.X[:0]) for block in basis.blocks]
 
 
 def _least_alike(Q: np.ndarray, X: np.ndarray, n: int) -> np.ndarray:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -37,7 +37,8 @@ from gapkit.quantities import VOIGT
 from gapkit.runtime.threads import one_blas_thread, ordered_map
 from gapkit.structures.frames import Frame, Frames, FramesOnDisk, Structures
 from gapkit.structures.labels import LabelKeys
-from gapkit.terms.term import ALL_SPECIES, AnyTerm, SparseBlock, Term
+from gapkit.terms.basis import Basis
+from gapkit.terms.protocol import AdditiveTerm
 
 UNITS = {"energy": "eV/atom", "forces": "eV/Å", "stress": "GPa"}
 NEAR = 0.05  # relative to the smallest error: more sparse points do not pay
@@ -216,15 +217,15 @@ def _checked_sizes(n_sparse: Sequence[int]) -> list[int]:
 
 def _check_nested(gap: GAP) -> None:
     for t, term in enumerate(gap.terms or ()):
-        if isinstance(term, Term) and term.sparsification == "kmeans":
+        if not term.nested:
             raise InputError(
                 f"terms[{t}] chooses its sparse points by 'kmeans', whose choices are not nested: use 'fps'."
             )
 
 
-def _with_n_sparse(terms: Sequence[AnyTerm], n: int) -> list[AnyTerm]:
+def _with_n_sparse(terms: Sequence[AdditiveTerm], n: int) -> list[AdditiveTerm]:
     """Terms with `n` sparse points per species; those that are explicit features keep theirs."""
-    return [replace(term, n_sparse=n) if isinstance(term, Term) else term for term in terms]
+    return [term.with_n_sparse(n) for term in terms]
 
 
 def _point(n_sparse: int, gap: GAP, evaluation: Evaluation) -> LearningPoint:
@@ -258,12 +259,12 @@ def with_fewer_sparse_points(gap: GAP, n_sparse: int, optimize: bool | str | Seq
     """
     check_is_fitted(gap, "posterior_")
     (n,) = _checked_sizes([n_sparse])
-    blocks = _prefix(gap.blocks_, n)
-    columns = _columns(gap.blocks_, blocks)
+    basis = _prefix(gap.basis_, n)
+    columns = _columns(gap.basis_, basis)
     factors = {group: _selected(factor, columns) for group, factor in gap._own_factors().items()}
     wanted = frozenset(_wanted(optimize))
     recipe, factors, optimum = learn_hyperparameters(
-        gap.recipe_._replace(blocks=blocks), factors, gap.jitter, wanted, FramesOnDisk(()), gap.random_state
+        gap.recipe_._replace(basis=basis), factors, gap.jitter, wanted, FramesOnDisk(()), gap.random_state
     )
     small = copy.copy(gap)
     small.terms = _with_n_sparse(gap.terms or (), n)
@@ -273,20 +274,16 @@ def with_fewer_sparse_points(gap: GAP, n_sparse: int, optimize: bool | str | Seq
     return small
 
 
-def _prefix(blocks: Sequence[SparseBlock], n: int) -> tuple[SparseBlock, ...]:
-    """The first `n` points of each block."""
-    found, start = [], 0
-    for block in blocks:
-        X = block.X if block.number == ALL_SPECIES else block.X[:n]  # the features of other terms stay
-        found.append(SparseBlock(block.term, block.number, X, slice(start, start + len(X))))
-        start += len(X)
-    return tuple(found)
+def _prefix(basis: Basis, n: int) -> Basis:
+    """The first `n` points of each block; explicit features stay."""
+    points = {(t, key): basis.terms[t].first_points(X, n) for (t, key), X in basis.points.items()}
+    return Basis.of_points(basis.terms, points)
 
 
-def _columns(blocks: Sequence[SparseBlock], prefix: Sequence[SparseBlock]) -> np.ndarray:
+def _columns(basis: Basis, prefix: Basis) -> np.ndarray:
     """Where the points of a prefix stand among all."""
-    own = [block.columns.start + np.arange(len(part.X)) for block, part in zip(blocks, prefix, strict=True)]
-    return np.concatenate(own)
+    pairs = zip(basis.blocks, prefix.blocks, strict=True)
+    return np.concatenate([b.columns.start + np.arange(part.columns.stop - part.columns.start) for b, part in pairs])
 
 
 def _selected(factor: RowFactor, columns: np.ndarray) -> RowFactor:
@@ -308,7 +305,7 @@ def left_out_evaluations(fits: Sequence[GAP], frames: Frames) -> list[Evaluation
     Memory: two numbers per label and fit.
     """
     largest = fits[-1].recipe_
-    views = [(_columns(largest.blocks, fit.blocks_), _amplitude_ratios(largest, fit.recipe_)) for fit in fits]
+    views = [(_columns(largest.basis, fit.basis_), _amplitude_ratios(largest, fit.recipe_)) for fit in fits]
 
     def leave_out(frame: Frame) -> tuple[Frame, list[tuple[LeftOutLabels, ...]]]:
         rows = frame_rows(largest, frame)
@@ -327,8 +324,9 @@ def left_out_evaluations(fits: Sequence[GAP], frames: Frames) -> list[Evaluation
 
 def _amplitude_ratios(largest: Recipe, small: Recipe) -> np.ndarray:
     """(δ/δ of the largest fit)² of each column."""
-    ratios = [new.delta / old.delta for new, old in zip(small.terms, largest.terms)]
-    return np.concatenate([np.full(len(block.X), ratios[block.term] ** 2) for block in small.blocks])
+    ratios = [new.delta / old.delta for new, old in zip(small.basis.terms, largest.basis.terms)]
+    columns = ((b.columns.stop - b.columns.start, ratios[b.term]) for b in small.basis.blocks)
+    return np.concatenate([np.full(n, ratio**2) for n, ratio in columns])
 
 
 class _Collected:

@@ -31,14 +31,13 @@ from gapkit.baselines.residual_labels import less_baseline
 from gapkit.descriptors.soap import SOAP
 from gapkit.errors import InputError
 from gapkit.fitting.noise import Noises
-from gapkit.model_selection.species_weights_evidence import Found, WeightEvidence, gathered
+from gapkit.model_selection.species_weights_evidence import Found, WeightEvidence, gathered, soap_of
 from gapkit.model_selection.species_weights_result import PRIOR_WIDTH, SpeciesWeights, TermWeights, Visit
 from gapkit.potential.gap import GAP
 from gapkit.runtime.progress import progress
 from gapkit.runtime.threads import one_blas_thread
 from gapkit.structures.frames import Structures, labelled_frames
 from gapkit.structures.labels import LabelKeys
-from gapkit.terms.term import AnyTerm, Term
 
 logger = logging.getLogger("gapkit")
 
@@ -118,7 +117,7 @@ def learn_species_weights(
     noises, given = Noises(gap.energy_noise, gap.forces_noise, gap.virial_noise), tuple(gap.terms or ())
     options = (learned, n_sparse, gap.jitter, random_state)
     evidence = WeightEvidence(given, noises, e0, sample.used, *options)
-    search = _Search(evidence, _Space([_soap(given[t]) for t in learned], signs), _ticks(gap.verbose))
+    search = _Search(evidence, _Space([soap_of(given[t]) for t in learned], signs), _ticks(gap.verbose))
     best, climbs = _searched(search, n_starts, np.random.default_rng(random_state))
     covariance = _covariance(search, best)
     search.ticks.close()
@@ -137,12 +136,6 @@ def learn_species_weights(
     )
 
 
-def _soap(term: AnyTerm) -> SOAP:
-    assert isinstance(term, Term)
-    assert isinstance(term.descriptor, SOAP)
-    return term.descriptor
-
-
 def learnable(gap: GAP, asked: Sequence[int] | None = None) -> list[int]:
     """Numbers of the terms whose weights are to be learned; all SOAP of several species if none are `asked` for.
 
@@ -157,13 +150,13 @@ def learnable(gap: GAP, asked: Sequence[int] | None = None) -> list[int]:
     if asked is not None and not (isinstance(asked, Sequence) and all(type(t) is int for t in asked)):
         raise InputError(f"terms = {asked!r} must be a list of numbers of terms, such as [0].")
     terms = list(gap.terms or ())
-    soaps = {t: term.descriptor for t, term in enumerate(terms) if isinstance(term, Term)}
-    usable = [t for t, soap in soaps.items() if isinstance(soap, SOAP) and len(soap.species) > 1]
+    soaps = {t: soap for t, term in enumerate(terms) if isinstance(soap := term.environment_descriptor, SOAP)}
+    usable = [t for t, soap in soaps.items() if len(soap.species) > 1]
     wanted = usable if asked is None else sorted({*asked})
     for t in wanted:
         if t not in usable:
             raise InputError(f"term {t} is not a SOAP of several species: {_choice(usable)}.")
-        if _soap(terms[t]).engine != "numba":
+        if soaps[t].engine != "numba":
             raise InputError(f"term {t} has engine='dscribe', which is too slow for a search: use engine='numba'.")
     if not wanted:
         raise InputError(f"there are no species weights to learn: {_choice(usable)}.")

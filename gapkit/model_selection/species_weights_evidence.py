@@ -17,10 +17,9 @@ from typing import NamedTuple
 import numpy as np
 from ase.data import chemical_symbols
 
-from gapkit.covariances import rows as covariance
 from gapkit.descriptors.soap import SOAP
 from gapkit.errors import InputError
-from gapkit.fitting.first_pass import SparsePools, check_species, environments
+from gapkit.fitting.first_pass import SparsePools, candidates
 from gapkit.fitting.hyperparameters import amplitudes_of
 from gapkit.fitting.noise import Noises
 from gapkit.fitting.second_pass import Recipe, stream_rows
@@ -30,7 +29,8 @@ from gapkit.gaussian_process.sparsification import check_features, choose_distin
 from gapkit.geometry.neighbourhoods import Neighbourhoods, find_neighbourhoods
 from gapkit.structures.frames import Frame
 from gapkit.structures.reference_energies import ReferenceEnergies, names_isolated_atoms
-from gapkit.terms.term import AnyTerm, SparseBlock, Term
+from gapkit.terms.basis import Basis
+from gapkit.terms.protocol import AdditiveTerm
 
 Key = tuple[int, int]  # term, atomic number of the central atoms
 
@@ -79,7 +79,7 @@ class WeightEvidence:
 
     def __init__(
         self,
-        terms: Sequence[AnyTerm],
+        terms: Sequence[AdditiveTerm],
         noises: Noises,
         e0: dict[str, float],
         frames: Sequence[Frame],
@@ -93,9 +93,7 @@ class WeightEvidence:
         self._learned, self._jitter = tuple(learned), jitter
         self._fixed = _fixed_points(self._terms, frames, set(learned), random_state)
         self._places = {
-            key: part
-            for t in self._learned
-            for key, part in _places(self._terms[t], t, frames, random_state).items()  # type: ignore[arg-type]
+            key: part for t in self._learned for key, part in _places(self._terms[t], t, frames, random_state).items()
         }
         self.n_evaluations = 0
         self.n_columns = 0
@@ -105,9 +103,9 @@ class WeightEvidence:
         terms = list(self._terms)
         for t, own in zip(self._learned, weights):
             terms[t] = with_weights(terms[t], own)
-        recipe = Recipe(tuple(terms), self._blocks(terms), self._e0, self._noises)
+        recipe = Recipe(Basis.of_points(terms, self._points(terms)), self._e0, self._noises)
         factors = stream_rows(recipe, self._frames, {})
-        K_mm = covariance.K_mm(recipe.terms, recipe.blocks)
+        K_mm = recipe.basis.K_mm()
         noise = {group: self._noises.std(group) for group in factors}
         options = {"jitter": self._jitter, "n_starts": 1}
         found = maximise(K_mm, factors, noise, amplitudes_of(recipe), **options)  # type: ignore[arg-type]
@@ -115,20 +113,21 @@ class WeightEvidence:
         self.n_columns = len(K_mm)
         return Found(found.log_evidence, found.start_values[0])
 
-    def _blocks(self, terms: Sequence[AnyTerm]) -> tuple[SparseBlock, ...]:
-        """Sparse points with the present weights, in the order of terms and species."""
-        blocks, start = [], 0
-        for t, z in sorted({*self._fixed, *self._places}):
-            X = self._fixed[t, z] if (t, z) in self._fixed else _features(terms[t], self._places[t, z])
-            blocks.append(SparseBlock(t, z, X, slice(start, start + len(X))))
-            start += len(X)
-        return tuple(blocks)
+    def _points(self, terms: Sequence[AdditiveTerm]) -> dict[Key, np.ndarray]:
+        """Sparse points with the present weights."""
+        return self._fixed | {(t, z): _features(terms[t], own) for (t, z), own in self._places.items()}
 
 
-def with_weights(term: AnyTerm, weights: Mapping[str, float]) -> Term:
+def with_weights(term: AdditiveTerm, weights: Mapping[str, float]) -> AdditiveTerm:
     """A SOAP term with other species weights."""
-    assert isinstance(term, Term)
-    return replace(term, descriptor=replace(term.descriptor, species_weights=dict(weights)))  # type: ignore[type-var]
+    return term.with_descriptor(replace(soap_of(term), species_weights=dict(weights)))
+
+
+def soap_of(term: AdditiveTerm) -> SOAP:
+    """The descriptor of a SOAP term."""
+    soap = term.environment_descriptor
+    assert isinstance(soap, SOAP)
+    return soap
 
 
 class Sample(NamedTuple):
@@ -181,36 +180,35 @@ def _in_order(kept: list[tuple[float, int, Frame]]) -> list[Frame]:
 # ---- sparse points
 
 
-def _with_fewer(term: AnyTerm, n_sparse: int) -> AnyTerm:
-    if not isinstance(term, Term):
+def _with_fewer(term: AdditiveTerm, n_sparse: int) -> AdditiveTerm:
+    asked = term.n_sparse_by_species
+    if asked is None:
         return term
-    if isinstance(term.n_sparse, Mapping):
-        return replace(term, n_sparse={s: min(int(n), n_sparse) for s, n in term.n_sparse.items()})
-    return replace(term, n_sparse=min(int(term.n_sparse), n_sparse))
+    if isinstance(asked, Mapping):
+        return term.with_n_sparse({s: min(int(n), n_sparse) for s, n in asked.items()})
+    return term.with_n_sparse(min(int(asked), n_sparse))
 
 
 def _fixed_points(
-    terms: Sequence[AnyTerm], frames: Sequence[Frame], learned: set[int], seed: int
+    terms: Sequence[AdditiveTerm], frames: Sequence[Frame], learned: set[int], seed: int
 ) -> dict[Key, np.ndarray]:
     """Sparse points of the terms that do not change, chosen as by a fit."""
     pools = SparsePools(terms, seed)
     for frame in frames:
-        check_species(terms, np.unique(frame.atoms.numbers))
+        Basis(tuple(terms), ()).check_species(np.unique(frame.atoms.numbers))
         if len(learned) < len(terms):
-            found = environments(terms, frame.atoms)
-            pools.add(found._replace(features=[part for part in found.features if part[0][0] not in learned]))
-    blocks, _ = pools.choose()
-    return {(block.term, block.number): block.X for block in blocks}
+            found = candidates(terms, frame.atoms)
+            pools.add(found._replace(offered=[part for part in found.offered if part[0][0] not in learned]))
+    return pools.choose()[0].points
 
 
-def _places(term: Term, t: int, frames: Sequence[Frame], seed: int) -> dict[Key, list[Centres]]:
+def _places(term: AdditiveTerm, t: int, frames: Sequence[Frame], seed: int) -> dict[Key, list[Centres]]:
     """Environments that serve as sparse points, by the term's own way to choose.
 
     They are told apart by features with "crossover" compression and weights of one: short, and with every species by
     itself, so that they are good for any weights.
     """
-    soap = term.descriptor
-    assert isinstance(soap, SOAP)
+    soap, asked = soap_of(term), term.n_sparse_by_species
     neutral = replace(soap, compression="crossover", species_weights=None)
     rows: dict[int, list[tuple[int, int, np.ndarray]]] = {}
     for k, frame in enumerate(frames):
@@ -221,8 +219,8 @@ def _places(term: Term, t: int, frames: Sequence[Frame], seed: int) -> dict[Key,
     for z, own in rows.items():
         X = check_features([row for _, _, row in own])
         distinct = find_distinct(X)
-        n = term.n_sparse[chemical_symbols[z]] if isinstance(term.n_sparse, Mapping) else term.n_sparse
-        chosen = choose_distinct(X[distinct], min(int(n), len(distinct)), term.sparsification, seed)
+        n = asked[chemical_symbols[z]] if isinstance(asked, Mapping) else asked or 0
+        chosen = choose_distinct(X[distinct], min(int(n), len(distinct)), term.sparsification_by_species, seed)
         places[t, z] = list(_centres([own[c][:2] for c in distinct[chosen]], frames, soap.cutoff))
     return places
 
@@ -234,6 +232,5 @@ def _centres(chosen: Sequence[tuple[int, int]], frames: Sequence[Frame], cutoff:
         yield Centres(find_neighbourhoods(atoms, cutoff).select(own), atoms.numbers)
 
 
-def _features(term: AnyTerm, places: Sequence[Centres]) -> np.ndarray:
-    assert isinstance(term, Term)
-    return np.vstack([normalise(term.descriptor.evaluate(*place)[0])[0] for place in places])
+def _features(term: AdditiveTerm, places: Sequence[Centres]) -> np.ndarray:
+    return np.vstack([normalise(soap_of(term).evaluate(*place)[0])[0] for place in places])

@@ -12,19 +12,19 @@ import numpy as np
 from gapkit.errors import InputError
 from gapkit.model_selection.commented_yaml import Path, as_comment, commented_yaml
 from gapkit.model_selection.electronegativity import IONIC, largest_contrast, neutral_charges
-from gapkit.model_selection.fit_cost import Cost, cost_of_a_fit, n_neighbours
+from gapkit.model_selection.fit_cost import Cost, cost_of_a_fit
 from gapkit.model_selection.suggested_noises import suggested_noises
 from gapkit.model_selection.suggestion_reasons import description, duration, reasons_of
 from gapkit.potential.gap import GAP
 from gapkit.potential.presets import SOURCES, preset_named, preset_settings, preset_terms, typical_distance
-from gapkit.potential.serialisation import term_to_dict
 from gapkit.potential.settings import ModelSettings, settings_from_dict
 from gapkit.runtime.memory import in_bytes, in_words
 from gapkit.structures.frames import Frames, Structures, labelled_frames
 from gapkit.structures.labels import LabelKeys
 from gapkit.structures.lint import warnings_of
 from gapkit.structures.statistics import DataFacts, find_facts
-from gapkit.terms.term import AnyTerm, Term
+from gapkit.terms.protocol import AdditiveTerm
+from gapkit.terms.serialisation import term_to_dict
 
 BUDGET = "4GB"  # memory that a first fit may take
 LIQUIDS = ("liquid", "melt", "water", "solution", "amorphous", "glass")  # in names of config types
@@ -212,7 +212,7 @@ def _check(name: str, facts: DataFacts) -> None:
 # ---- terms
 
 
-def _terms(name: str, facts: DataFacts) -> tuple[list[AnyTerm], str]:
+def _terms(name: str, facts: DataFacts) -> tuple[list[AdditiveTerm], str]:
     """Terms whose cutoff follows the spacing of the data where there is one, and why."""
     preset, species = preset_named(name), list(facts.species)
     d, of = typical_distance(species), "covalent radii (there is no material to measure)"
@@ -224,7 +224,7 @@ def _terms(name: str, facts: DataFacts) -> tuple[list[AnyTerm], str]:
         if preset.limits[0] < cutoff < preset.limits[1]
         else f", kept within {preset.limits[0]} to {preset.limits[1]} Å"
     )
-    about = f"about {n_neighbours(cutoff, facts):.0f} neighbours"
+    about = f"about {facts.n_neighbours(cutoff):.0f} neighbours"
     terms = preset_terms(name, species, cutoff, charges=_charges(facts))
     return terms, f"{preset.cutoff} x {d:.2f} Å from {of}{kept}: {about}"
 
@@ -235,8 +235,8 @@ def _charges(facts: DataFacts) -> dict[str, int] | None:
 
 
 def _affordable(
-    name: str, terms: list[AnyTerm], facts: DataFacts, budget: int, n_noises: int
-) -> tuple[list[AnyTerm], str]:
+    name: str, terms: list[AdditiveTerm], facts: DataFacts, budget: int, n_noises: int
+) -> tuple[list[AdditiveTerm], str]:
     """The terms with no more sparse points than there are surroundings and memory, and why there are so many."""
     least, limited = min(facts.species.values()), ""
     while cost_of_a_fit(terms, facts, n_noises, preset_named(name).optimize).memory > budget:
@@ -247,22 +247,24 @@ def _affordable(
         terms, limited = fewer, f"as many as fit into {in_words(budget)}"
     terms = [_at_most(term, facts) for term in terms]
     for term in terms:
-        if isinstance(term, Term) and not limited and isinstance(term.n_sparse, dict):
+        if not limited and isinstance(term.n_sparse_by_species, dict):
             limited = f"no more than there are surroundings of a species (fewest: {least})"
     return terms, limited
 
 
-def _with_sparse(term: AnyTerm, share: float) -> AnyTerm:
-    if not isinstance(term, Term) or not isinstance(term.n_sparse, int):
+def _with_sparse(term: AdditiveTerm, share: float) -> AdditiveTerm:
+    n_sparse = term.n_sparse_by_species
+    if not isinstance(n_sparse, int):
         return term
-    return replace(term, n_sparse=max(int(share * term.n_sparse), min(LEAST_SPARSE, term.n_sparse)))
+    return term.with_n_sparse(max(int(share * n_sparse), min(LEAST_SPARSE, n_sparse)))
 
 
-def _at_most(term: AnyTerm, facts: DataFacts) -> AnyTerm:
-    """One number for each species where one of them has fewer surroundings."""
-    if not isinstance(term, Term) or not isinstance(term.n_sparse, int) or term.n_sparse <= min(facts.species.values()):
+def _at_most(term: AdditiveTerm, facts: DataFacts) -> AdditiveTerm:
+    """One number for each species where one of them has fewer environments."""
+    n_sparse = term.n_sparse_by_species
+    if not isinstance(n_sparse, int) or n_sparse <= min(facts.species.values()):
         return term
-    return replace(term, n_sparse={symbol: min(term.n_sparse, n) for symbol, n in facts.species.items()})
+    return term.with_n_sparse({symbol: min(n_sparse, n) for symbol, n in facts.species.items()})
 
 
 def _short(data: dict[str, Any]) -> dict[str, Any]:

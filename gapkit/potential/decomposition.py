@@ -13,7 +13,7 @@ from gapkit.errors import InputError, did_you_mean
 from gapkit.potential.prediction import Potential, energies_of_atoms
 from gapkit.runtime.tables import aligned
 from gapkit.runtime.threads import ordered_map
-from gapkit.terms.evaluate import evaluate, find_all_neighbourhoods
+from gapkit.terms.evaluate import evaluate
 
 ROLES = ("e0", "baseline", "term")
 
@@ -122,7 +122,7 @@ def _columns(rows: Sequence[Part]) -> tuple[list[np.ndarray], list[np.ndarray | 
 def _parts(potential: Potential, atoms: Atoms) -> list[Part]:
     """Role, forces, stress and local energies of every part for one structure."""
     potential.check_known(atoms)
-    neighbourhoods = find_all_neighbourhoods(potential.terms, atoms)
+    environments = potential.basis.environments(atoms)
     volume = abs(np.linalg.det(atoms.cell.array)) if atoms.pbc.any() and atoms.cell.rank == 3 else 0.0
     nothing = np.zeros((len(atoms), 3)), np.zeros((3, 3))
 
@@ -133,10 +133,8 @@ def _parts(potential: Potential, atoms: Atoms) -> list[Part]:
     for baseline in potential.baselines:
         known = evaluate_baselines([baseline], atoms)
         parts.append(part("baseline", known.forces, known.strain_derivative, known.local_energies))
-    for t in range(len(potential.terms)):
-        own = [block for block in potential.blocks if block.term == t]
-        arguments = (potential.terms, own, potential.alpha, neighbourhoods, atoms.numbers)
-        p = evaluate(*arguments, folds=potential.folds)
+    for t in range(len(potential.basis.terms)):
+        p = evaluate(environments.only(t), potential.alpha, potential.folds)
         parts.append(part("term", p.forces, p.strain_derivative, p.local_energies))
     return parts
 
@@ -144,9 +142,8 @@ def _parts(potential: Potential, atoms: Atoms) -> list[Part]:
 def _names(potential: Potential) -> tuple[list[str], list[str]]:
     """Distinct names of all parts, and their roles."""
     bare = ["e0", *(type(b).__name__ for b in potential.baselines)]
-    inner = (getattr(t, "descriptor", None) or getattr(t, "function", None) or t for t in potential.terms)
-    bare += [type(x).__name__ for x in inner]
-    roles = ["e0", *["baseline"] * len(potential.baselines), *["term"] * len(potential.terms)]
+    bare += [term.label for term in potential.basis.terms]
+    roles = ["e0", *["baseline"] * len(potential.baselines), *["term"] * len(potential.basis.terms)]
     counts = [bare[:k].count(name) for k, name in enumerate(bare)]
     return [f"{name} {n + 1}" if n else name for name, n in zip(bare, counts)], roles
 

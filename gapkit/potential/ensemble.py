@@ -10,7 +10,6 @@ samples.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import TYPE_CHECKING, NamedTuple
@@ -20,25 +19,17 @@ from ase import Atoms
 from ase.stress import voigt_6_to_full_3x3_stress
 from sklearn.utils.validation import check_is_fitted
 
-from gapkit._numba.kernels import pair_forces
 from gapkit.covariances.rows import local_rows, structure_rows
 from gapkit.errors import InputError
-from gapkit.gaussian_process.kernels import contract_folded, contract_gradient, inner_products, normalise
-from gapkit.geometry.neighbourhoods import Neighbourhoods
-from gapkit.runtime.threads import one_blas_thread, ordered_map
-from gapkit.runtime.workspace import thread_workspace
-from gapkit.terms.evaluate import centre_groups, find_all_neighbourhoods, fold_weights
-from gapkit.terms.term import ALL_SPECIES, SparseBlock, feature_blocks, kernel_term
+from gapkit.runtime.threads import one_blas_thread
+from gapkit.terms.basis import Environments
+from gapkit.terms.evaluate import evaluate_many, rows_are_cheaper
+from gapkit.terms.records import Scatter
 
 if TYPE_CHECKING:
     from gapkit.potential.gap import GAP
 
-GROUP = 64  # centres whose features are shared by all members at one time
-PULL_BACK = 16  # operations of the pull-back per feature and neighbour, roughly
-
 LARGEST_ROWS = 2**30  # bytes
-
-Folds = Mapping[tuple[int, int], np.ndarray]
 
 
 class EnsemblePredictions(NamedTuple):
@@ -56,14 +47,6 @@ class EnsemblePredictions(NamedTuple):
     forces: np.ndarray
     stress: np.ndarray | None
     local_energies: np.ndarray
-
-
-class _Scatter(NamedTuple):
-    """Members minus mean: local energies (n, n_atoms), forces (n, n_atoms, 3) and strain derivatives (n, 3, 3)."""
-
-    local_energies: np.ndarray
-    forces: np.ndarray
-    strain: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -96,7 +79,7 @@ class Ensemble:
             raise InputError(f"there is no member {k}: the ensemble has {len(self)}, counted from 0.")
         gap, alpha = copy.copy(self.gap), self.weights[k].copy()
         gap.alpha_, gap.posterior_ = alpha, replace(self.gap.posterior_, alpha=alpha)
-        gap.folds_ = fold_weights(gap.terms_, gap.blocks_, alpha)
+        gap.folds_ = gap.basis_.fold(alpha)
         gap.references_ = []  # the model's predictions are not the member's
         return gap
 
@@ -119,9 +102,12 @@ class Ensemble:
             For a structure that the model cannot describe.
         """
         mean = self.gap.predict(atoms)  # refuses what cannot be described; holds e0 and all that members share
-        neighbourhoods = find_all_neighbourhoods(self.gap.terms_, atoms)
-        route = self._by_rows if self._rows_are_cheaper(neighbourhoods) else self._by_members
-        scatter = route(neighbourhoods, atoms.numbers)
+        environments = self.gap.basis_.environments(atoms)
+        fits = 24 * len(atoms) * self.weights.shape[1] < LARGEST_ROWS
+        if fits and rows_are_cheaper(environments, len(self)):
+            scatter = _by_rows(environments, self._deviations)
+        else:
+            scatter = evaluate_many(environments, self._deviations)
         local = mean.local_energies[0] + scatter.local_energies
         stress = mean.stress[0]
         if stress is not None:
@@ -133,62 +119,12 @@ class Ensemble:
         """Weights minus their mean, shape (n, n_sparse)."""
         return self.weights - self.gap.alpha_
 
-    def _rows_are_cheaper(self, neighbourhoods: Sequence[Neighbourhoods]) -> bool:
-        """Whether rows take fewer operations than one contraction per member, and fit into `LARGEST_ROWS`."""
-        n, n_atoms = self.weights.shape[0], neighbourhoods[0].n_atoms
-        by_rows = by_members = 0.0
-        for block in self.gap.blocks_:
-            if block.number == ALL_SPECIES:
-                continue
-            m, n_features = block.X.shape
-            neighbours = len(neighbourhoods[block.term].j) / n_atoms
-            by_rows += 2 * (3 * neighbours + 9) * m * n_features + 6 * n * m
-            by_members += n * n_features * (2 * m + PULL_BACK * neighbours)
-        return by_rows < by_members and 24 * n_atoms * self.weights.shape[1] < LARGEST_ROWS
 
-    def _by_rows(self, neighbourhoods: Sequence[Neighbourhoods], numbers: np.ndarray) -> _Scatter:
-        surroundings = (self.gap.terms_, self.gap.blocks_, neighbourhoods, numbers)
-        rows, W = structure_rows(*surroundings), self._deviations
-        strain = np.array([voigt_6_to_full_3x3_stress(-v) for v in W @ rows.virial.T])
-        return _Scatter(W @ local_rows(*surroundings).T, (W @ rows.forces.T).reshape(len(W), -1, 3), strain)
-
-    def _by_members(self, neighbourhoods: Sequence[Neighbourhoods], numbers: np.ndarray) -> _Scatter:
-        gap, W = self.gap, self._deviations
-        kernels = [block for block in gap.blocks_ if block.number != ALL_SPECIES]
-        folds = [fold_weights(gap.terms_, kernels, w) for w in W]
-        shapes = (len(W), len(numbers)), (len(W), len(numbers), 3), (len(W), 3, 3)
-        found = _Scatter(*(np.zeros(shape) for shape in shapes))
-        groups = centre_groups(gap.blocks_, neighbourhoods[0].centres, numbers, GROUP)
-        pieces = [(block, neighbourhoods[block.term].select(which)) for own, which in groups for block in own]
-        for nb, e, g in ordered_map(lambda piece: _contract(gap, *piece, numbers, W, folds), pieces):
-            found.local_energies[:, nb.centres] += e
-            for s in range(len(W)):
-                pair_forces(nb.centres, nb.first, nb.j, nb.D, g[s], found.forces[s], found.strain[s])
-        for t, term, block in feature_blocks(gap.terms_, gap.blocks_):  # one set of rows is cheaper than many folds
-            rows, w = term.rows(block.X, neighbourhoods[t], numbers), term.delta**2 * W[:, block.columns]
-            virial = w @ rows.virial.T
-            for total, part in zip(found, (w @ rows.local.T, (w @ rows.forces.T).reshape(len(w), -1, 3))):
-                total += part
-            found.strain[:] += np.array([voigt_6_to_full_3x3_stress(-v) for v in virial])
-        return found._replace(strain=0.5 * (found.strain + found.strain.transpose(0, 2, 1)))
-
-
-def _contract(
-    gap: GAP, block: SparseBlock, nb: Neighbourhoods, numbers: np.ndarray, W: np.ndarray, folds: Sequence[Folds]
-) -> tuple[Neighbourhoods, np.ndarray, np.ndarray]:
-    """Local energies (n, n_centres) and pair gradients (n, n_pairs, 3) of all weights W from one set of features."""
-    work, term = thread_workspace(), kernel_term(gap.terms_, block)
-    values, state = term.descriptor.evaluate(nb, numbers, work)
-    Q, norm = normalise(values)
-    S = inner_products(Q, block.X)
-    e, g = np.empty((len(W), len(nb.centres))), np.empty((len(W), len(nb.j), 3))
-    for s, (w, fold) in enumerate(zip(W, folds)):
-        if block[:2] in fold:
-            e[s], x_bar = contract_folded(fold[block[:2]], Q, norm, work)
-        else:
-            e[s], x_bar = contract_gradient(term.kernel, S.copy(), Q, norm, block.X, w[block.columns], work)
-        g[s] = term.descriptor.pullback(state, x_bar, work)
-    return nb, e, g
+def _by_rows(environments: Environments, W: np.ndarray) -> Scatter:
+    """All derivatives of the covariances once, and a product with each set of weights."""
+    rows = structure_rows(environments)
+    strain = np.array([voigt_6_to_full_3x3_stress(-v) for v in W @ rows.virial.T])
+    return Scatter(W @ local_rows(environments).T, (W @ rows.forces.T).reshape(len(W), -1, 3), strain)
 
 
 def sample(gap: GAP, n: int, rng: np.random.Generator | int = 0) -> Ensemble:

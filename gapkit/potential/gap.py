@@ -36,7 +36,6 @@ from gapkit.potential.model_file import from_path, to_file
 from gapkit.potential.parameters import NestedParameters
 from gapkit.potential.prediction import Potential, Predictions, gathered
 from gapkit.potential.presets import preset_parameters
-from gapkit.potential.serialisation import term_to_dict
 from gapkit.quantities import KINDS
 from gapkit.runtime.archive import write_model
 from gapkit.runtime.memory import MemoryUse, in_bytes
@@ -46,8 +45,10 @@ from gapkit.structures.frames import Frames, Structures, labelled_frames
 from gapkit.structures.labels import LabelKeys, check_structures, read_labels
 from gapkit.structures.reading import find_label_keys
 from gapkit.structures.reference_energies import check_e0
-from gapkit.terms.evaluate import fold_weights
-from gapkit.terms.term import AnyTerm, SparseBlock, known_numbers
+from gapkit.terms.basis import Basis
+from gapkit.terms.protocol import AdditiveTerm, Folds
+from gapkit.terms.records import SparseBlock
+from gapkit.terms.serialisation import term_to_dict
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -82,6 +83,8 @@ class GAP(NestedParameters):
     alpha_ : ndarray, shape (n_sparse,)
         Fitted weights.
     posterior_ : SparsePosterior
+    basis_ : Basis
+        Terms and their sparse points; ``terms_`` and ``blocks_`` are parts of it.
     blocks_ : tuple of SparseBlock
         Sparse points per term and species.
     folds_ : dict
@@ -108,10 +111,9 @@ class GAP(NestedParameters):
         `gapkit.fit_conformal` by kind, put here to go into model files; dropped when model or deviations change.
     """
 
-    terms_: tuple[AnyTerm, ...]
-    blocks_: tuple[SparseBlock, ...]
+    basis_: Basis
     alpha_: np.ndarray
-    folds_: dict[tuple[int, int], np.ndarray]
+    folds_: Folds
     posterior_: SparsePosterior
     e0_: dict[str, float]
     species_: tuple[str, ...]
@@ -122,7 +124,7 @@ class GAP(NestedParameters):
 
     def __init__(
         self,
-        terms: Sequence[AnyTerm] | None = None,
+        terms: Sequence[AdditiveTerm] | None = None,
         energy_noise: Noise = 0.001,
         forces_noise: Noise = 0.05,
         virial_noise: Noise = 0.02,
@@ -235,7 +237,7 @@ class GAP(NestedParameters):
     def _validate(self) -> None:
         """Refuse impossible parameters before any work is done."""
         terms = self.terms
-        if not isinstance(terms, Sequence) or not terms or not all(isinstance(t, AnyTerm) for t in terms):
+        if not isinstance(terms, Sequence) or not terms or not all(isinstance(t, AdditiveTerm) for t in terms):
             raise InputError("terms must be a non-empty list of Term, for example GAP([Term(SOAP(species=['Si']))]).")
         for kind in KINDS:
             check_noise(kind, getattr(self, f"{kind}_noise"))
@@ -275,12 +277,12 @@ class GAP(NestedParameters):
 
     def _take(self, recipe: Recipe, factors: Factors, posterior: SparsePosterior, training: dict[str, Any]) -> None:
         """Become this fitted model."""
-        self.terms_, self.blocks_, self.e0_, self.noise_ = recipe
-        self.species_ = tuple(chemical_symbols[z] for z in known_numbers(self.terms_, self.blocks_, self.e0_))
+        self.basis_, self.e0_, self.noise_ = recipe
+        self.species_ = tuple(chemical_symbols[z] for z in self.basis_.known_numbers(self.e0_))
         self.factors_: Factors | None = factors
         self.posterior_, self.training_, self.alpha_, self.conformal_ = posterior, training, posterior.alpha, {}
-        self.selection_ = counted(getattr(self, "selection_", {}), self.blocks_)
-        self.folds_ = fold_weights(self.terms_, self.blocks_, self.alpha_)
+        self.selection_ = counted(getattr(self, "selection_", {}), self.basis_)
+        self.folds_ = self.basis_.fold(self.alpha_)
 
     def _remember(self, structures: Sequence[Atoms]) -> None:
         """Keep a few small training structures with their predictions, for the model file's self-test."""
@@ -288,10 +290,20 @@ class GAP(NestedParameters):
         self.references_ = [(a, float(e), f) for a, e, f in zip(structures, p.energy, p.forces)]
 
     @property
+    def terms_(self) -> tuple[AdditiveTerm, ...]:
+        """The terms as they were fitted, with learned amplitudes."""
+        return self.basis_.terms
+
+    @property
+    def blocks_(self) -> tuple[SparseBlock, ...]:
+        """Sparse points per term and species."""
+        return self.basis_.blocks
+
+    @property
     def recipe_(self) -> Recipe:
         """Everything but the data that rows depend on."""
         check_is_fitted(self, "posterior_")
-        return Recipe(self.terms_, self.blocks_, self.e0_, self.noise_)
+        return Recipe(self.basis_, self.e0_, self.noise_)
 
     def noise_std(self, kind: str, config_type: str = "default") -> float:
         """Noise of a kind ("energy" eV/atom, "forces" eV/Å, "virial" eV/atom) for frames of `config_type`.
@@ -475,7 +487,7 @@ class GAP(NestedParameters):
     @property
     def potential_(self) -> Potential:
         """The fitted model as far as predictions need it."""
-        own = (self.terms_, self.blocks_, self.alpha_, self.folds_, self.posterior_, self.e0_, self.species_)
+        own = (self.basis_, self.alpha_, self.folds_, self.posterior_, self.e0_, self.species_)
         shortest = getattr(self, "training_", {}).get("shortest_distances")
         return Potential(*own, self.recalibration_, self.baseline_, shortest)
 
@@ -595,7 +607,7 @@ class GAP(NestedParameters):
         return from_path(cls(), path, self_test, trusted_calculators)
 
 
-def _walks(client: Client | int | None, terms: Sequence[AnyTerm]) -> AbstractContextManager[Walks | None]:
+def _walks(client: Client | int | None, terms: Sequence[AdditiveTerm]) -> AbstractContextManager[Walks | None]:
     if client is None:
         return nullcontext()
     from gapkit.fitting.distributed import dask_walks

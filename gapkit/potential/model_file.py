@@ -16,16 +16,23 @@ from gapkit.baselines import baseline_from_dict, baseline_to_dict
 from gapkit.errors import InputError
 from gapkit.evaluation.conformal import pack_conformal, unpack_conformal
 from gapkit.evaluation.recalibration import Recalibration
-from gapkit.fitting.checkpoint import pack_counts, pack_factors, unpack_counts, unpack_factors
 from gapkit.fitting.noise import Noises
+from gapkit.fitting.packing import (
+    pack_basis,
+    pack_counts,
+    pack_factors,
+    pack_selection,
+    unpack_basis,
+    unpack_counts,
+    unpack_factors,
+    unpack_selection,
+)
 from gapkit.fitting.second_pass import Factors
 from gapkit.gaussian_process.conditioning import Conditioning
 from gapkit.gaussian_process.posterior import SparsePosterior
-from gapkit.potential.serialisation import term_from_dict, term_to_dict
 from gapkit.quantities import KINDS
 from gapkit.runtime.archive import read_model
-from gapkit.terms.evaluate import fold_weights
-from gapkit.terms.term import SparseBlock
+from gapkit.terms.serialisation import term_from_dict, term_to_dict
 
 if TYPE_CHECKING:
     from gapkit.potential.gap import GAP
@@ -34,12 +41,12 @@ if TYPE_CHECKING:
 def to_file(gap: GAP, factors: Factors | None = None) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Header and arrays of a fitted model, with row `factors` if it shall be continued later."""
     posterior = gap.posterior_
-    arrays = {f"X_{k}": block.X for k, block in enumerate(gap.blocks_)}
+    blocks, arrays = pack_basis(gap.basis_)
     arrays |= {"alpha": posterior.alpha, "L": posterior.L, "R": posterior.R}
     for k, (atoms, _, forces) in enumerate(gap.references_):
         arrays |= {f"reference_{k}_positions": atoms.positions, f"reference_{k}_forces": forces}
     arrays["frames"] = pack_counts(gap.frames_)
-    header = _header(gap)
+    header = _header(gap) | {"blocks": blocks}
     header["conformal"], packed = pack_conformal(gap.conformal_)
     arrays |= packed
     if factors is not None:
@@ -62,10 +69,9 @@ def _header(gap: GAP) -> dict[str, Any]:
         "baseline": [baseline_to_dict(b) for b in gap.baseline_],
         "e0": gap.e0_,
         "species": list(gap.species_),
-        "blocks": [[b.term, b.number, b.columns.start, b.columns.stop] for b in gap.blocks_],
         "log_marginal_likelihood": posterior.log_marginal_likelihood,
         "noises": _plain(gap.noise_),
-        "selection": gap.selection_,
+        "selection": pack_selection(gap.selection_),
         "hyperparameters": gap.hyperparameters_,
         "recalibration": None if gap.recalibration_ is None else gap.recalibration_.to_dict(),
         "conditioning": posterior.conditioning._asdict(),
@@ -86,18 +92,16 @@ def from_file(
     known = header.get("baseline", [])
     gap.baseline_ = tuple(baseline_from_dict(d, f"baseline[{k}]", trusted_calculators) for k, d in enumerate(known))
     gap.set_params(terms=terms, baseline=gap.baseline_, **header["parameters"])
-    gap.terms_ = tuple(gap.terms or ())
     gap.e0_ = header["e0"]
     gap.species_ = tuple(header["species"])
-    gap.blocks_ = tuple(
-        SparseBlock(t, z, arrays[f"X_{k}"], slice(a, b)) for k, (t, z, a, b) in enumerate(header["blocks"])
-    )
+    gap.basis_ = unpack_basis(terms, header["blocks"], arrays)
     condition = Conditioning(**{**header["conditioning"], "redundant": tuple(header["conditioning"]["redundant"])})
     gap.posterior_ = SparsePosterior(
         arrays["alpha"], arrays["L"], arrays["R"], header["log_marginal_likelihood"], condition, header["n_rows"]
     )
     gap.noise_ = _noises(gap, header)
-    gap.selection_, gap.hyperparameters_ = header.get("selection", {}), header.get("hyperparameters", [])
+    gap.selection_ = unpack_selection(header.get("selection", {}))
+    gap.hyperparameters_ = header.get("hyperparameters", [])
     gap.memory_ = gap.optimum_ = None
     stored = header.get("recalibration")  # not in earlier files
     gap.recalibration_ = None if stored is None else Recalibration.from_dict(stored)
@@ -105,7 +109,7 @@ def from_file(
     gap.frames_ = unpack_counts(arrays["frames"]) if "frames" in arrays else Counter()
     gap.factors_ = unpack_factors(header["factors"], arrays) if "factors" in header else None
     gap.alpha_ = gap.posterior_.alpha
-    gap.folds_ = fold_weights(gap.terms_, gap.blocks_, gap.alpha_)
+    gap.folds_ = gap.basis_.fold(gap.alpha_)
     gap.training_ = header["training"]
     gap.references_ = [
         (

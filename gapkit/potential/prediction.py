@@ -18,10 +18,12 @@ from gapkit.covariances.derivative_variance import derivative_variances
 from gapkit.errors import ExtrapolationWarning, InputError
 from gapkit.gaussian_process.posterior import SparsePosterior
 from gapkit.geometry.distances import ShortContact, contacts_in_words, worst_contact
-from gapkit.geometry.neighbourhoods import Neighbourhoods, NeighbourList
+from gapkit.geometry.neighbourhoods import NeighbourList
+from gapkit.structures.properties import Properties
 from gapkit.structures.species import unknown_species
-from gapkit.terms.evaluate import evaluate, find_all_neighbourhoods
-from gapkit.terms.term import AnyTerm, SparseBlock, farthest
+from gapkit.terms.basis import Basis, Environments
+from gapkit.terms.evaluate import evaluate, evaluate_with_variance
+from gapkit.terms.protocol import Folds
 
 if TYPE_CHECKING:
     from gapkit.evaluation.recalibration import Recalibration
@@ -70,10 +72,9 @@ class Predictions:
 class Potential(NamedTuple):
     """A fitted model as far as predictions need it."""
 
-    terms: tuple[AnyTerm, ...]
-    blocks: tuple[SparseBlock, ...]
+    basis: Basis
     alpha: np.ndarray
-    folds: dict[tuple[int, int], np.ndarray]
+    folds: Folds
     posterior: SparsePosterior
     e0: Mapping[str, float]
     species: tuple[str, ...]
@@ -86,9 +87,8 @@ class Potential(NamedTuple):
     ) -> dict[str, Any]:
         """One structure's entries of `Predictions`; `return_std` and `lists` as in `GAP.predict`."""
         self.check_known(atoms)
-        neighbourhoods = find_all_neighbourhoods(self.terms, atoms, lists)
-        variance = self.posterior.local_variance if return_std else None
-        result = evaluate(self.terms, self.blocks, self.alpha, neighbourhoods, atoms.numbers, variance, self.folds)
+        environments = self.basis.environments(atoms, lists)
+        result, variance = self._evaluate(environments, bool(return_std))
         known = evaluate_baselines(self.baselines, atoms)
         local_energies = result.local_energies + known.local_energies + energies_of_atoms(self.e0, atoms.numbers)
         volume = abs(np.linalg.det(atoms.cell.array)) if atoms.pbc.any() and atoms.cell.rank == 3 else 0.0
@@ -99,15 +99,20 @@ class Potential(NamedTuple):
             "local_energies": local_energies,
         }
         if self.shortest:
-            nb = neighbourhoods[farthest(self.terms)]
-            found["short_contacts"] = worst_contact(nb, atoms.numbers, self.shortest)
-        if result.local_variance is not None:
-            found["local_energies_std"] = np.sqrt(result.local_variance)
+            found["short_contacts"] = worst_contact(environments.longest, atoms.numbers, self.shortest)
+        if variance is not None:
+            found["local_energies_std"] = np.sqrt(variance)
         if return_std in (True, "all"):
-            found["energy_std"] = self._energy_std(atoms, neighbourhoods)
+            found["energy_std"] = self._energy_std(environments)
         if return_std == "all":
-            found |= self._derivative_std(atoms, neighbourhoods, volume)
+            found |= self._derivative_std(environments, volume)
         return found if self.recalibration is None else found | _recalibrated(found, atoms, self.recalibration)
+
+    def _evaluate(self, environments: Environments, with_variance: bool) -> tuple[Properties, np.ndarray | None]:
+        """Sums over all terms and, if wanted, variances of the local energies, eV²."""
+        if with_variance:
+            return evaluate_with_variance(environments, self.alpha, self.posterior.local_variance, self.folds)
+        return evaluate(environments, self.alpha, self.folds), None
 
     def check_known(self, atoms: Atoms) -> None:
         """Raise `InputError` for a species that was not in the training data."""
@@ -117,16 +122,15 @@ class Potential(NamedTuple):
                 f"on {', '.join(self.species)} only: add frames with it to the training data."
             )
 
-    def _energy_std(self, atoms: Atoms, neighbourhoods: list[Neighbourhoods]) -> float:
+    def _energy_std(self, environments: Environments) -> float:
         """Standard deviation of the total energy, eV."""
-        arguments = (self.terms, self.blocks, neighbourhoods, atoms.numbers)
-        row = covariance.local_rows(*arguments).sum(axis=0)
-        prior = covariance.prior_energy_variance(*arguments)
+        row = covariance.local_rows(environments).sum(axis=0)
+        prior = covariance.prior_energy_variance(environments)
         return float(np.sqrt(self.posterior.variance(row[None], np.array([prior]))[0]))
 
-    def _derivative_std(self, atoms: Atoms, neighbourhoods: list[Neighbourhoods], volume: float) -> dict[str, Any]:
+    def _derivative_std(self, environments: Environments, volume: float) -> dict[str, Any]:
         """Standard deviations of the forces, eV/Å, and the stress, eV/Å³."""
-        found = derivative_variances(self.terms, self.blocks, self.posterior, neighbourhoods, atoms.numbers)
+        found = derivative_variances(environments, self.posterior)
         stress = voigt_6_to_full_3x3_stress(np.sqrt(found.strain)) / volume if volume > 0 else None
         return {"forces_std": np.sqrt(found.forces), "stress_std": stress}
 

@@ -27,7 +27,8 @@ from gapkit.structures.species import check_symbols
 from gapkit.terms.linear import Linear
 from gapkit.terms.long_range import LongRange
 from gapkit.terms.pair import Pair
-from gapkit.terms.term import AnyTerm, Term
+from gapkit.terms.protocol import AdditiveTerm
+from gapkit.terms.term import Term
 from gapkit.terms.triplet import Triplet
 
 # ---- the table ------------------------------------------------------------------------------------------------------
@@ -249,7 +250,7 @@ def preset_terms(
     cutoff: float | None = None,
     n_sparse: int | None = None,
     charges: Mapping[str, float] | None = None,
-) -> list[AnyTerm]:
+) -> list[AdditiveTerm]:
     """The terms of a preset for these species.
 
     Parameters
@@ -275,7 +276,7 @@ def preset_terms(
         raise InputError(f"preset {name!r} needs two species or more, whose charges cancel: use 'solid' for {species}.")
     _check_positive(cutoff=cutoff, n_sparse=n_sparse)
     reach = round(float(np.clip(preset.cutoff * d, *preset.limits)), 2) if cutoff is None else float(cutoff)
-    terms: list[AnyTerm] = []
+    terms: list[AdditiveTerm] = []
     if preset.pair is not None and len(species) <= MOST_PAIR_SPECIES:
         terms.append(_pair(preset.pair, species, reach, d))
     if preset.triplet is not None and len(species) <= MOST_TRIPLET_SPECIES:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -15,13 +16,12 @@ from gapkit.checks import build, check_keys, check_number, check_seed
 from gapkit.errors import InputError
 from gapkit.fitting.noise import check_noise
 from gapkit.potential.presets import preset_settings, preset_terms
-from gapkit.potential.serialisation import FEATURE_TERMS, term_from_dict
 from gapkit.quantities import KINDS
 from gapkit.structures.labels import LabelKeys
 from gapkit.structures.reference_energies import check_e0
 from gapkit.terms.linear import FUNCTIONS
-from gapkit.terms.long_range import LongRange  # noqa: F401  registers itself
-from gapkit.terms.term import AnyTerm
+from gapkit.terms.protocol import TERMS, AdditiveTerm
+from gapkit.terms.serialisation import term_from_dict
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
@@ -50,7 +50,7 @@ class PresetSettings:
     cutoff: float | None = None
     n_sparse: int | None = None
 
-    def make_terms(self, species: list[str]) -> list[AnyTerm]:
+    def make_terms(self, species: list[str]) -> list[AdditiveTerm]:
         """The preset's terms for `species`; for two that every preset takes if none are known yet."""
         return preset_terms(self.name, species or ["H", "O"], self.cutoff, self.n_sparse)
 
@@ -92,7 +92,7 @@ class ModelSettings:
         names = ("energy_noise", "forces_noise", "virial_noise", "e0", "jitter", "random_state")
         return {name: value for name in names if (value := getattr(self, name)) is not None}
 
-    def make_terms(self, species: Iterable[str] | None = None) -> list[AnyTerm]:
+    def make_terms(self, species: Iterable[str] | None = None) -> list[AdditiveTerm]:
         """The terms, with `species` (default: any, which checks everything else) where they name none.
 
         Raises
@@ -155,9 +155,13 @@ def _make_baseline(
 
 def _with_species(data: dict[str, Any], species: list[str], where: str) -> dict[str, Any]:
     """`data` with species where the descriptor, the function or the term itself names none."""
-    if data.get("type", "Term") in FEATURE_TERMS:
-        return {"species": species or ["H"], **data}
-    part = "function" if data.get("type") == "Linear" else "descriptor"
+    kind = TERMS.get(str(data.get("type", "Term")))
+    if kind is None:
+        return data  # refused where terms are made
+    part = kind.species_part
+    if part is None:
+        names_species = "species" in inspect.signature(kind).parameters
+        return {"species": species or ["H"], **data} if names_species else data
     inner = data.get(part)
     if not isinstance(inner, Mapping) or "species" in inner or (part == "function" and not _asks_species(inner)):
         return data

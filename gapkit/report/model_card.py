@@ -10,10 +10,8 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from ase.data import chemical_symbols
 
 from gapkit.gaussian_process.conditioning import Conditioning, explain
-from gapkit.terms.term import ALL_SPECIES, SparseBlock
 
 if TYPE_CHECKING:
     from gapkit.evaluation.comparison import Evaluation
@@ -44,10 +42,8 @@ def describe_model(gap: GAP, train_evaluation: Evaluation | None) -> dict[str, s
     terms = list(getattr(gap, "terms_", None) or getattr(gap, "terms", None) or ())
     for index, term in enumerate(terms, start=1):
         head = f"Term {index}: " if len(terms) > 1 else ""
-        parts = {"descriptor": "descriptor", "kernel": "kernel", "n_sparse": "sparse points asked for"}
-        known = hasattr(term, "descriptor")
-        rows = {f"{head}{words}": getattr(term, name) for name, words in parts.items() if known and hasattr(term, name)}
-        card |= {name[0].upper() + name[1:]: value for name, value in (rows or {f"{head}term": term}).items()}
+        rows = {f"{head}{words}": part for words, part in term.parts.items()}
+        card |= {name[0].upper() + name[1:]: value for name, value in rows.items()}
     posterior = getattr(gap, "posterior_", None)
     training = getattr(gap, "training_", None) or {}
     n_training = training.get("n_structures", None if train_evaluation is None else train_evaluation.n_structures)
@@ -85,14 +81,10 @@ def _learned(rows: Iterable[Mapping[str, Any]]) -> str | None:
     return ", ".join(row["name"] for row in rows if row["note"] != "fixed") or None
 
 
-def _sparse_points(selection: Mapping[str, Mapping[str, Any]]) -> str | None:
-    several = len({name.partition(" ")[0] for name in selection}) > 1
-    texts = []
-    for name, chosen in selection.items():
-        term, _, symbol = name.partition(" ")
-        symbol = "all species" if symbol == chemical_symbols[ALL_SPECIES] else symbol
-        texts.append(f"term {int(term) + 1}, {symbol}: {chosen['text']}" if several else f"{symbol}: {chosen['text']}")
-    return "; ".join(texts) or None
+def _sparse_points(selection: Mapping[tuple[int, str], Mapping[str, Any]]) -> str | None:
+    several = len({term for term, _ in selection}) > 1
+    named = ((f"term {term + 1}, {name}" if several else name, chosen) for (term, name), chosen in selection.items())
+    return "; ".join(f"{name}: {chosen['text']}" for name, chosen in named) or None
 
 
 def _updatable(gap: GAP) -> str | None:
@@ -106,12 +98,7 @@ def _conditioning(gap: GAP) -> Any:
     found = getattr(getattr(gap, "posterior_", None), "conditioning", None)
     if not isinstance(found, Conditioning):
         return found
-    return " ".join(explain(found, {_block_name(block): block.columns for block in gap.blocks_}))
-
-
-def _block_name(block: SparseBlock) -> str:
-    symbol = "all species" if block.number == ALL_SPECIES else chemical_symbols[block.number]
-    return f"term {block.term + 1}, {symbol}"
+    return " ".join(explain(found, gap.basis_.column_names))
 
 
 def _frames_by_config_type(training: Mapping[str, Any]) -> dict[str, int] | None:

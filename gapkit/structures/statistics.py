@@ -90,6 +90,12 @@ class DataFacts:
     charges: frozenset[float]
     notes: tuple[str, ...]
 
+    def n_neighbours(self, cutoff: float) -> float:
+        """How many atoms are about within a cutoff (Å) of an atom."""
+        if self.spacing is None:
+            return self.n_environments / self.n_frames - 1.0
+        return float(4.0 / 3.0 * np.pi * (cutoff / self.spacing) ** 3)
+
     @property
     def n_frames(self) -> int:
         """Number of frames."""

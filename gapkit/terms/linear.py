@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
-from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, Self, TypeVar, runtime_checkable
 
 import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers
+from typing_extensions import TypedDict
 
-from gapkit.checks import check_fields
+from gapkit.checks import build, check_fields, check_keys, checked
 from gapkit.errors import InputError
 from gapkit.geometry.neighbourhoods import Neighbourhoods, find_neighbourhoods
+from gapkit.structures.properties import Properties
 from gapkit.structures.species import check_known, check_symbols
-from gapkit.terms.feature_term import Candidates, FeatureRows, FeatureTerm, FeatureValues, check_positive
+from gapkit.structures.statistics import DataFacts
+from gapkit.terms.feature_term import Candidates, FeatureRows, FeatureTerm, check_positive
+from gapkit.terms.protocol import as_dict, term_type
+from gapkit.terms.records import SparseBlock
 
+KEYS = ("type", "function", "delta", "scales")
 VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 
 
@@ -175,6 +181,14 @@ class InversePowers:
         return Features(values, positions, strain)
 
 
+class LinearPrior(TypedDict, total=False):
+    """The plain parameters of a linear term."""
+
+    delta: float
+    scales: list[float] | None
+
+
+@term_type
 @dataclass(frozen=True)
 class Linear(FeatureTerm):
     """Σ_k w_k φ_k(structure) with w_k ~ N(0, (δ s_k)²): explicit features in the same posterior as everything else.
@@ -197,6 +211,8 @@ class Linear(FeatureTerm):
     function: FeatureFunction
     delta: float = 1.0
     scales: Sequence[float] | None = None
+
+    species_part: ClassVar[str | None] = "function"
 
     def validate(self) -> None:
         """Raise `InputError` for parameters that cannot work."""
@@ -224,16 +240,44 @@ class Linear(FeatureTerm):
         """Raise `InputError` for an atomic number that the function does not know."""
         self.function.check_species(numbers)
 
+    @property
+    def label(self) -> str:
+        """Class of the function."""
+        return type(self.function).__name__
+
+    def to_dict(self) -> dict[str, Any]:
+        """Parameters as JSON-serialisable data."""
+        scales = None if self.scales is None else [float(s) for s in self.scales]
+        return {"type": "Linear", "function": as_dict(self.function), "delta": self.delta, "scales": scales}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], where: str) -> Self:
+        """The inverse of `to_dict`; missing keys take the defaults, unknown ones are refused at the place `where`."""
+        check_keys(data, KEYS, where)
+        if not isinstance(data.get("function"), Mapping) or "type" not in data["function"]:
+            raise InputError(
+                f"{where} has no function: add for example 'function: {{type: Composition, species: [Si]}}'."
+            )
+        function = build(FUNCTIONS, data["function"], f"{where}.function", "")
+        rest = {key: data[key] for key in ("delta", "scales") if key in data}
+        return cls(function, **checked(LinearPrior, rest, where))
+
+    def estimated_columns(self, facts: DataFacts) -> int:
+        """Number of features."""
+        del facts
+        return self.function.n_features
+
+    def coefficients(self, block: SparseBlock) -> tuple[Sequence[str], np.ndarray]:
+        """What the function calls its features, else their numbers from 0; and the scales s_k."""
+        scales = block.X[:, 0]
+        return list(getattr(self.function, "names", None) or map(str, range(len(scales)))), scales
+
     def select(self, found: Candidates, random_state: int) -> np.ndarray:
         """The scales s_k, shape (n_features, 1): nothing is chosen from data."""
         scales = np.ones(self.function.n_features) if self.scales is None else np.asarray(self.scales, dtype=float)
         return scales[:, None]
 
-    def n_columns(self, X: np.ndarray) -> int:
-        """Number of features."""
-        return len(X)
-
-    def rows(
+    def features(
         self, X: np.ndarray, neighbourhoods: Neighbourhoods, numbers: np.ndarray, derivatives: bool = True
     ) -> FeatureRows:
         """Features s_k φ_k and minus their derivatives."""
@@ -258,14 +302,15 @@ class Linear(FeatureTerm):
             raise InputError(f"{type(self.function).__name__} gave features that are NaN or infinite.")
         return found
 
-    def fold(self, X: np.ndarray, weights: np.ndarray) -> Any:
+    def fold_features(self, X: np.ndarray, weights: np.ndarray) -> Any:
         """Scales and weights, shape (n_features, 2)."""
         return np.column_stack([X[:, 0], weights])
 
-    def evaluate(self, fold: Any, neighbourhoods: Neighbourhoods, numbers: np.ndarray) -> FeatureValues:
+    def evaluate_fold(self, fold: Any, neighbourhoods: Neighbourhoods, numbers: np.ndarray) -> Properties:
         """φ times weights."""
         found, w = self._features(neighbourhoods, fold[:, :1]), fold[:, 1]
         voigt, strain = found.strain @ w, np.zeros((3, 3))
         for (a, b), value in zip(VOIGT, voigt):
             strain[a, b] = strain[b, a] = value
-        return FeatureValues(found.values @ w, -(found.positions @ w), strain)
+        local = found.values @ w
+        return Properties(float(local.sum()), -(found.positions @ w), strain, local)

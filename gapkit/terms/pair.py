@@ -13,18 +13,21 @@ from ase.data import atomic_numbers, chemical_symbols, covalent_radii
 from gapkit._numba import distances as loops
 from gapkit.checks import check_fields
 from gapkit.errors import InputError, did_you_mean
+from gapkit.geometry.distances import pair_name
 from gapkit.geometry.neighbourhoods import SHORTEST_DISTANCE, Neighbourhoods
+from gapkit.structures.properties import Properties
 from gapkit.structures.species import check_known, check_symbols
+from gapkit.structures.statistics import DataFacts
 from gapkit.terms.feature_term import (
     Candidates,
     FeatureRows,
     FeatureTerm,
-    FeatureValues,
     check_positive,
     some_names,
     species_index,
     sum_pairs,
 )
+from gapkit.terms.protocol import term_type
 from gapkit.terms.whitening import Whitened, independent, split, stack
 
 TRANSFORMS = ("distance", "logarithm", "inverse")
@@ -56,6 +59,7 @@ class PairTable(NamedTuple):
     error: float
 
 
+@term_type
 @dataclass(frozen=True)
 class Pair(FeatureTerm):
     """Σ_{i<j} w(r_ij) f_{Z_i Z_j}(r_ij), each f a Gaussian process of the distance.
@@ -132,9 +136,18 @@ class Pair(FeatureTerm):
             return self.cutoff * np.log(r / self.cutoff)
         return -(self.cutoff**2) / r if self.transform == "inverse" else r
 
+    def estimated_columns(self, facts: DataFacts) -> int:
+        """Sparse points of all pairs of species."""
+        return sum(self._estimated(pair_name(*p), facts) for p in combinations_with_replacement(facts.species, 2))
+
+    def _estimated(self, pair: str, facts: DataFacts) -> int:
+        shortest = facts.shortest.get(pair, self.cutoff)
+        low, high = self.transformed(np.array([0.8 * min(shortest, self.cutoff), self.cutoff])).tolist()
+        return int(self.n_sparse or np.ceil((high - low) / (SPACING * self.length_scale)) + 1)
+
     # -- sparse points --------------------------------------------------------------------------------------------
 
-    def candidates(self, neighbourhoods: Neighbourhoods, numbers: np.ndarray) -> Candidates:
+    def offered(self, neighbourhoods: Neighbourhoods, numbers: np.ndarray) -> Candidates:
         """Shortest distance (1,) of each pair of atomic numbers within the cutoff."""
         r = np.linalg.norm(neighbourhoods.D, axis=1)
         pairs = np.sort(numbers[np.column_stack([neighbourhoods.i, neighbourhoods.j])], axis=1)
@@ -171,13 +184,9 @@ class Pair(FeatureTerm):
         n = self.n_sparse or int(np.ceil((high - low) / (SPACING * self.length_scale))) + 1
         return np.linspace(low, high, max(int(n), 2))
 
-    def n_columns(self, X: np.ndarray) -> int:
-        """One feature for each sparse point."""
-        return len(X)
-
     # -- rows and sums --------------------------------------------------------------------------------------------
 
-    def rows(
+    def features(
         self, X: np.ndarray, neighbourhoods: Neighbourhoods, numbers: np.ndarray, derivatives: bool = True
     ) -> FeatureRows:
         """Exact features and derivatives of one structure; each atom has half of its pairs."""
@@ -199,7 +208,7 @@ class Pair(FeatureTerm):
             begin[a, b], end[a, b] = whitened.section(sorted((numbers[a], numbers[b])))
         return begin, end
 
-    def fold(self, X: np.ndarray, weights: np.ndarray) -> PairTable:
+    def fold_features(self, X: np.ndarray, weights: np.ndarray) -> PairTable:
         """One spline for each pair of species, as coarse as an error of 1e-12 of its largest value allows."""
         whitened = split(X, 2, 1)
         points, weights, (begin, end) = whitened.points[:, 0], whitened.weights(weights), self._sections(whitened)
@@ -226,7 +235,7 @@ class Pair(FeatureTerm):
         k, h = np.exp(-0.5 * z * z) * weights, h / self.length_scale
         return np.stack([k.sum(axis=1), -h * (z * k).sum(axis=1), h * h * ((z * z - 1.0) * k).sum(axis=1)], axis=1)
 
-    def evaluate(self, fold: PairTable, neighbourhoods: Neighbourhoods, numbers: np.ndarray) -> FeatureValues:
+    def evaluate_fold(self, fold: PairTable, neighbourhoods: Neighbourhoods, numbers: np.ndarray) -> Properties:
         """At the price of a pair potential: one spline per pair."""
         species = species_index(self.species)[numbers]
 

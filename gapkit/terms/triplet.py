@@ -17,20 +17,23 @@ from gapkit.checks import check_fields
 from gapkit.errors import InputError
 from gapkit.gaussian_process.sparsification import select_sparse_points
 from gapkit.geometry.neighbourhoods import SHORTEST_DISTANCE, Neighbourhoods
+from gapkit.structures.properties import Properties
 from gapkit.structures.species import check_known, check_symbols
+from gapkit.structures.statistics import DataFacts
 from gapkit.terms.feature_term import (
     Candidates,
     FeatureRows,
     FeatureTerm,
-    FeatureValues,
     check_positive,
     some_names,
     species_index,
     sum_pairs,
 )
+from gapkit.terms.protocol import term_type
 from gapkit.terms.whitening import Whitened, independent, split, stack
 
 MESH = 0.25  # of the length scale: triangles nearer than this to one another are one candidate
+TRIANGLE = 1600.0  # operations for a triangle in the data and a sparse one, derivatives included: 40 ns
 VANISHED = 8.5  # length scales below the nearest sparse triangle: exp(-8.5²/2) = 2e-16
 
 
@@ -64,6 +67,7 @@ class TripletTable(NamedTuple):
     error: float
 
 
+@term_type
 @dataclass(frozen=True)
 class Triplet(FeatureTerm):
     """Σ_i Σ_{j<k} w(r_ij) w(r_ik) f(r_ij, r_ik, r_jk), each f a Gaussian process of the triangle.
@@ -127,9 +131,19 @@ class Triplet(FeatureTerm):
         """Raise `InputError` for an atomic number that is not among `species`."""
         check_known(numbers, self.species, "Triplet")
 
+    def estimated_columns(self, facts: DataFacts) -> int:
+        """Sparse triangles of all three species."""
+        n = len(facts.species)
+        return int(self.n_sparse) * n * n * (n + 1) // 2
+
+    def estimated_operations(self, facts: DataFacts) -> float:
+        """Each triangle meets the sparse ones of its own three species."""
+        n = facts.n_neighbours(self.cutoff)
+        return TRIANGLE * facts.n_environments * 0.5 * n * max(n - 1.0, 0.0) * int(self.n_sparse)
+
     # -- sparse points --------------------------------------------------------------------------------------------
 
-    def candidates(self, neighbourhoods: Neighbourhoods, numbers: np.ndarray) -> Candidates:
+    def offered(self, neighbourhoods: Neighbourhoods, numbers: np.ndarray) -> Candidates:
         """Triangles (n, 3) by atomic numbers of centre and neighbours, one for each cell of a mesh of ℓ/4."""
         nb, species = neighbourhoods, species_index(self.species)[numbers]
         counts = np.diff(nb.first)
@@ -170,13 +184,9 @@ class Triplet(FeatureTerm):
         k = e[:, :, 0, 0] * e[:, :, 1, 1]
         return (0.5 * (k + e[:, :, 0, 1] * e[:, :, 1, 0]) if same else k) * e[:, :, 2, 2]
 
-    def n_columns(self, X: np.ndarray) -> int:
-        """One feature for each sparse triangle."""
-        return len(X)
-
     # -- rows and sums --------------------------------------------------------------------------------------------
 
-    def rows(
+    def features(
         self, X: np.ndarray, neighbourhoods: Neighbourhoods, numbers: np.ndarray, derivatives: bool = True
     ) -> FeatureRows:
         """Exact features and derivatives of one structure; each atom has the triplets that it is the centre of."""
@@ -199,7 +209,7 @@ class Triplet(FeatureTerm):
                 begin[c, a, b], end[c, a, b] = whitened.section((numbers[c], numbers[a], numbers[b]))
         return begin, end
 
-    def fold(self, X: np.ndarray, weights: np.ndarray) -> TripletSum | TripletTable:
+    def fold_features(self, X: np.ndarray, weights: np.ndarray) -> TripletSum | TripletTable:
         """Weights of the sparse triangles, or a table of their sum."""
         whitened = split(X, 3, 3)
         exact = TripletSum(whitened.points, self._sections(whitened), whitened.weights(weights))
@@ -223,9 +233,9 @@ class Triplet(FeatureTerm):
             key[tuple(where)] = len(tables) - 1
         return TripletTable(np.stack(tables), key, lows, 1.0 / h, error)
 
-    def evaluate(
+    def evaluate_fold(
         self, fold: TripletSum | TripletTable, neighbourhoods: Neighbourhoods, numbers: np.ndarray
-    ) -> FeatureValues:
+    ) -> Properties:
         """One spline of three variables for each triplet; or a sum over sparse triangles."""
         species = species_index(self.species)[numbers]
 

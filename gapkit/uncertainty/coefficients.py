@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from gapkit.errors import InputError
-from gapkit.terms.linear import Linear
 
 if TYPE_CHECKING:
     from gapkit.potential.gap import GAP
@@ -51,14 +50,12 @@ def linear_coefficients(gap: GAP, term: int) -> Coefficients:
     """
     if not hasattr(gap, "posterior_"):
         raise InputError("the potential has no coefficients before a fit: call gap.fit(structures) first.")
-    found = gap.terms_[term] if -len(gap.terms_) <= term < len(gap.terms_) else None
-    if not isinstance(found, Linear):
-        linear = [k for k, t in enumerate(gap.terms_) if isinstance(t, Linear)]
-        raise InputError(f"term {term} is not a Linear: those are the terms {linear or 'of no number'}.")
-    (block,) = [b for b in gap.blocks_ if b.term == term % len(gap.terms_)]
-    scales = block.X[:, 0]
+    known = {b.term: (b, found) for b in gap.blocks_ if (found := gap.terms_[b.term].coefficients(b)) is not None}
+    if not -len(gap.terms_) <= term < len(gap.terms_) or term % len(gap.terms_) not in known:
+        raise InputError(f"term {term} is not a Linear: those are the terms {sorted(known) or 'of no number'}.")
+    block, (names, scales) = known[term % len(gap.terms_)]
+    delta = gap.terms_[term].delta
     rows = np.zeros((len(scales), len(gap.alpha_)))
-    rows[:, block.columns] = np.diag(found.delta**2 * scales)
-    covariance = gap.posterior_.covariance(rows, np.diag((found.delta * scales) ** 2))
-    names = getattr(found.function, "names", None) or [str(k) for k in range(len(scales))]
-    return Coefficients(list(names), rows @ gap.alpha_, covariance)
+    rows[:, block.columns] = np.diag(delta**2 * scales)
+    covariance = gap.posterior_.covariance(rows, np.diag((delta * scales) ** 2))
+    return Coefficients(names, rows @ gap.alpha_, covariance)

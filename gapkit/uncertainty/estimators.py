@@ -60,11 +60,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from gapkit.covariances.rows import structure_rows
 from gapkit.errors import InputError, did_you_mean
-from gapkit.gaussian_process.kernels import normalise
 from gapkit.potential.ensemble import Ensemble
 from gapkit.runtime.threads import one_blas_thread
-from gapkit.terms.evaluate import centre_blocks, find_all_neighbourhoods
-from gapkit.terms.term import ALL_SPECIES, SparseBlock, kernel_term
+from gapkit.terms.basis import EnvironmentBlock
+from gapkit.terms.records import SparseBlock
 
 if TYPE_CHECKING:
     from gapkit.evaluation.comparison import Comparison
@@ -126,8 +125,7 @@ class PosteriorStd:
             return Std(float(found["energy_std"]), found["forces_std"])
         gap = self.gap
         gap.potential_.check_known(atoms)
-        neighbourhoods = find_all_neighbourhoods(gap.terms_, atoms)
-        rows = structure_rows(gap.terms_, gap.blocks_, neighbourhoods, atoms.numbers)
+        rows = structure_rows(gap.basis_.environments(atoms))
         K_mt = np.concatenate([rows.energy[None], rows.forces]).T
         std = np.linalg.norm(solve_triangular(gap.posterior_.R, K_mt, trans="T", check_finite=False), axis=0)
         return Std(float(std[0]), std[1:].reshape(-1, 3))
@@ -266,8 +264,8 @@ def local_std(gap: GAP, method: str = "dtc") -> AtomIndicator:
     if method == "dtc":
         potential = gap.potential_._replace(recalibration=None)
         return lambda atoms: np.asarray(potential.predict(atoms, "local")["local_energies_std"])
-    kernels = {block[:2]: kernel_term(gap.terms_, block).kernel for block in gap.blocks_ if block.number != ALL_SPECIES}
-    factors = {block[:2]: _regularised(gap, block) for block in gap.blocks_ if block[:2] in kernels}
+    kernels = {own.block[:2]: own.kernel for own in gap.basis_.environment_blocks}
+    factors = {own.block[:2]: _regularised(own) for own in gap.basis_.environment_blocks}
 
     def variance(block: SparseBlock, Q: FloatArray) -> FloatArray:
         """Shape (n_centres,)."""
@@ -278,9 +276,9 @@ def local_std(gap: GAP, method: str = "dtc") -> AtomIndicator:
     return lambda atoms: np.sqrt(_over_blocks(gap, atoms, variance, np.add))
 
 
-def _regularised(gap: GAP, block: SparseBlock) -> FloatArray:
+def _regularised(own: EnvironmentBlock) -> FloatArray:
     """Cholesky factor of K_mm + reg²."""
-    K = kernel_term(gap.terms_, block).kernel.value(block.X @ block.X.T)
+    K = own.kernel.value(own.block.X @ own.block.X.T)
     return np.asarray(np.linalg.cholesky(K + GAP_REGULARISATION**2 * np.eye(len(K))), dtype=float)
 
 
@@ -290,9 +288,8 @@ def _over_blocks(
     """A number of every atom, (n_atoms,), joined over terms."""
     gap.potential_.check_known(atoms)
     found = np.zeros(len(atoms))
-    neighbourhoods = find_all_neighbourhoods(gap.terms_, atoms)
-    for block, _, nb, values, _ in centre_blocks(gap.terms_, gap.blocks_, neighbourhoods, atoms.numbers):
-        found[nb.centres] = join(found[nb.centres], value(block, normalise(values)[0]))
+    for block, centres, Q in gap.basis_.environments(atoms).features():
+        found[centres] = join(found[centres], value(block, Q))
     return found
 
 

@@ -19,14 +19,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from ase import Atoms
-from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from gapkit.errors import InputError
-from gapkit.gaussian_process.kernels import normalise
 from gapkit.runtime.threads import one_blas_thread, ordered_map
-from gapkit.terms.evaluate import centre_blocks, find_all_neighbourhoods
-from gapkit.terms.term import ALL_SPECIES, SparseBlock, kernel_term
 
 if TYPE_CHECKING:
     from gapkit.potential.gap import GAP
@@ -114,10 +110,10 @@ def extrapolation(gap: GAP, frames: Sequence[Atoms]) -> Extrapolation:
     frames = [frames] if isinstance(frames, Atoms) else list(frames)
     if not frames:
         raise InputError("there are no frames to compare with the training environments: give at least one.")
-    blocks = _environments(gap)
+    blocks = gap.basis_.environment_blocks
     if not blocks:
         raise InputError("the potential has no term with a descriptor: there are no environments to compare with.")
-    distances = {_name(block): _distance_limit(block) for block in blocks}
+    distances = {f"{own.block.term} {own.symbol}": _distance_limit(own.block.X) for own in blocks}
     stds = _std_limits(gap)
     predictions = gap.predict(frames, return_std="local")
     reach = list(ordered_map(lambda atoms: _reach(gap, atoms, distances), frames))
@@ -138,21 +134,12 @@ def extrapolation(gap: GAP, frames: Sequence[Atoms]) -> Extrapolation:
 
 def has_environments(gap: GAP) -> bool:
     """Whether `gap` is fitted and has a term whose sparse points are environments."""
-    return bool(getattr(gap, "blocks_", ())) and bool(_environments(gap))
+    return hasattr(gap, "basis_") and bool(gap.basis_.environment_blocks)
 
 
-def _environments(gap: GAP) -> list[SparseBlock]:
-    """Blocks whose sparse points are environments of atoms; those of features (pairs, triplets) are not."""
-    return [block for block in gap.blocks_ if block.number != ALL_SPECIES]
-
-
-def _name(block: SparseBlock) -> str:
-    return f"{block.term} {chemical_symbols[block.number]}"
-
-
-def _distance_limit(block: SparseBlock) -> float:
+def _distance_limit(X: FloatArray) -> float:
     """Quantile of the distance of a sparse point from the next one; infinite for one alone."""
-    S = block.X @ block.X.T
+    S = X @ X.T
     np.fill_diagonal(S, -np.inf)
     return float(np.quantile(_distance(S), QUANTILE)) or np.inf if len(S) > 1 else np.inf
 
@@ -172,18 +159,17 @@ def _std_limits(gap: GAP) -> dict[str, float]:
     recalibration = gap.recalibration_
     factor = 1.0 if recalibration is None else recalibration.factor("energy")
     limits = {}
-    for block in _environments(gap):
-        K = kernel_term(gap.terms_, block).kernel.value(block.X @ block.X.T)
+    for block, kernel, symbol in gap.basis_.environment_blocks:
+        K = kernel.value(block.X @ block.X.T)
         variance = gap.posterior_.local_variance(K, np.diag(K).copy(), (block.columns,))
-        limits[chemical_symbols[block.number]] = factor * float(np.quantile(np.sqrt(variance), QUANTILE)) or np.nan
+        limits[symbol] = factor * float(np.quantile(np.sqrt(variance), QUANTILE)) or np.nan
     return limits
 
 
 def _reach(gap: GAP, atoms: Atoms, limits: Mapping[str, float]) -> FloatArray:
     """Largest ratio over the terms, shape (n_atoms,)."""
-    reach = np.zeros(len(atoms))
-    neighbourhoods = find_all_neighbourhoods(gap.terms_, atoms)
-    for block, _, nb, values, _ in centre_blocks(gap.terms_, gap.blocks_, neighbourhoods, atoms.numbers):
-        distance = _distance(normalise(values)[0] @ block.X.T)
-        reach[nb.centres] = np.maximum(reach[nb.centres], distance / limits[_name(block)])
+    reach, environments = np.zeros(len(atoms)), gap.basis_.environments(atoms)
+    for block, centres, Q in environments.features():
+        t, symbol = gap.basis_.block_name(block)
+        reach[centres] = np.maximum(reach[centres], _distance(Q @ block.X.T) / limits[f"{t} {symbol}"])
     return reach

@@ -22,10 +22,10 @@ from ase import Atoms
 from ase.stress import full_3x3_to_voigt_6_stress
 from scipy.linalg import cho_factor, cho_solve
 
-from gapkit.covariances.joint_prior import Functionals, K_tm, memory, prior
+from gapkit.covariances.joint_prior import K_tm, memory, prior
 from gapkit.errors import InputError, did_you_mean
 from gapkit.runtime.threads import one_blas_thread
-from gapkit.terms.evaluate import find_all_neighbourhoods
+from gapkit.terms.records import Functionals
 from gapkit.uncertainty.joint_posterior import (
     OUTPUTS,
     JointPosterior,
@@ -225,11 +225,11 @@ def _prior(
     where = output_slices([len(a) for a in frames], kinds)
     n = max(s.stop for s in where.values())
     functionals = [
-        Functionals(find_all_neighbourhoods(gap.terms_, a), a.numbers, **{o: where[k, o].start for o in kinds})
+        Functionals(gap.basis_.environments(a).neighbourhoods, a.numbers, **{o: where[k, o].start for o in kinds})
         for k, a in enumerate(frames)
     ]
-    _refuse_large(memory(gap.blocks_, functionals, n) / 2**30, memory_gib, n)
-    K_t, found = K_tm(gap.terms_, gap.blocks_, functionals, n), prior(gap.terms_, gap.blocks_, functionals, n)
+    _refuse_large(memory(gap.basis_, functionals, n) / 2**30, memory_gib, n)
+    K_t, found = K_tm(gap.basis_, functionals, n), prior(gap.basis_, functionals, n)
     source, scale = [], []
     for k, atoms in enumerate(frames):
         for output in outputs:

@@ -23,10 +23,10 @@ from gapkit.fitting.noise import Noises
 from gapkit.gaussian_process.kernels import normalise
 from gapkit.model_selection.species_weights_evidence import Found, WeightEvidence, gathered
 from gapkit.model_selection.species_weights_result import PRIOR_WIDTH
-from gapkit.potential.serialisation import term_from_dict, term_to_dict
 from gapkit.potential.settings import settings_from_dict
 from gapkit.structures.frames import labelled_frames
 from gapkit.terms.evaluate import find_all_neighbourhoods
+from gapkit.terms.serialisation import term_from_dict, term_to_dict
 from gapkit.terms.term import SparseBlock
 
 S = ("Cu", "Au")

@@ -32,8 +32,8 @@ from gapkit.potential.presets import (
     reason,
     typical_distance,
 )
-from gapkit.potential.serialisation import term_from_dict, term_to_dict
 from gapkit.potential.settings import settings_from_dict
+from gapkit.terms.serialisation import term_from_dict, term_to_dict
 
 symbols = st.sampled_from(chemical_symbols[1:])
 several = st.lists(symbols, min_size=2, max_size=7, unique=True)

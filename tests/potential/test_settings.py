@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from gapkit import SOAP, DotProduct, InputError, SquaredExponential, Term
-from gapkit.potential.serialisation import term_from_dict, term_to_dict
 from gapkit.potential.settings import read_yaml
+from gapkit.terms.serialisation import term_from_dict, term_to_dict
 
 TERMS = [
     Term(SOAP(["Si"])),

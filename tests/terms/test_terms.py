@@ -34,10 +34,10 @@ from gapkit.covariances.derivative_variance import derivative_variances
 from gapkit.covariances.rows import K_mm, local_rows, prior_energy_variance, structure_rows
 from gapkit.geometry.neighbourhoods import find_neighbourhoods, whole_structure
 from gapkit.potential.ensemble import Ensemble, sample
-from gapkit.potential.serialisation import term_from_dict, term_to_dict
 from gapkit.potential.settings import settings_from_dict
 from gapkit.runtime.threads import set_num_threads
 from gapkit.terms.evaluate import evaluate, find_all_neighbourhoods, fold_weights
+from gapkit.terms.serialisation import term_from_dict, term_to_dict
 from gapkit.terms.term import with_delta
 from gapkit.uncertainty.functionals import joint_posterior
 
