@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+import pkgutil
 import shutil
 import subprocess
 import sys
+from importlib import import_module
+from inspect import ismodule
 from pathlib import Path
 
 import pytest
 
 import gapkit
 
+SOURCE = Path(gapkit.__file__).parent
+PACKAGES = ["gapkit", *(m.name for m in pkgutil.walk_packages(gapkit.__path__, "gapkit.") if m.ispkg)]
 EXPAND = """
 import numpy as np
 from gapkit._numba.soap import expand
@@ -42,10 +47,21 @@ def test_every_public_name_is_there():
     assert set(gapkit.__all__) <= set(dir(gapkit))
 
 
-def test_no_public_name_is_that_of_a_module():
+def test_every_folder_of_modules_is_a_package_and_is_looked_at():
+    folders = {path.parent for path in SOURCE.rglob("*.py")}
+    assert {SOURCE.joinpath(*package.split(".")[1:]) for package in PACKAGES} == folders
+    assert len(PACKAGES) > 15
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_public_name_is_that_of_a_module_or_folder(package):
     """Once imported, the module would stand where the public name is looked up."""
-    modules = {path.stem for path in Path(gapkit.__file__).parent.glob("*.py")}
-    assert not modules & set(gapkit.__all__)
+    found = import_module(package)
+    inside = {module.name for module in pkgutil.iter_modules(found.__path__)}
+    assert not inside & set(getattr(found, "__all__", ()))
+    assert package.rpartition(".")[2] not in gapkit.__all__
+    for name in getattr(found, "__all__", ()):
+        assert not ismodule(getattr(found, name))
 
 
 def test_unknown_name_is_an_attribute_error():

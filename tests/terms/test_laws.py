@@ -2,37 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import reduce
 
 import laws
 import naive
-import naive_terms
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.calculators.morse import MorsePotential
-from ase.calculators.singlepoint import SinglePointCalculator
 from example_structures import alloy, labelled
 from models_of_terms import CHARGED, COULOMB, CUTOFF, FEATURES, GEOMETRIES, MODELS, PAIR, TRIPLET, S, fitted, geometry
 
-from gapkit import (
-    ACSF,
-    GAP,
-    Composition,
-    Features,
-    GAPCalculator,
-    InputError,
-    InversePowers,
-    Linear,
-    Pair,
-    Term,
-    Triplet,
-    feature_function,
-)
+from gapkit import ACSF, GAP, Composition, GAPCalculator, InputError, Linear, Pair, Term, Triplet
 from gapkit.covariances.derivative_variance import derivative_variances
 from gapkit.covariances.rows import K_mm, local_rows, prior_energy_variance, structure_rows
-from gapkit.geometry.neighbourhoods import find_neighbourhoods, whole_structure
+from gapkit.geometry.neighbourhoods import find_neighbourhoods
 from gapkit.potential.ensemble import Ensemble, sample
 from gapkit.potential.settings import settings_from_dict
 from gapkit.runtime.threads import set_num_threads
@@ -66,7 +50,7 @@ def stacked(rows) -> np.ndarray:
     return np.vstack([rows.energy, rows.forces, rows.virial])
 
 
-# -- values and derivatives -----------------------------------------------------------------------------------------
+# -- values and derivatives -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", GEOMETRIES)
@@ -129,7 +113,7 @@ def test_smooth_through_every_cutoff(gap, cutoff):
     np.testing.assert_allclose(beyond[1], gone[1], atol=1e-12)
 
 
-# -- rows, covariances, variances -----------------------------------------------------------------------------------
+# -- rows, covariances, variances -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", GEOMETRIES)
@@ -240,46 +224,6 @@ def test_samples_are_whole_potentials(gap):
     np.testing.assert_allclose(p.forces.ravel(), rows_of(gap, atoms).forces @ alpha, atol=1e-7)
 
 
-def test_pairs_are_the_dense_gaussian_process_of_all_pairs():
-    """The grid of sparse points loses nothing: mean and variance are those of the kernel between all distances."""
-    term, rng = replace(PAIR, species=["Cu"], n_sparse=18), np.random.default_rng(0)
-    r, new = rng.uniform(2.2, 4.55, 30), rng.uniform(2.2, 4.55, 10)
-    dimers = [Atoms("Cu2", [[0, 0, 0], [0, 0, x]]) for x in [*r, *new]]
-    X = term.select(reduce(term.merge, [term.candidates(find_neighbourhoods(a, 4.6), a.numbers) for a in dimers]), 0)
-    phi = np.array([term.rows(X, find_neighbourhoods(a, 4.6), a.numbers).local.sum(axis=0) for a in dimers])
-    x = np.array([*r, *new])
-    w, t = naive_terms.taper(x, 4.6, 1.5).astype(float), naive_terms.transformed(term, x).astype(float)
-    dense = w[:, None] * w * np.exp(-0.5 * ((t[:, None] - t) / 1.3) ** 2)
-    np.testing.assert_allclose(phi @ phi.T, dense, atol=1e-7)
-    y, noise = np.sin(3 * r) * w[:30], np.full(30, 0.01)
-    mean, cov = naive.dense_gp(dense[:30, :30], dense[30:, :30], dense[30:, 30:], y, noise)
-    weights, _, A = naive.posterior(np.eye(len(X)), phi[:30], y, noise)
-    np.testing.assert_allclose(phi[30:] @ weights, mean, atol=1e-5)
-    np.testing.assert_allclose(
-        np.sqrt(np.diag(phi[30:] @ np.linalg.solve(A, phi[30:].T))), np.sqrt(np.diag(cov)), atol=1e-5
-    )
-
-
-def test_pairs_learn_a_pair_potential():
-    """A Morse crystal: forces of 0.8 eV/Å in a new frame, to 1 meV/Å."""
-
-    def frame(seed):
-        atoms = alloy(seed, rattle=0.15)
-        atoms.symbols[:] = "Cu"
-        atoms.calc = MorsePotential(epsilon=0.4, r0=2.6, rho0=4.0, rcut1=1.3, rcut2=1.7)
-        results = {"energy": atoms.get_potential_energy(), "forces": atoms.get_forces(), "stress": atoms.get_stress()}
-        atoms.calc = SinglePointCalculator(atoms, **results)
-        return atoms
-
-    term = Pair(["Cu"], 4.6, 0.2, delta=1.0, length_scale=0.3, transform="distance")
-    gap = GAP([term], 1e-5, 1e-4, 1e-4, e0={"Cu": 0.0}, verbose=False).fit([frame(k) for k in range(15)])
-    new = frame(99)
-    p = gap.predict(new, return_std="all")
-    error = p.forces[0] - new.get_forces()
-    assert np.abs(error).max() < 1e-3
-    assert np.abs(new.get_forces()).max() > 0.5
-
-
 def test_joint_posterior_has_the_same_standard_deviations(gap):
     atoms = GEOMETRIES["alloy"]
     p = gap.predict(atoms, return_std="all")
@@ -302,46 +246,7 @@ def test_members_of_an_ensemble_are_single_potentials(gap, by_rows, monkeypatch)
     np.testing.assert_allclose(p.local_energies[2], one.local_energies[0], atol=1e-8)
 
 
-# -- tables ---------------------------------------------------------------------------------------------------------
-
-
-def test_folded_pairs_are_as_exact_as_they_say(gap):
-    for block in gap.blocks_:
-        if isinstance(term := gap.terms_[block.term], Pair):
-            fold = gap.folds_[block[:2]]
-            assert fold.error < 1e-9
-            r = np.random.default_rng(0).uniform(1.0, term.cutoff, 50)
-            for x in r:
-                atoms = Atoms("CuAu", [[0, 0, 0], [0, 0, x]])
-                nb = find_neighbourhoods(atoms, term.cutoff)
-                weights = term.delta**2 * gap.alpha_[block.columns]
-                exact = term.rows(block.X, nb, atoms.numbers).local.sum(axis=0) @ weights
-                energy = term.evaluate(fold, nb, atoms.numbers).local_energies.sum()
-                assert abs(energy - exact) <= 3 * fold.error + 1e-10
-
-
-@pytest.mark.parametrize("step", [0.1, 0.05])
-def test_tabulated_triplets_are_as_exact_as_they_say_and_conservative(step):
-    gap, atoms = fitted("triplet"), GEOMETRIES["alloy"]
-    (block,), term = gap.blocks_, replace(TRIPLET, table=step)
-    weights, nb = term.delta**2 * gap.alpha_, find_neighbourhoods(atoms, term.cutoff)
-    fold = term.fold(block.X, weights)
-    exact = TRIPLET.evaluate(TRIPLET.fold(block.X, weights), nb, atoms.numbers)
-    table = term.evaluate(fold, nb, atoms.numbers)
-    n_triplets = sum(n * (n - 1) // 2 for n in np.diff(nb.first))
-    assert np.abs(table.local_energies.sum() - exact.local_energies.sum()) <= 1.5 * n_triplets * fold.error
-    assert np.abs(table.forces - exact.forces).max() <= 1.5 * n_triplets * fold.error * 8 / step
-    assert 10 < replace(term, table=2 * step).fold(block.X, weights).error / fold.error < 24  # fourth order
-
-    def predict(moved):
-        values = term.evaluate(fold, find_neighbourhoods(moved, term.cutoff), moved.numbers)
-        return values.local_energies.sum(), values.forces, None
-
-    laws.check_forces(predict, atoms, atol=2e-5)
-    np.testing.assert_allclose(table.forces.sum(axis=0), 0.0, atol=1e-12)
-
-
-# -- the rest of the house ------------------------------------------------------------------------------------------
+# -- files, calculators, threads --------------------------------------------------------------------------------------
 
 
 def test_saved_and_loaded_models_predict_the_same_bits(gap, tmp_path):
@@ -393,102 +298,7 @@ def test_configurations_name_every_term(terms):
         assert term_to_dict(made) == data
 
 
-@feature_function
-@dataclass(frozen=True)
-class Volume:
-    """The volume per atom: a constant pressure."""
-
-    power: float = 1.0
-
-    n_features = 1
-
-    def validate(self):
-        pass
-
-    def check_species(self, numbers):
-        pass
-
-    def __call__(self, atoms):
-        n, v = len(atoms), atoms.get_volume() ** self.power
-        strain = np.array([1, 1, 1, 0, 0, 0])[:, None] * self.power * v
-        return Features(np.full((n, 1), v / n), np.zeros((n, 3, 1)), strain)
-
-
-def test_functions_of_your_own(tmp_path):
-    gap = GAP([PAIR, Linear(Volume(), 0.1)], verbose=False).fit([labelled(alloy(k)) for k in range(4)])
-    laws.check_stress(laws.predictor(gap), alloy(9), atol=1e-5)
-    gap.save(tmp_path / "m.gap")
-    assert GAP.load(tmp_path / "m.gap").terms[1] == Linear(Volume(), 0.1)
-    with pytest.raises(InputError, match="already"):
-        feature_function(type("Volume", (), {}))
-
-
-def test_a_function_is_called_once_for_all_error_bars():
-    calls = []
-
-    @dataclass(frozen=True)
-    class Counted(Volume):
-        def __call__(self, atoms):
-            calls.append(len(atoms))
-            return super().__call__(atoms)
-
-    gap = GAP([PAIR, Linear(Counted(), 0.1)], verbose=False).fit([labelled(alloy(k)) for k in range(3)])
-    calls.clear()
-    gap.predict([alloy(7), alloy(8)], return_std="all")
-    assert len(calls) == 2
-
-
-def test_wrong_functions_are_refused():
-    @dataclass(frozen=True)
-    class Wrong(Volume):
-        def __call__(self, atoms):
-            return Features(np.zeros((len(atoms), 2)), np.zeros((len(atoms), 3, 1)), np.zeros((6, 1)))
-
-    @dataclass(frozen=True)
-    class Undefined(Volume):
-        def __call__(self, atoms):
-            return Features(np.full((len(atoms), 1), np.nan), np.zeros((len(atoms), 3, 1)), np.zeros((6, 1)))
-
-    for function, words in ((Wrong(), "shapes"), (Undefined(), "NaN")):
-        term = Linear(function)
-        with pytest.raises(InputError, match=words):
-            term.rows(term.select({}, 0), whole_structure(alloy(1)), alloy(1).numbers)
-    with pytest.raises(InputError, match="n_features"):
-        GAP([Linear(3)], verbose=False).fit([labelled(alloy(0))])
-
-
-@pytest.mark.parametrize(
-    ("term", "words"),
-    [
-        (Pair([]), "non-empty"),
-        (Pair("Cu"), "non-empty"),
-        (Pair(["Cx"]), "unknown species"),
-        (Pair(["X"]), "unknown species"),
-        (Pair(["Cu", "Cu"]), "twice"),
-        (Pair(S, cutoff=-1.0), "cutoff = -1.0"),
-        (Pair(S, cutoff=float("nan")), "cutoff"),
-        (Pair(S, cutoff_width=9.0), "cutoff_width"),
-        (Pair(S, transform="invers"), "inverse"),
-        (Pair(S, n_sparse=1), "n_sparse = 1"),
-        (Pair(S, shortest=7.0), "shortest"),
-        (Pair(S, delta=0.0), "delta"),
-        (Triplet(S, length_scale=0.0), "length_scale"),
-        (Triplet(S, n_sparse=0), "n_sparse = 0"),
-        (Triplet(S, table=0.9), "table"),
-        (Linear(Composition(S), delta=-1.0), "delta"),
-        (Linear(Composition(S), scales=(1.0,)), "scales"),
-        (Linear(InversePowers(S, ())), "exponents"),
-        (Term(ACSF(S, g4=((0.1, 0.5, 1.0),))), "ζ ≥ 1"),
-        (Term(ACSF(S, g2=((0.1,),))), "g2"),
-        (Term(ACSF(S, columns=(0, 0))), "columns"),
-        (Term(ACSF(S, columns=())), "columns"),
-        (Term(ACSF(S, scales=(1.0,))), "scales"),
-        (Term(ACSF(S, cutoff=0.5)), "cutoff"),
-    ],
-)
-def test_impossible_terms_are_refused(term, words):
-    with pytest.raises(InputError, match=words):
-        GAP([term], verbose=False).fit([labelled(alloy(0))])
+# -- what no term accepts ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("term", [Pair(["Cu"]), Triplet(["Cu"]), Linear(Composition(["Cu"])), Term(ACSF(["Cu"]))])
@@ -502,6 +312,9 @@ def test_data_without_neighbours_are_refused(term):
     atoms = labelled(Atoms("Cu", cell=[20] * 3, pbc=True))
     with pytest.raises(InputError, match="raise the cutoff"):
         GAP([term], verbose=False, e0={"Cu": 0.0}).fit([atoms])
+
+
+# -- sparse points ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("term", [PAIR, TRIPLET])
