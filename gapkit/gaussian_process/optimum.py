@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gapkit.gaussian_process.posterior import SparsePosterior
+from gapkit.runtime.tables import aligned
 
 UNKNOWN = "not determined by the data"
 UNDETERMINED = 0.7  # std of a logarithm relative to that of prior or bounds alone, above which the data said little
@@ -186,9 +187,8 @@ class Optimum:
         Ratios of labels that turned out to be ordinary are left out.
         """
         shown = [h for h in self.hyperparameters if h.what != "ratio" or h.note()]
-        rows = [("", "unit", "start", "found", "uncertain by", "labels", "effective", ""), *map(_row, shown)]
-        widths = [max(map(len, column)) for column in zip(*rows)]
-        lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths)).rstrip() for row in rows]
+        head = ("", "unit", "start", "found", "uncertain by", "labels", "effective", "")
+        lines = [aligned([head, *map(_row, shown)], "l" * len(head))]
         gain = self.log_evidence - self.log_evidence_before
         evidence = f"log evidence {self.log_evidence_before:.2f} → {self.log_evidence:.2f} ({gain:+.2f})"
         checked = f"checked to {abs(self.difference):.1g}"
