@@ -204,11 +204,12 @@ class Optimum:
 
 
 def _row(h: Hyperparameter) -> tuple[str, ...]:
-    uncertain = "" if h.fixed or h.at_bound else _in_words(h.std_log)
+    uncertain = "" if h.fixed or h.at_bound else factor_in_words(h.std_log)
     labels = str(h.n_labels) if h.what != "amplitude" else ""
     unit = "ratio" if h.what == "ratio" else h.unit
     return h.name, unit, f"{h.start:.3g}", f"{h.value:.3g}", uncertain, labels, f"{h.effective:.1f}", h.note()
 
 
-def _in_words(std_log: float) -> str:
+def factor_in_words(std_log: float) -> str:
+    """The standard deviation of a logarithm as that of the value: ``5 %``, ``a factor of 2``."""
     return f"{100.0 * std_log:.2g} %" if std_log < 0.3 else f"a factor of {np.exp(std_log):.2g}"

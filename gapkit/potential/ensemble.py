@@ -12,7 +12,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from numbers import Integral
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -21,6 +20,7 @@ from ase.stress import voigt_6_to_full_3x3_stress
 from sklearn.utils.validation import check_is_fitted
 
 from gapkit._numba.kernels import pair_forces
+from gapkit.checks import is_count
 from gapkit.covariances.rows import local_rows, structure_rows
 from gapkit.errors import InputError
 from gapkit.gaussian_process.kernels import contract_folded, contract_gradient, inner_products, normalise
@@ -213,6 +213,6 @@ def sample(gap: GAP, n: int, rng: np.random.Generator | int = 0) -> Ensemble:
         Unless `n` is a positive whole number.
     """
     check_is_fitted(gap, "posterior_")
-    if isinstance(n, bool) or not isinstance(n, Integral) or n < 1:
+    if not is_count(n):
         raise InputError(f"n = {n} members: give a positive whole number, for example 50.")
     return Ensemble(gap, gap.posterior_.sample(int(n), np.random.default_rng(rng)))
