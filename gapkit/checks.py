@@ -44,6 +44,14 @@ def check_number(name: str, value: Any, low: float, high: float, usual: str = ""
         raise InputError(f"{name} = {value!r} must lie between {low:g} and {high:g}{usual and f'; {usual} is usual'}.")
 
 
+def check_count(name: str, value: Any, least: int = 1, usual: str = "") -> int:
+    """`value` as an int; `InputError` unless it is a whole number of at least `least`; `usual` adds one that is."""
+    if not is_count(value, least):
+        example = usual and f", for example {usual}"
+        raise InputError(f"{name} = {value!r} must be a whole number of at least {least}{example}.")
+    return int(value)
+
+
 def check_seed(random_state: Any) -> None:
     """Raise `InputError` unless `random_state` is a whole number that is not negative, or None."""
     if random_state is not None and not is_count(random_state, 0):

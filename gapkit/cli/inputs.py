@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ from gapkit.structures.frames import STANDARD
 from gapkit.structures.label_keys import QUANTITIES, KeyFinder
 from gapkit.structures.labels import LabelKeys, read_labels
 from gapkit.structures.overview import StructureTable
+from gapkit.structures.random_subset import RandomSubset
 from gapkit.structures.reading import iter_structures, normalised_frames
 
 if TYPE_CHECKING:
@@ -62,15 +62,15 @@ class LabelledFiles:
         if len({path.resolve() for path in self.paths}) < len(self.paths):
             raise InputError("a structure file is named twice: its frames would count twice; name each once.")
         finder = KeyFinder([keys.get(name) for name in QUANTITIES], keys.get("config_type") or "config_type")
-        self.table, sample = StructureTable(), _Sample(SAMPLE_FRAMES, SAMPLE_ATOMS)
+        self.table, sample, rng = StructureTable(), RandomSubset[Atoms](_too_many), np.random.default_rng(0)
         frames = (frame for path in self.paths for frame in iter_frames(path))
         for atoms in progress(show)(normalised_frames(frames, finder), "reading", None):
             self.table.add(atoms, read_labels(atoms, STANDARD))
-            sample.add(atoms)
+            sample.add(atoms, len(atoms), float(rng.random()))
         if not self.table.n_labelled:
             raise InputError(_no_labels(self.paths, finder))
         self.keys = LabelKeys(*finder.keys(), finder.config_type_key)
-        self.sample = sample.frames()
+        self.sample = sample.in_order()
 
     @property
     def n_frames(self) -> int:
@@ -92,33 +92,8 @@ class LabelledFiles:
         return self.sample if self.complete else list(iter_structures(self.paths, **self.keys.as_arguments()))
 
 
-class _Sample:
-    """Frames below a threshold that falls as they become too many: each is as likely to stay as any other."""
-
-    def __init__(self, most_frames: int, most_atoms: int) -> None:
-        self._most_frames, self._most_atoms = most_frames, most_atoms
-        self._rng = np.random.default_rng(0)
-        self._kept: list[tuple[float, int, Atoms]] = []  # a heap, the frame that is to go first on top
-        self._threshold, self._n_seen, self._n_atoms = 1.0, 0, 0
-
-    def add(self, atoms: Atoms) -> None:
-        self._n_seen += 1
-        draw = float(self._rng.random())
-        if draw >= self._threshold:
-            return
-        heapq.heappush(self._kept, (-draw, self._n_seen, atoms))
-        self._n_atoms += len(atoms)
-        while len(self._kept) > 1 and self._too_many():
-            dropped, _, frame = heapq.heappop(self._kept)
-            self._threshold = -dropped
-            self._n_atoms -= len(frame)
-
-    def _too_many(self) -> bool:
-        return len(self._kept) > self._most_frames or self._n_atoms > self._most_atoms
-
-    def frames(self) -> list[Atoms]:
-        """In the order in which they came."""
-        return [atoms for _, _, atoms in sorted(self._kept, key=lambda entry: entry[1])]
+def _too_many(n_frames: int, n_atoms: float, _: float) -> bool:
+    return n_frames > SAMPLE_FRAMES or n_atoms > SAMPLE_ATOMS
 
 
 def _no_labels(paths: Sequence[Path], finder: KeyFinder) -> str:

@@ -51,6 +51,7 @@ def info(model: Model, as_json: Json = False) -> None:
     """Tell what a model file holds: species, descriptor, noise, training data, conditioning."""
     from gapkit.report.model_card import describe_model
     from gapkit.runtime.archive import read_model
+    from gapkit.runtime.tables import aligned
 
     header, _ = read_model(model)
     hidden = ("sha256", "references", "blocks", "factors")
@@ -59,8 +60,7 @@ def info(model: Model, as_json: Json = False) -> None:
         return
     rows = {"File": f"{model}, format {header['version']}", "Saved": f"{header['saved']} by gapkit {header['gapkit']}"}
     rows |= describe_model(load_model(model, verbose=False), None)
-    width = max(map(len, rows))
-    typer.echo("\n".join(f"{name:<{width}}  {value}" for name, value in rows.items()))
+    typer.echo(aligned([*rows.items()], "ll"))
 
 
 def demo(

@@ -24,7 +24,6 @@ from gapkit.errors import InputError, did_you_mean
 from gapkit.runtime.files import check_output, complete_file
 
 if TYPE_CHECKING:
-    from gapkit.model_selection.learning_curve import LearningCurve
     from gapkit.model_selection.search import Search
     from gapkit.potential.gap import GAP
     from gapkit.potential.settings import ModelSettings
@@ -122,12 +121,13 @@ def learning_curve(
 ) -> None:
     """Errors and evidence for several numbers of sparse points, from one fit: how many are enough?"""
     from gapkit.model_selection.learning_curve import learning_curve as follow
+    from gapkit.report.learning_curve_file import check_learning_curve_file, write_learning_curve
     from gapkit.runtime.memory import in_bytes
 
     sizes = _sizes(n_sparse)
     in_bytes(max_memory)
     if output is not None:
-        _check_plot(output, (*train, *(test or ()), flags.config))
+        check_learning_curve_file(output, (*train, *(test or ()), flags.config))
     settings = settings_of(flags, optimize)
     say = speaker(quiet, to_stderr=as_json)
     with warnings_kept() as warned:
@@ -141,13 +141,10 @@ def learning_curve(
             )
     say(curve.table())
     if output is not None:
-        _write_curve(output, curve, ", ".join(path.name for path in train))
+        write_learning_curve(output, curve, f"Learning curve: {', '.join(path.name for path in train)}")
         say(f"wrote {output}")
     if as_json:
         print_json(curve.to_dict() | {"warnings": warned})
-
-
-# ---- data
 
 
 # ---- tune
@@ -281,40 +278,3 @@ def _sizes(text: str) -> list[int]:
     if sizes[0] < 1:
         raise InputError(f"--n-sparse {text} must be whole numbers with commas, such as 100,200,400.")
     return sizes
-
-
-def _check_plot(path: Path, inputs: tuple[Path | None, ...]) -> None:
-    check_output(path, inputs)
-    if path.suffix not in (".html", ".png", ".json"):
-        raise InputError(f"'{path}' is to hold a plot or numbers: let its name end in .html, .png or .json.")
-    if path.suffix != ".json":
-        from gapkit.report.figures import require_matplotlib
-
-        require_matplotlib()
-
-
-def _write_curve(path: Path, curve: LearningCurve, source: str) -> None:
-    import base64
-    import html
-    import json
-
-    from gapkit.report import figures
-
-    if path.suffix == ".png":
-        content = figures.learning_curve(curve)
-    elif path.suffix == ".json":
-        content = json.dumps(curve.to_dict(), indent=2, ensure_ascii=False).encode()
-    else:
-        title = html.escape(f"Learning curve: {source}")
-        picture = base64.b64encode(figures.learning_curve(curve)).decode()
-        content = (
-            '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-            '<meta name="viewport" content="width=device-width, initial-scale=1">'
-            "<style>body{font-family:system-ui,sans-serif;max-width:46rem;margin:2rem auto;padding:0 1rem}"
-            "img{max-width:100%}pre{overflow-x:auto}</style>"
-            f"<title>{title}</title></head><body>"
-            f'<h1>{title}</h1><img alt="{html.escape(curve.advice())}" src="data:image/png;base64,{picture}">'
-            f"<pre>{html.escape(curve.table())}</pre></body></html>\n"
-        ).encode()
-    with complete_file(path, "wb") as file:
-        file.write(content)

@@ -11,6 +11,7 @@ from ase import Atoms
 from gapkit.checks import is_count
 from gapkit.descriptors.acsf import ACSF
 from gapkit.errors import InputError, did_you_mean
+from gapkit.gaussian_process.sparsification import farthest_points
 
 METHODS = ("cur", "fps")
 NEGLIGIBLE = 1e-6  # of the largest spread of a column: below, a function is as good as constant
@@ -91,10 +92,24 @@ def select_acsf(acsf: ACSF, structures: Sequence[Atoms], n: int, method: str = "
 
 
 def _columns(Z: np.ndarray, n: int, method: str) -> np.ndarray:
-    """Indices of `n` columns of standardised features."""
-    if n == Z.shape[1]:
-        return np.arange(n)
-    from skmatter.feature_selection import CUR, FPS
+    """Indices of `n` columns of standardised features, in order of selection."""
+    if method == "fps":
+        chosen = farthest_points(np.ascontiguousarray(Z.T), n, np.array([0])).chosen
+        return np.array(list(dict.fromkeys([*chosen, *range(Z.shape[1])]))[:n])  # copies of chosen columns come last
+    return _leading_columns(Z, n)
 
-    selector = FPS(n_to_select=n, initialize=0) if method == "fps" else CUR(n_to_select=n)
-    return np.asarray(selector.fit(Z).selected_idx_)
+
+def _leading_columns(Z: np.ndarray, n: int) -> np.ndarray:
+    """Greedy CUR: the largest entry of the leading right singular vector, again after each projection.
+
+    Z = Q R has the singular vectors and the column products of R, which is no longer than wide.
+    """
+    R = np.asarray(np.linalg.qr(Z, mode="r"))
+    chosen = np.empty(0, dtype=np.int64)
+    for _ in range(n):
+        leverage = np.linalg.svd(R)[2][0] ** 2
+        leverage[chosen] = -1.0
+        chosen = np.append(chosen, np.argmax(leverage))
+        column = R[:, chosen[-1]].copy()
+        R -= np.outer(column, column @ R) / max(float(column @ column), np.finfo(float).tiny)
+    return chosen

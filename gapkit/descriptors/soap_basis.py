@@ -19,8 +19,10 @@ import numpy as np
 
 from gapkit._numba.simd import padded
 from gapkit.errors import InputError
+from gapkit.geometry.splines import refined_table
 
 TABLE_ERROR = 1e-12  # of the radial table's values, relative to each function's largest value
+MOST_STEPS = 4000
 
 
 class RadialTable(NamedTuple):
@@ -120,22 +122,20 @@ def radial_table(
         wide(cutoff),
         wide(smoothness),
     )
-    step = 0.05
-    while True:
-        n_steps = int(np.ceil(cutoff / step))
-        knots = wide(cutoff) * np.arange(n_steps + 1) / n_steps
+
+    def sample(n: int) -> tuple[np.ndarray, np.ndarray]:
+        knots = wide(cutoff) * np.arange(n + 1) / n
         h = knots[1]
-        middle = knots[:-1] + 0.5 * h
-        left, exact = radial_functions(knots, *arguments), radial_functions(middle, *arguments)[0]
-        y0, y1, y2 = left[0], h * left[1], h * h * left[2]
-        guess = 0.5 * (y0[:-1] + y0[1:]) + 5 / 32 * (y1[:-1] - y1[1:]) + 1 / 64 * (y2[:-1] + y2[1:])
-        if np.all(np.abs(guess - exact).max(0) <= TABLE_ERROR * np.abs(y0).max(0)) or n_steps > 4000:
-            break
-        step *= 0.7
-    shape = (len(knots), 3, l_max + 1, n_max)
+        y0, y1, y2 = radial_functions(knots, *arguments)
+        return np.stack([y0, h * y1, h * h * y2], axis=1), radial_functions(knots[:-1] + 0.5 * h, *arguments)[0]
+
+    y, _ = refined_table(sample, lambda y0: TABLE_ERROR * np.abs(y0).max(axis=0), cutoff, 0.05, MOST_STEPS)
+    shape = (len(y), 3, l_max + 1, n_max)
     values = np.zeros((*shape[:3], padded(n_max)))
-    values[..., :n_max] = np.stack([y0, y1, y2], axis=1).reshape(shape)
-    return RadialTable(values.reshape(*shape[:2], -1), float(1.0 / h)), values[0, 0, 0].copy()
+    values[..., :n_max] = y.reshape(shape)
+    return RadialTable(values.reshape(*shape[:2], -1), float(1.0 / (wide(cutoff) / (len(y) - 1)))), values[
+        0, 0, 0
+    ].copy()
 
 
 @lru_cache(maxsize=16)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-if TYPE_CHECKING:
-    pass
+from gapkit.runtime.tables import aligned
 
 FloatArray = NDArray[np.float64]
 KINDS = ("energy", "forces", "stress")
@@ -145,9 +143,7 @@ class Evaluation:
     def table(self) -> str:
         """`summary` as aligned plain text, with the standard error of each RMSE (see `rmse_standard_error`)."""
         head = ["", "config type", "RMSE", "±", "MAE", "max", "n", "unit"]
-        lines = [head, *([*_cells(row)] for row in self.rows())]
-        widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-        return "\n".join(_aligned(line, widths) for line in lines)
+        return aligned([head, *map(_cells, self.rows())], "llrrrrrl")
 
 
 def rmse_standard_error(comparison: Comparison, n_resamples: int = _N_RESAMPLES, seed: int = 0) -> float | None:
@@ -188,10 +184,3 @@ def _cells(row: ErrorRow) -> list[str]:
     return [
         row.kind, name, f"{row.rmse:.4g}", standard_error, f"{row.mae:.4g}", f"{row.max:.4g}", str(row.n), row.unit
     ]  # fmt: skip
-
-
-def _aligned(line: Sequence[str], widths: Sequence[int]) -> str:
-    """Words to the left, numbers to the right."""
-    left = (0, 1, 7)
-    cells = [text.ljust(w) if k in left else text.rjust(w) for k, (text, w) in enumerate(zip(line, widths))]
-    return "  ".join(cells).rstrip()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -20,6 +19,7 @@ from gapkit.gaussian_process.optimum import Optimum
 from gapkit.quantities import KINDS
 from gapkit.runtime.threads import ordered_map
 from gapkit.structures.frames import Frame, Frames
+from gapkit.structures.random_subset import RandomSubset
 from gapkit.structures.reference_energies import names_isolated_atoms
 
 ROWS_BYTES = 2**27  # rows of the frames that are left out: 14 000 labels of 1200 sparse points
@@ -192,15 +192,11 @@ def _set_apart(
 def chosen_frames(recipe: Recipe, frames: Iterable[Frame], random_state: int, n_bytes: int = ROWS_BYTES) -> list[Frame]:
     """Frames at random, as many as have rows within `n_bytes`, at least one; not those set apart as outliers."""
     most, rng = n_bytes // (8 * recipe.n_sparse), np.random.default_rng(random_state)
-    chosen: list[tuple[float, int, Frame]] = []  # a heap, first the one that goes first
-    n_rows = 0
-    for k, frame in enumerate(frames):
+    chosen = RandomSubset[Frame](lambda _, n_rows, __: n_rows > most, fair=False)
+    for frame in frames:
         if _n_labels(frame) and not _is_apart(recipe, frame):
-            heapq.heappush(chosen, (rng.random(), k, frame))
-            n_rows += _n_labels(frame) + VECTORS
-        while n_rows > most and len(chosen) > 1:
-            n_rows -= _n_labels(heapq.heappop(chosen)[2]) + VECTORS
-    return [frame for _, _, frame in sorted(chosen, key=lambda entry: entry[1])]
+            chosen.add(frame, _n_labels(frame) + VECTORS, -rng.random())
+    return chosen.in_order()
 
 
 def _n_labels(frame: Frame) -> int:

@@ -14,6 +14,7 @@ from gapkit.errors import InputError
 from gapkit.fitting.first_pass import Selection, Summary, checked_candidates
 from gapkit.fitting.second_pass import Factors, Recipe, stream_rows
 from gapkit.gaussian_process.posterior import SparsePosterior, fit_posterior
+from gapkit.gaussian_process.sparsification import farthest_points, find_distinct
 from gapkit.geometry.distances import shorter, shortest_distances
 from gapkit.quantities import KINDS
 from gapkit.runtime.threads import ordered_map
@@ -151,12 +152,6 @@ def _least_alike(Q: np.ndarray, X: np.ndarray, n: int) -> np.ndarray:
 
 def _farthest_points(Q: np.ndarray, X: np.ndarray, n: int) -> np.ndarray:
     """Up to `n` rows of Q, each the farthest from X and those before it; none nearer than 1e-6."""
-    nearest = (Q @ X.T).max(axis=1, initial=-1.0)
-    chosen: list[int] = []
-    while len(chosen) < min(n, len(Q)):
-        k = int(np.argmin(nearest))
-        if 2.0 - 2.0 * nearest[k] < 1e-12:  # squared distance of unit rows
-            break
-        chosen.append(k)
-        nearest = np.maximum(nearest, Q @ Q[k])
-    return Q[chosen]
+    rows = np.concatenate([X, Q])
+    chosen = farthest_points(rows, len(X) + min(n, len(Q)), np.arange(len(X))).chosen
+    return rows[chosen[len(X) : len(find_distinct(rows[chosen]))]]  # once one is too near, so are all that follow

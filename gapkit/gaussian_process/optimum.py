@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gapkit.gaussian_process.posterior import SparsePosterior
+from gapkit.runtime.tables import aligned
 
 UNKNOWN = "not determined by the data"
 UNDETERMINED = 0.7  # std of a logarithm relative to that of prior or bounds alone, above which the data said little
@@ -186,9 +187,8 @@ class Optimum:
         Ratios of labels that turned out to be ordinary are left out.
         """
         shown = [h for h in self.hyperparameters if h.what != "ratio" or h.note()]
-        rows = [("", "unit", "start", "found", "uncertain by", "labels", "effective", ""), *map(_row, shown)]
-        widths = [max(map(len, column)) for column in zip(*rows)]
-        lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths)).rstrip() for row in rows]
+        head = ("", "unit", "start", "found", "uncertain by", "labels", "effective", "")
+        lines = [aligned([head, *map(_row, shown)], "l" * len(head))]
         gain = self.log_evidence - self.log_evidence_before
         evidence = f"log evidence {self.log_evidence_before:.2f} → {self.log_evidence:.2f} ({gain:+.2f})"
         checked = f"checked to {abs(self.difference):.1g}"
@@ -204,11 +204,12 @@ class Optimum:
 
 
 def _row(h: Hyperparameter) -> tuple[str, ...]:
-    uncertain = "" if h.fixed or h.at_bound else _in_words(h.std_log)
+    uncertain = "" if h.fixed or h.at_bound else factor_in_words(h.std_log)
     labels = str(h.n_labels) if h.what != "amplitude" else ""
     unit = "ratio" if h.what == "ratio" else h.unit
     return h.name, unit, f"{h.start:.3g}", f"{h.value:.3g}", uncertain, labels, f"{h.effective:.1f}", h.note()
 
 
-def _in_words(std_log: float) -> str:
+def factor_in_words(std_log: float) -> str:
+    """The standard deviation of a logarithm as that of the value: ``5 %``, ``a factor of 2``."""
     return f"{100.0 * std_log:.2g} %" if std_log < 0.3 else f"a factor of {np.exp(std_log):.2g}"

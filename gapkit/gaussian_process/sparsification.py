@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from numbers import Integral
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -12,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import threadpool_limits
 
 from gapkit._numba import sparsification as loops
+from gapkit.checks import is_count
 from gapkit.errors import InputError, did_you_mean
 
 __all__ = ["Cover", "farthest_points", "select_sparse_points"]
@@ -93,7 +93,7 @@ def check_choice(n_sparse: int, method: str) -> None:
     """Raise `InputError` unless the method is known and the number of sparse points positive."""
     if method not in _METHODS:
         raise InputError(f"unknown sparsification method {method!r}{did_you_mean(str(method), _METHODS)}.")
-    if isinstance(n_sparse, bool) or not isinstance(n_sparse, Integral) or n_sparse < 1:
+    if not is_count(n_sparse):
         raise InputError(f"n_sparse must be a whole number of at least 1, got {n_sparse!r}.")
 
 

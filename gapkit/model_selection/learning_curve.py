@@ -34,6 +34,7 @@ from gapkit.gaussian_process.leverage import LeftOutLabels
 from gapkit.gaussian_process.row_factor import RowFactor
 from gapkit.potential.gap import GAP
 from gapkit.quantities import VOIGT
+from gapkit.runtime.tables import aligned
 from gapkit.runtime.threads import one_blas_thread, ordered_map
 from gapkit.structures.frames import Frame, Frames, FramesOnDisk, Structures
 from gapkit.structures.labels import LabelKeys
@@ -116,11 +117,9 @@ class LearningCurve:
             own = [str(point.n_sparse), str(point.n_columns), f"{point.effective:.1f}", f"{point.log_evidence:.1f}"]
             errors = [text for row in point.errors for text in (f"{row.rmse:.4g}", _standard_error(row))]
             lines.append([*own, f"{point.log_evidence / self.n_labels:.4f}", *errors])
-        widths = [max(len(line[k]) for line in lines) for k in range(len(lines[0]))]
         whose = "test structures" if self.held_out == "test" else "training structures, each left out of the fit"
         title = f"Root mean square errors of {whose}"
-        body = ["  ".join(text.rjust(width) for text, width in zip(line, widths)) for line in lines]
-        return "\n".join([title, *body, self.advice()])
+        return "\n".join([title, aligned(lines, "r" * len(lines[0])), self.advice()])
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as JSON data."""

@@ -32,6 +32,7 @@ from gapkit.fitting.second_pass import left_out
 from gapkit.model_selection.species_weights import learn_species_weights, learnable
 from gapkit.potential.gap import GAP
 from gapkit.runtime.progress import progress
+from gapkit.runtime.tables import aligned
 from gapkit.structures.frames import Structures
 from gapkit.structures.labels import LabelKeys
 
@@ -140,8 +141,7 @@ class Search:
             values = (_short(trial.params.get(name)) for name in names)
             away = trial.message or f"{trial.score - self.best.score:.4g}"
             rows.append((*values, f"{trial.score:.6g}", away, f"{trial.seconds:.1f}"))
-        widths = [max(map(len, column)) for column in zip(*rows)]
-        return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths)).rstrip() for row in rows)
+        return aligned(rows, "l" * len(rows[0]))
 
 
 def tune(

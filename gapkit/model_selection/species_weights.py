@@ -21,13 +21,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Generator, Iterator, Sequence
 from itertools import combinations, count, pairwise, product
-from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import Bounds, minimize
 
 from gapkit.baselines.residual_labels import less_baseline
+from gapkit.checks import check_count
 from gapkit.descriptors.soap import SOAP
 from gapkit.errors import InputError
 from gapkit.fitting.noise import Noises
@@ -110,8 +110,8 @@ def learn_species_weights(
     times O(groups M² + M³) for M sparse points: 0.1 s for three species, 400 atoms and 120 sparse points.
     """
     learned = learnable(gap, terms)
-    _check_counts(1, n_atoms=n_atoms, n_sparse=n_sparse, n_starts=n_starts)
-    _check_counts(0, random_state=random_state)
+    n_atoms, n_sparse = check_count("n_atoms", n_atoms), check_count("n_sparse", n_sparse)
+    n_starts, random_state = check_count("n_starts", n_starts), check_count("random_state", random_state, 0)
     sample = gathered(less_baseline(labelled_frames(structures, keys), gap.baseline), n_atoms, random_state)
     e0 = sample.references.e0() if gap.e0 is None else dict(gap.e0)
     noises, given = Noises(gap.energy_noise, gap.forces_noise, gap.virial_noise), tuple(gap.terms or ())
@@ -165,12 +165,6 @@ def learnable(gap: GAP, asked: Sequence[int] | None = None) -> list[int]:
 
 def _choice(usable: Sequence[int]) -> str:
     return f"name some of terms={list(usable)}" if usable else "give the GAP a term with SOAP(species=[…, …])"
-
-
-def _check_counts(least: int, **counts: int) -> None:
-    for name, n in counts.items():
-        if isinstance(n, bool) or not isinstance(n, Integral) or n < least:
-            raise InputError(f"{name} = {n!r} must be a whole number of at least {least}.")
 
 
 # ---- the space of weights

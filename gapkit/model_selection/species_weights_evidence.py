@@ -9,7 +9,6 @@ the weights, and a choice made for one set of weights has no say.
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -28,6 +27,7 @@ from gapkit.gaussian_process.kernels import normalise
 from gapkit.gaussian_process.sparsification import check_features, choose_distinct, find_distinct
 from gapkit.geometry.neighbourhoods import Neighbourhoods, find_neighbourhoods
 from gapkit.structures.frames import Frame
+from gapkit.structures.random_subset import RandomSubset
 from gapkit.structures.reference_energies import ReferenceEnergies, names_isolated_atoms
 from gapkit.terms.basis import Basis
 from gapkit.terms.protocol import AdditiveTerm
@@ -149,32 +149,28 @@ def gathered(frames: Iterable[Frame], n_atoms: int, random_state: int) -> Sample
         If there is no frame with a label.
     """
     rng, references = np.random.default_rng(random_state), ReferenceEnergies()
-    kept: list[tuple[float, int, Frame]] = []  # a heap, the frame that is the first to go on top
-    held = 0
-    for k, frame in enumerate(frames):
+    sample = RandomSubset[Frame](lambda _, held, last: held - last >= 2 * n_atoms)
+    for frame in frames:
         references.add(frame.atoms, frame.labels)
         labels = (frame.labels.energy, frame.labels.forces, frame.labels.virial)
         if names_isolated_atoms(frame.labels.config_type) or all(label is None for label in labels):
             continue
-        heapq.heappush(kept, (-rng.random(), k, frame))
-        held += len(frame.atoms)
-        while held - len(kept[0][2].atoms) >= 2 * n_atoms:
-            held -= len(heapq.heappop(kept)[2].atoms)
+        sample.add(frame, len(frame.atoms), rng.random())
+    kept = sample.by_draw()
     if not kept:
         raise InputError("none of the frames has labels and more than an isolated atom: weights need neighbours.")
-    kept.sort(reverse=True)
     used = _until(kept, n_atoms)
     return Sample(_in_order(used), _in_order(_until(kept[len(used) :], n_atoms)), references)
 
 
-def _until(kept: list[tuple[float, int, Frame]], n_atoms: int) -> list[tuple[float, int, Frame]]:
+def _until(kept: list[tuple[int, Frame]], n_atoms: int) -> list[tuple[int, Frame]]:
     """The first ones that hold so many atoms."""
-    held = np.cumsum([0, *(len(frame.atoms) for _, _, frame in kept)])
+    held = np.cumsum([0, *(len(frame.atoms) for _, frame in kept)])
     return kept[: int(np.searchsorted(held, n_atoms))]
 
 
-def _in_order(kept: list[tuple[float, int, Frame]]) -> list[Frame]:
-    return [frame for _, _, frame in sorted(kept, key=lambda entry: entry[1])]
+def _in_order(kept: list[tuple[int, Frame]]) -> list[Frame]:
+    return [frame for _, frame in sorted(kept, key=lambda entry: entry[0])]
 
 
 # ---- sparse points

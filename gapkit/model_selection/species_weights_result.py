@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gapkit.errors import InputError
+from gapkit.gaussian_process.optimum import factor_in_words
 from gapkit.runtime.tables import aligned
 
 PRIOR_WIDTH = 1.5  # standard deviation of the logarithms: a factor of 4.5 either way
@@ -82,7 +83,7 @@ class TermWeights(NamedTuple):
     def rows(self) -> list[tuple[str, ...]]:
         """Cells of a table."""
         std = self.std_log
-        uncertain = {s: "" if s in self.at_bound else _in_words(std[s]) for s in self.weights}
+        uncertain = {s: "" if s in self.at_bound else factor_in_words(std[s]) for s in self.weights}
         return [
             (str(self.term), self.compression, s, f"{w:.3f}", uncertain[s], self.note(s))
             for s, w in self.weights.items()
@@ -170,7 +171,3 @@ class SpeciesWeights:
         ]
         names = ("log_evidence_before", "log_evidence", "other_signs", "confirmed", "n_frames", "n_atoms", "n_sparse")
         return {"terms": terms, "n_evaluations": len(self.history)} | {name: getattr(self, name) for name in names}
-
-
-def _in_words(std_log: float) -> str:
-    return f"{100.0 * std_log:.2g} %" if std_log < 0.3 else f"a factor of {np.exp(std_log):.2g}"

@@ -14,11 +14,12 @@ from gapkit.model_selection.commented_yaml import Path, as_comment, commented_ya
 from gapkit.model_selection.electronegativity import IONIC, largest_contrast, neutral_charges
 from gapkit.model_selection.fit_cost import Cost, cost_of_a_fit
 from gapkit.model_selection.suggested_noises import suggested_noises
-from gapkit.model_selection.suggestion_reasons import description, duration, reasons_of
+from gapkit.model_selection.suggestion_reasons import description, reasons_of
 from gapkit.potential.gap import GAP
 from gapkit.potential.presets import SOURCES, preset_named, preset_settings, preset_terms, typical_distance
 from gapkit.potential.settings import ModelSettings, settings_from_dict
 from gapkit.runtime.memory import in_bytes, in_words
+from gapkit.runtime.progress import duration
 from gapkit.structures.frames import Frames, Structures, labelled_frames
 from gapkit.structures.labels import LabelKeys
 from gapkit.structures.lint import warnings_of
@@ -98,7 +99,7 @@ class Suggestion:
 
     def _price(self) -> str:
         cost = self.cost
-        return f"{cost.n_columns} weights, about {in_words(cost.memory)} and {duration(cost.seconds)}"
+        return f"{cost.n_columns} weights, about {in_words(cost.memory)} and {duration(max(cost.seconds, 1.0))}"
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the potential as JSON data; reasons by paths with dots."""

@@ -103,11 +103,3 @@ def description(facts: DataFacts) -> list[str]:
         rest = f" and {len(types) - 12} more" if len(types) > 12 else ""
         lines.append("Config types: " + ", ".join(f"{name} {n}" for name, n in types[:12]) + rest + ".")
     return lines
-
-
-def duration(seconds: float) -> str:
-    """In words."""
-    for size, unit in ((3600.0, "h"), (60.0, "min")):
-        if seconds >= 1.5 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{max(seconds, 1.0):.0f} s"

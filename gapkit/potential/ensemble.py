@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, replace
-from numbers import Integral
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -19,6 +18,7 @@ from ase import Atoms
 from ase.stress import voigt_6_to_full_3x3_stress
 from sklearn.utils.validation import check_is_fitted
 
+from gapkit.checks import is_count
 from gapkit.covariances.rows import local_rows, structure_rows
 from gapkit.errors import InputError
 from gapkit.runtime.threads import one_blas_thread
@@ -149,6 +149,6 @@ def sample(gap: GAP, n: int, rng: np.random.Generator | int = 0) -> Ensemble:
         Unless `n` is a positive whole number.
     """
     check_is_fitted(gap, "posterior_")
-    if isinstance(n, bool) or not isinstance(n, Integral) or n < 1:
+    if not is_count(n):
         raise InputError(f"n = {n} members: give a positive whole number, for example 50.")
     return Ensemble(gap, gap.posterior_.sample(int(n), np.random.default_rng(rng)))

@@ -159,7 +159,7 @@ def gather(
         worst_atoms=None if atoms is None else tables.worst_atoms(atoms),
         data=data_tables(extras.leave_one_out, extras.which_data),
         data_notes=data_notes(extras.which_data),
-        learning=None if extras.learning_curve is None else _learning(extras.learning_curve),
+        learning=None if extras.learning_curve is None else tables.learning_table(extras.learning_curve),
         advice="" if extras.learning_curve is None else extras.learning_curve.advice(),
         recipe=recipe(gap),
         command=extras.command,
@@ -232,20 +232,6 @@ def _calibrations(evaluation: Evaluation) -> list[Calibrated]:
             own = (tables.score_table(kind, scored), tables.coverage_table(kind, scored), by_type)
             found.append(Calibrated(kind, NAMES[kind], scored, *own))
     return found
-
-
-# ---- sparse points
-
-
-def _learning(curve: LearningCurve) -> Table:
-    """One row per number of sparse points."""
-    rows = []
-    for point in curve.points:
-        own = (point.n_sparse, point.n_columns, point.effective, point.log_evidence)
-        rows.append(tuple(map(tables.number, (*own, *(row.rmse for row in point.errors)))))
-    errors = (f"{row.kind} RMSE ({row.unit})" for row in curve.points[0].errors)
-    headings = ("sparse points", "columns", "effective parameters", "log evidence", *errors)
-    return Table("learning-curve", "", headings, tuple(rows))
 
 
 # ---- molecular dynamics

@@ -46,7 +46,8 @@ def template_engine() -> Any:
         import jinja2
     except ImportError as error:
         raise InputError("a report needs jinja2, which is not installed: pip install gapkit[report].") from error
-    return jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    loader = jinja2.PackageLoader("gapkit.report")
+    return jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, loader=loader)
 
 
 def as_html(engine: Any, content: Content, evaluation: Evaluation, extras: Extras) -> str:
@@ -68,7 +69,7 @@ def as_html(engine: Any, content: Content, evaluation: Evaluation, extras: Extra
         "learning_curve": None if extras.learning_curve is None else learning_curve_picture(extras.learning_curve),
         "sections": _sections(content),
     }
-    return _render(engine, context)
+    return render(engine, "report.html", context)
 
 
 def _sections(content: Content) -> list[tuple[str, str]]:
@@ -92,13 +93,14 @@ def _sections(content: Content) -> list[tuple[str, str]]:
     return [(name, words) for name, words, there in found if there]
 
 
-def _render(engine: Any, context: Mapping[str, Any]) -> str:
+def render(engine: Any, template: str, context: Mapping[str, Any]) -> str:
+    """A page from one of the templates, with the report's style and script inside."""
     from markupsafe import Markup  # comes with jinja2
 
     folder = resources.files("gapkit.report") / "templates"
-    css, js, html = ((folder / f"report.{kind}").read_text(encoding="utf-8") for kind in ("css", "js", "html"))
+    css, js = ((folder / f"report.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
     trusted = {"css": Markup(css), "js": Markup(js), "css_hash": _csp_hash(css), "js_hash": _csp_hash(js)}
-    return engine.from_string(html).render(**context, **trusted) + "\n"
+    return engine.get_template(template).render(**context, **trusted) + "\n"
 
 
 def _csp_hash(source: str) -> str:

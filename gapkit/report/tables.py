@@ -15,6 +15,7 @@ from gapkit.report.verdict import has_std, rows_by_config_type, zero_by_symmetry
 
 if TYPE_CHECKING:
     from gapkit.evaluation.comparison import Comparison
+    from gapkit.model_selection.learning_curve import LearningCurve
     from gapkit.potential.gap import GAP
     from gapkit.uncertainty.extrapolation import Extrapolation
 
@@ -339,3 +340,17 @@ def extrapolation_table(evaluation: Evaluation, environments: Extrapolation) -> 
         "ratios to these limits."
     )
     return Table("extrapolation", "", headings, tuple(rows), note)
+
+
+# ---- sparse points
+
+
+def learning_table(curve: LearningCurve) -> Table:
+    """One row per number of sparse points."""
+    rows = []
+    for point in curve.points:
+        own = (point.n_sparse, point.n_columns, point.effective, point.log_evidence)
+        rows.append(tuple(map(number, (*own, *(row.rmse for row in point.errors)))))
+    errors = (f"{row.kind} RMSE ({row.unit})" for row in curve.points[0].errors)
+    headings = ("sparse points", "columns", "effective parameters", "log evidence", *errors)
+    return Table("learning-curve", "", headings, tuple(rows))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-import re
+import math
 import sys
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import psutil
 
@@ -14,7 +14,6 @@ from gapkit.errors import InputError
 logger = logging.getLogger("gapkit")
 TOLERANCE = 0.2  # of the estimate
 COMPILER = 2**28  # bytes that loops may take which are compiled meanwhile, and which no estimate holds
-UNITS = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
 
 class MemoryUse(NamedTuple):
@@ -51,10 +50,16 @@ def in_bytes(memory: str | float | None) -> int | None:
     """
     if memory is None:
         return None
-    found = re.fullmatch(r"\s*([0-9]*\.?[0-9]+(?:e[0-9]+)?)\s*([kmgt]i?b|)\s*", str(memory).lower())
-    if found is None or found[2] not in UNITS or not float(found[1]) > 0:
+    from pydantic import ByteSize, Field, TypeAdapter, ValidationError  # a tenth of a second
+
+    known: TypeAdapter[float] = TypeAdapter(Annotated[float | ByteSize, Field(union_mode="left_to_right")])
+    try:
+        amount = 0.0 if isinstance(memory, bool) else known.validate_python(memory)
+    except ValidationError:
+        amount = 0.0
+    if not 1.0 <= amount < math.inf:
         raise InputError(f"max_memory = {memory!r} is no amount of memory: write for example '4GB'.")
-    return int(float(found[1]) * UNITS[found[2]])
+    return int(amount)
 
 
 def in_words(n_bytes: float) -> str:

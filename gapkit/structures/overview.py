@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ase import Atoms
 
+from gapkit.runtime.tables import aligned
+
 if TYPE_CHECKING:
     from gapkit.structures.labels import Labels
 
@@ -72,10 +74,6 @@ class StructureTable:
 
     def __str__(self) -> str:
         own = [self._rows[name].cells(name) for name in sorted(self._rows)]
-        rows = [_HEADINGS, *own, self._total.cells("total")]
-        widths = [max(map(len, column)) for column in zip(*rows)]
-        lines = [
-            f"{row[0]:<{widths[0]}}  " + "  ".join(f"{c:>{w}}" for c, w in zip(row[1:], widths[1:])) for row in rows
-        ]
+        table = aligned([_HEADINGS, *own, self._total.cells("total")], "l" + "r" * (len(_HEADINGS) - 1))
         species = ", ".join(f"{symbol} {self.species[symbol]}" for symbol in sorted(self.species))
-        return "\n".join([*lines, f"species: {species}"])
+        return f"{table}\nspecies: {species}"

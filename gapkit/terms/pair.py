@@ -15,6 +15,7 @@ from gapkit.checks import check_fields
 from gapkit.errors import InputError, did_you_mean
 from gapkit.geometry.distances import pair_name
 from gapkit.geometry.neighbourhoods import SHORTEST_DISTANCE, Neighbourhoods
+from gapkit.geometry.splines import refined_table
 from gapkit.structures.properties import Properties
 from gapkit.structures.species import check_known, check_symbols
 from gapkit.structures.statistics import DataFacts
@@ -34,6 +35,7 @@ TRANSFORMS = ("distance", "logarithm", "inverse")
 SPACING = 0.5  # of the length scale: at this step a grid explains all but 5e-6 of the variance up to its ends
 MARGIN = 0.8  # the grid begins at this fraction of the shortest distance in the data
 TABLE_ERROR = 1e-12  # of the largest value of a folded function, besides the round-off of its sum
+MOST_STEPS = 20_000
 VANISHED = 8.5  # length scales from the nearest sparse point: exp(-8.5²/2) = 2e-16
 
 
@@ -216,18 +218,18 @@ class Pair(FeatureTerm):
         key = np.where(end > begin, key.reshape(begin.shape), -1)
         low, high = self.transformed(np.array([SHORTEST_DISTANCE, self.cutoff])).tolist()
         low, step = max(low, float(points.min()) - VANISHED * self.length_scale), 0.25 * self.length_scale
-        while True:
-            n = int(np.ceil((high - low) / step))
-            h = (high - low) / n
+        length, round_off = high - low, 1e-15 * np.abs(weights).sum()
+
+        def sample(n: int) -> tuple[np.ndarray, np.ndarray]:
+            h = length / n
             t = low + 0.5 * h * np.arange(2 * n + 1)
-            y = np.stack([self._functions(t, points[a:b], weights[a:b], h) for a, b in sections])
-            knots = y[:, ::2]
-            y0, y1, y2 = np.moveaxis(knots, 2, 0)
-            middle = 0.5 * (y0[:, :-1] + y0[:, 1:]) + 5 / 32 * (y1[:, :-1] - y1[:, 1:]) + (y2[:, :-1] + y2[:, 1:]) / 64
-            error = float(np.abs(middle - y[:, 1::2, 0]).max())
-            if error <= TABLE_ERROR * np.abs(y0).max() + 1e-15 * np.abs(weights).sum() or n > 20_000:
-                return PairTable(np.ascontiguousarray(knots), key, low, 1.0 / h, error)
-            step *= 0.7
+            y = np.stack([self._functions(t, points[a:b], weights[a:b], h) for a, b in sections], axis=2)
+            return y[::2], y[1::2, 0]
+
+        y, error = refined_table(
+            sample, lambda y0: TABLE_ERROR * np.abs(y0).max() + round_off, length, step, MOST_STEPS
+        )
+        return PairTable(np.ascontiguousarray(np.moveaxis(y, 2, 0)), key, low, 1.0 / (length / (len(y) - 1)), error)
 
     def _functions(self, t: np.ndarray, points: np.ndarray, weights: np.ndarray, h: float) -> np.ndarray:
         """f, h f', h² f'' of f(t) = Σ_m weights_m exp(-(t - t_m)²/2ℓ²), shape (n_t, 3)."""

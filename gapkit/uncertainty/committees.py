@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, cho_factor, cho_solve, solve_triangular
 from sklearn.utils.validation import check_is_fitted
 
+from gapkit.checks import check_count
 from gapkit.errors import InputError, did_you_mean
 from gapkit.fitting.second_pass import frame_rows
 from gapkit.gaussian_process.row_factor import RowFactor
@@ -53,7 +54,7 @@ def label_noise_ensemble(gap: GAP, n: int, rng: np.random.Generator | int = 0) -
         Unless `n` is at least 2.
     """
     check_is_fitted(gap, "posterior_")
-    _check_count("n", n)
+    n = check_count("n", n, 2, "20")
     values, vectors = np.linalg.eigh(_prior_share(gap))
     draws = np.random.default_rng(rng).standard_normal((n, len(values)))
     whitened = (draws * np.sqrt(np.clip(1.0 - values, 0.0, 1.0))) @ vectors.T
@@ -98,8 +99,7 @@ def committee(
         If these are not the training frames, there are fewer frames than chunks, or a parameter is out of range.
     """
     check_is_fitted(gap, "posterior_")
-    _check_count("n", n)
-    _check_count("n_chunks", n_chunks)
+    n, n_chunks = check_count("n", n, 2, "20"), check_count("n_chunks", n_chunks, 2, "20")
     if how not in RESAMPLINGS:
         raise InputError(f"frames cannot be resampled by {how!r}{did_you_mean(str(how), RESAMPLINGS)}.")
     rng = np.random.default_rng(rng)
@@ -163,8 +163,3 @@ def _solved(A: FloatArray, b: FloatArray) -> FloatArray:
     except LinAlgError:
         values, vectors = np.linalg.eigh(A)
         return np.asarray(vectors @ ((vectors.T @ b) / np.maximum(values, _FLOOR)))
-
-
-def _check_count(what: str, n: int) -> None:
-    if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 2:
-        raise InputError(f"{what} = {n!r} must be a whole number of at least 2, for example 20.")

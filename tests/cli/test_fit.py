@@ -4,7 +4,6 @@ import json
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
 import yaml
 from ase.io import read, write
@@ -72,20 +71,6 @@ def test_of_many_frames_a_random_part_is_kept(folder, monkeypatch, frames, atoms
     places = [next(k for k, other in enumerate(everything) if other == atoms) for atoms in data.sample]
     assert places == sorted(set(places))
     assert len(data.in_memory()) == 12
-
-
-def test_each_frame_is_as_likely_to_be_kept_as_any_other():
-    frames = [alloy(k) for k in range(30)]
-    kept = np.zeros(30)
-    for seed in range(400):
-        sample = module._Sample(5, 10**6)
-        sample._rng = np.random.default_rng(seed)
-        for atoms in frames:
-            sample.add(atoms)
-        kept += [any(atoms is other for other in sample.frames()) for atoms in frames]
-    expected = 400 * 5 / 30
-    assert kept.sum() == 400 * 5
-    assert np.abs(kept - expected).max() < 4.5 * np.sqrt(expected * (1 - 5 / 30))
 
 
 def test_errors_of_many_frames_are_those_of_a_sample(folder, tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Symmetry functions: dscribe's numbers, derivatives by two routes, and the choice of a compact set."""
+"""Symmetry functions: dscribe's numbers, and derivatives by two routes."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ import dscribe.descriptors
 import naive_terms
 import numpy as np
 import pytest
-from example_structures import alloy, structures
+from example_structures import structures
 from five_species import FIVE, five_species
 
-from gapkit import ACSF, InputError, candidate_acsf, select_acsf
-from gapkit.descriptors.acsf_selection import METHODS
+from gapkit import ACSF
 from gapkit.geometry.neighbourhoods import find_neighbourhoods
 
 GEOMETRIES = structures()
@@ -94,56 +93,3 @@ def test_a_straight_angle_has_finite_derivatives():
     values, state = acsf.evaluate(find_neighbourhoods(atoms, 4.0), atoms.numbers)
     assert np.all(np.isfinite(values))
     assert np.all(np.isfinite(acsf.pullback(state, np.ones_like(values))))
-
-
-# -- choice of columns ----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_copies_are_not_chosen_twice(method):
-    """Every function three times: as many columns as there are distinct ones leave no two alike."""
-    one = ACSF(["Cu"], 4.5, g2=[(0.05, 0.0), (1.2, 2.5), (4.0, 3.0)], g4=[(0.01, 1.0, -1.0), (0.01, 4.0, 1.0)])
-    three = replace(one, g2=[*one.g2] * 3, g4=[*one.g4] * 3)
-    frames = [alloy(k) for k in range(5)]
-    for atoms in frames:
-        atoms.symbols[:] = "Cu"
-    chosen = select_acsf(three, frames, 6, method)
-    G = np.concatenate([chosen.create(atoms) for atoms in frames])
-    assert len(np.unique(np.round(G, 9), axis=1).T) == 6
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_a_compact_set_says_what_all_say(method):
-    """What 20 of 126 columns leave unexplained of all, by linear regression; and they are scaled alike."""
-    frames = [alloy(k) for k in range(25)]
-    whole = candidate_acsf(["Cu", "Au"], 4.5)
-    chosen = select_acsf(whole, frames, 20, method)
-    rows = np.concatenate([chosen.features(atoms) for atoms in frames])
-    np.testing.assert_allclose(rows[:, 1:].std(axis=0), 1 / np.sqrt(20), rtol=1e-10)
-    G, part = (np.concatenate([a.create(atoms) for atoms in frames]) for a in (whole, chosen))
-    Z = (G - G.mean(axis=0)) / np.maximum(G.std(axis=0), 1e-9)
-    left = Z - (A := np.column_stack([np.ones(len(G)), part])) @ np.linalg.lstsq(A, Z, rcond=None)[0]
-    assert np.mean(left**2) < 0.02
-    again = select_acsf(whole, frames, 20, method)
-    assert again == chosen
-    fewer = select_acsf(chosen, frames, 5, method)
-    assert set(fewer.columns) <= set(chosen.columns)
-
-
-def test_candidates_cover_short_and_long():
-    acsf = candidate_acsf(["Si"], 5.0, n_radial=4)
-    centred = [eta for eta, r in acsf.g2 if r == 0]
-    np.testing.assert_allclose([min(centred), max(centred)], [1 / 25, 16 / 25])
-    assert max(r for _, r in acsf.g2) == 5.0
-    with pytest.raises(InputError, match="n_radial"):
-        candidate_acsf(["Si"], n_radial=1)
-
-
-@pytest.mark.parametrize(
-    ("n", "method", "words"), [(0, "cur", "n = 0"), (900, "cur", "n = 900"), (2.5, "fps", "n = 2.5"), (3, "crs", "cur")]
-)
-def test_impossible_choices_are_refused(n, method, words):
-    with pytest.raises(InputError, match=words):
-        select_acsf(ACSF(["Cu", "Au"]), [alloy(0)], n, method)
-    with pytest.raises(InputError, match="at least one"):
-        select_acsf(ACSF(["Cu", "Au"]), [], 3)

@@ -16,7 +16,7 @@ from labelled_frames import copper_frames
 from places import SUPPORT
 
 from gapkit import GAP, InputError
-from gapkit.runtime.memory import MemoryUse, in_bytes
+from gapkit.runtime.memory import MemoryUse
 from gapkit.structures.frames import labelled_frames
 
 
@@ -90,19 +90,6 @@ def test_frames_that_change_between_the_walks_are_refused(frames):
 
 
 # ---- memory
-
-
-@pytest.mark.parametrize(
-    ("text", "n"), [("4GB", 4 * 10**9), ("1.5 GiB", 1.5 * 2**30), (1e6, 10**6), ("250mb", 250 * 10**6), (None, None)]
-)
-def test_amounts_of_memory(text, n):
-    assert in_bytes(text) == n
-
-
-@pytest.mark.parametrize("text", ["much", "-1GB", "4 XB", "0", "GB"])
-def test_no_amounts_of_memory(text):
-    with pytest.raises(InputError, match="no amount of memory"):
-        in_bytes(text)
 
 
 def test_a_fit_that_needs_too_much_memory_is_refused_before_the_rows(frames):
