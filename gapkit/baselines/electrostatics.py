@@ -9,10 +9,11 @@ import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
 
-from gapkit.baselines.properties import COULOMB, BaselineProperties
+from gapkit.baselines.properties import BaselineProperties
 from gapkit.checks import check_fields
 from gapkit.errors import InputError
 from gapkit.geometry.lattice_sums import check_periodicity, lattice_sums
+from gapkit.quantities import COULOMB
 from gapkit.structures.species import check_symbols, unknown_species
 
 NEUTRAL = 1e-6  # e per atom: what rounded charges leave

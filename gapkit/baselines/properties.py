@@ -6,9 +6,6 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 from ase import Atoms
-from ase.units import Bohr, Hartree
-
-COULOMB = Hartree * Bohr  # e²/(4πε₀), eV Å
 
 
 class BaselineProperties(NamedTuple):

@@ -26,6 +26,7 @@ from gapkit.evaluation.comparison import Comparison, Evaluation
 from gapkit.evaluation.protocol import FittedPotential
 from gapkit.fitting.second_pass import frame_rows, whitened
 from gapkit.gaussian_process.leverage import LeftOut, Whitened, without
+from gapkit.quantities import COMPARED, FITTED
 from gapkit.runtime.progress import progress
 from gapkit.runtime.tables import aligned
 from gapkit.runtime.threads import ordered_map
@@ -35,8 +36,6 @@ from gapkit.structures.labels import LabelKeys
 from gapkit.terms.evaluate import find_all_neighbourhoods
 
 FloatArray = NDArray[np.float64]
-KINDS = {"energy": "energy", "forces": "forces", "virial": "stress"}  # labels of the fit -> of an `Evaluation`
-UNITS = {"energy": "eV/atom", "forces": "eV/Å", "stress": "GPa"}
 METHODS = ("sor", "dtc")
 N_SKETCH = 96  # random projections of a frame's information: overlaps of different frames are told to about 0.1
 ISOLATION = 6.0  # Å between images of a single atom, as in the search for e0 (`gapkit.structures.reference_energies`)
@@ -124,8 +123,8 @@ class LeaveOneOut:
     @property
     def evaluation(self) -> Evaluation:
         """The comparisons as an `Evaluation`: errors by config type with their own error bars, tables, summaries."""
-        parts = {kind: self.comparisons.get(kind) for kind in UNITS}
-        return Evaluation(parts["energy"], parts["forces"], parts["stress"], n_structures=len(self.frames))
+        energy, forces, stress = map(self.comparisons.get, COMPARED)
+        return Evaluation(energy, forces, stress, n_structures=len(self.frames))
 
     def worst(self, n: int = 10) -> list[FrameWithout]:
         """The `n` frames with the largest z-score of any kind, worst first; isolated atoms are none of them."""
@@ -293,7 +292,7 @@ def _unexplained(gap: FittedPotential, frame: Frame, own: Whitened) -> dict[str,
 
 
 def _compared(frame: Frame, out: LeftOut, unexplained: Mapping[str, FloatArray]) -> dict[str, _Values]:
-    """Comparisons by kind, in the units of `UNITS`; no stress where a prediction has none."""
+    """Comparisons by kind, in the units of `gapkit.quantities.COMPARED`; no stress where a prediction has none."""
     atoms, labels = frame
     found = {}
     for part in out.labels:
@@ -302,7 +301,7 @@ def _compared(frame: Frame, out: LeftOut, unexplained: Mapping[str, FloatArray])
         label, unit = _label(atoms, labels, part.kind)
         std = np.sqrt(part.std**2 + unexplained.get(part.kind, 0.0)) * abs(unit)
         species = np.repeat(list(atoms.symbols), 3) if part.kind == "forces" else None
-        found[KINDS[part.kind]] = _Values(label, label - unit * part.residual, std, species)
+        found[FITTED[part.kind].compared] = _Values(label, label - unit * part.residual, std, species)
     return found
 
 
@@ -327,7 +326,7 @@ def _summary(index: int, frame: Frame, out: LeftOut, parts: Mapping[str, _Values
         leverage=out.leverage,
         information=out.information,
         z=out.z,
-        z_by_kind={KINDS[part.kind]: _rms(part.z) for part in out.labels},
+        z_by_kind={FITTED[part.kind].compared: _rms(part.z) for part in out.labels},
         rmse={kind: _rms(part.predicted - part.reference) for kind, part in parts.items()},
         log_predictive=out.log_predictive,
         decided_alone=out.decided_alone,
@@ -352,7 +351,7 @@ class _Gathered:
         self.duplicates = DuplicateFinder()
         self._frames: list[FrameWithout] = []
         self._sketches: list[NDArray[np.float32]] = []
-        self._parts: dict[str, list[tuple[FrameWithout, _Values]]] = {kind: [] for kind in UNITS}
+        self._parts: dict[str, list[tuple[FrameWithout, _Values]]] = {kind: [] for kind in COMPARED}
 
     def add(self, one: _One | None) -> None:
         """Take in one frame; None is one without labels."""
@@ -383,7 +382,7 @@ def _joined(kind: str, parts: Sequence[tuple[FrameWithout, _Values]]) -> Compari
         structure=np.repeat([frame.number for frame, _ in parts], lengths),
         config_type=np.repeat([frame.config_type for frame, _ in parts], lengths),
         species=np.concatenate([values.species for _, values in parts]) if forces else None,
-        unit=UNITS[kind],
+        unit=COMPARED[kind].unit,
         atom=np.concatenate([np.repeat(np.arange(n // 3), 3) for n in lengths]) if forces else None,
     )
 
@@ -392,7 +391,7 @@ _HEAD = ("frame", "config type", "formula", "atoms", "z", "energy", "forces", "s
 
 
 def _cells(frame: FrameWithout) -> tuple[str, ...]:
-    z = [f"{frame.z_by_kind[kind]:.2f}" if kind in frame.z_by_kind else "-" for kind in UNITS]
+    z = [f"{frame.z_by_kind[kind]:.2f}" if kind in frame.z_by_kind else "-" for kind in COMPARED]
     note = "decided by this frame alone" if frame.decided_alone else ""
     sizes = (f"{frame.leverage:.3g}", f"{frame.information:.3g}", note)
     return (str(frame.number), frame.config_type, frame.formula, str(frame.n_atoms), f"{frame.z:.2f}", *z, *sizes)

@@ -28,11 +28,11 @@ from gapkit.evaluation.compare import evaluate
 from gapkit.evaluation.comparison import Comparison
 from gapkit.evaluation.leave_one_out import leave_one_out
 from gapkit.evaluation.protocol import FittedPotential
+from gapkit.quantities import COMPARED
 from gapkit.structures.frames import FramesInMemory, Structures, labelled_frames
 from gapkit.structures.labels import LabelKeys
 
 FloatArray = NDArray[np.float64]
-KINDS = ("energy", "forces", "stress")
 ORIGINS = ("held-out", "leave-one-out")
 MIN_VALUES = 20  # s from n independent values is uncertain by s/√(2n): 16 %
 MIN_STRUCTURES = 5
@@ -332,8 +332,8 @@ def check_origin(how: str) -> None:
 
 
 def _check_kind(kind: str) -> None:
-    if kind not in KINDS:
-        raise InputError(f"there are no labels of kind {kind!r}{did_you_mean(str(kind), KINDS)}.")
+    if kind not in COMPARED:
+        raise InputError(f"there are no labels of kind {kind!r}{did_you_mean(str(kind), COMPARED)}.")
 
 
 def _species(comparison: Comparison) -> NDArray[np.str_]:

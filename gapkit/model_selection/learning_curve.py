@@ -33,13 +33,12 @@ from gapkit.gaussian_process.conditioning import determined
 from gapkit.gaussian_process.leverage import LeftOutLabels
 from gapkit.gaussian_process.row_factor import RowFactor
 from gapkit.potential.gap import GAP
-from gapkit.quantities import VOIGT
+from gapkit.quantities import COMPARED, VOIGT
 from gapkit.runtime.threads import one_blas_thread, ordered_map
 from gapkit.structures.frames import Frame, Frames, FramesOnDisk, Structures
 from gapkit.structures.labels import LabelKeys
 from gapkit.terms.term import ALL_SPECIES, AnyTerm, SparseBlock, Term
 
-UNITS = {"energy": "eV/atom", "forces": "eV/Å", "stress": "GPa"}
 NEAR = 0.05  # relative to the smallest error: more sparse points do not pay
 _HEAD = ("n_sparse", "columns", "determined", "log evidence", "per label")
 
@@ -346,7 +345,7 @@ class _Collected:
                 self._parts.setdefault(kind, []).append((index, frame.labels.config_type, reference, error))
 
     def evaluation(self) -> Evaluation:
-        energy, forces, stress = (self._comparison(kind) for kind in UNITS)
+        energy, forces, stress = (self._comparison(kind) for kind in COMPARED)
         return Evaluation(energy, forces, stress, self._n_frames)
 
     def _comparison(self, kind: str) -> Comparison | None:
@@ -357,7 +356,7 @@ class _Collected:
         reference = np.concatenate(references)
         predicted = reference + np.concatenate(errors)
         structure = np.repeat(np.array(index, dtype=np.intp), lengths)
-        return Comparison(reference, predicted, None, structure, np.repeat(names, lengths), None, UNITS[kind])
+        return Comparison(reference, predicted, None, structure, np.repeat(names, lengths), None, COMPARED[kind].unit)
 
 
 def _in_units(frame: Frame, part: LeftOutLabels) -> tuple[str, np.ndarray, np.ndarray]:

@@ -14,10 +14,9 @@ from ase.data import atomic_numbers
 from gapkit.checks import check_fields
 from gapkit.errors import InputError
 from gapkit.geometry.neighbourhoods import Neighbourhoods, find_neighbourhoods
+from gapkit.quantities import VOIGT
 from gapkit.structures.species import check_known, check_symbols
 from gapkit.terms.feature_term import Candidates, FeatureRows, FeatureTerm, FeatureValues, check_positive
-
-VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 
 
 class Features(NamedTuple):

@@ -15,11 +15,11 @@ from gapkit import GAP, SOAP, DotProduct, InputError, Term
 from gapkit.datasets import load_silicon
 from gapkit.evaluation.calibration import calibration, calibration_by
 from gapkit.evaluation.compare import evaluate
-from gapkit.evaluation.comparison import KINDS
 from gapkit.evaluation.conformal import fit_conformal
 from gapkit.evaluation.leave_one_out import leave_one_out
 from gapkit.evaluation.recalibration import fit_recalibration
 from gapkit.model_selection.search import left_out_score
+from gapkit.quantities import COMPARED
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def assert_equals_refits(gap, loo, frames, indices, rtol):
     """Labels, predictions and error bars of `evaluate` with fits without each frame."""
     for k in indices:
         found = evaluate(refit(gap.recipe_, frames[:k] + frames[k + 1 :]), [frames[k]], "all").comparisons
-        for kind in KINDS:
+        for kind in COMPARED:
             if kind not in loo.comparisons or loo.frames[k].isolated:
                 continue
             part = loo.comparisons[kind].select(loo.comparisons[kind].structure == k)
@@ -60,7 +60,7 @@ def assert_equals_refits(gap, loo, frames, indices, rtol):
 
 
 def test_comparisons_are_those_of_refits(gap, loo, frames):
-    assert set(loo.comparisons) == set(KINDS)
+    assert set(loo.comparisons) == set(COMPARED)
     assert_equals_refits(gap, loo, frames, range(len(frames)), 2e-6)
 
 
