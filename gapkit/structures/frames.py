@@ -17,11 +17,11 @@ from ase import Atoms
 
 from gapkit.errors import InputError
 from gapkit.structures.files import check_path
-from gapkit.structures.labels import LabelKeys, Labels, check_structures, read_labels
-from gapkit.structures.reading import find_label_keys, iter_structures, normalised_structures
+from gapkit.structures.label_keys import QUANTITIES, KeyFinder
+from gapkit.structures.labels import LabelKeys, Labels, check_structures
+from gapkit.structures.reading import all_labels, frames_of_paths, normalised_frames
 
 Structures: TypeAlias = "Iterable[Atoms] | str | PathLike[str] | Iterable[str | PathLike[str]]"
-STANDARD = LabelKeys("energy", "forces", "stress", None)  # where `normalised_structures` puts labels
 
 
 class Frame(NamedTuple):
@@ -67,14 +67,13 @@ class FramesInMemory:
     """Frames of a sequence, all checked before the first walk."""
 
     def __init__(self, structures: Sequence[Atoms], keys: LabelKeys | None = None) -> None:
-        check_structures(structures)
-        self._structures = structures
-        self._keys = keys or find_label_keys(structures)
-        self.n_frames: int | None = len(structures)
+        _, labels = all_labels(structures, keys)
+        self._frames = [Frame(*pair) for pair in zip(structures, labels)]
+        self.n_frames: int | None = len(self._frames)
 
     def __iter__(self) -> Iterator[Frame]:
         """Walk through all frames."""
-        return (Frame(atoms, read_labels(atoms, self._keys)) for atoms in self._structures)
+        return iter(self._frames)
 
 
 class FramesOnDisk:
@@ -87,19 +86,18 @@ class FramesOnDisk:
     def __iter__(self) -> Iterator[Frame]:
         """Walk through all frames."""
         n_frames = 0
-        for atoms in self._structures():
+        for atoms, labels in self._labelled():
             n_frames += 1
-            yield Frame(atoms, read_labels(atoms, STANDARD))
+            yield Frame(atoms, labels)
         if n_frames == 0:
             raise InputError("structures is empty, give at least one frame.")
         self.n_frames = n_frames
 
-    def _structures(self) -> Iterator[Atoms]:
-        names = {} if self._keys is None else self._keys.as_arguments()
-        if not isinstance(self._source, FilePaths):
-            yield from normalised_structures(self._source, **names)
-        else:
-            yield from iter_structures(self._source, **names)
+    def _labelled(self) -> Iterator[tuple[Atoms, Labels]]:
+        finder = KeyFinder([None] * len(QUANTITIES), "config_type") if self._keys is None else self._keys.finder()
+        if isinstance(self._source, FilePaths):
+            return normalised_frames(frames_of_paths(self._source), finder)
+        return normalised_frames(((f"frame {k}", atoms) for k, atoms in enumerate(self._source)), finder)
 
 
 class FilePaths(list[Any]):
