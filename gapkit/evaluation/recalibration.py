@@ -308,18 +308,16 @@ def labelled_comparisons(
 
 def _held_out(gap: FittedPotential, data: Structures, keys: LabelKeys | None) -> dict[str, Comparison]:
     """Comparisons of frames that were not trained on."""
-    found = labelled_frames(data, keys)
-    frames = list(found)
+    frames = FramesInMemory.of(labelled_frames(data, keys))
     known = sum(frame.identity() in gap.frames_ for frame in frames)
     if known:
         raise InputError(
-            f"{known} of the {len(frames)} frames to recalibrate on are training frames, whose errors are too "
+            f"{known} of the {frames.n_frames} frames to recalibrate on are training frames, whose errors are too "
             "small to tell: leave them out."
         )
     raw = copy.copy(gap)
     raw.recalibration_ = None
-    own = keys if isinstance(found, FramesInMemory) else None  # frames from files have their labels where they belong
-    return evaluate(raw, [frame.atoms for frame in frames], "all", own).comparisons
+    return evaluate(raw, frames, "all").comparisons
 
 
 def check_origin(how: str) -> None:

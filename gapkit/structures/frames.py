@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from os import PathLike
-from typing import IO, Any, NamedTuple, Protocol, TypeAlias
+from typing import IO, Any, NamedTuple, TypeAlias
 
 import numpy as np
 from ase import Atoms
@@ -53,17 +54,17 @@ class Frame(NamedTuple):
         return Frame(self.bare(), self.labels)
 
 
-class Frames(Protocol):
-    """Frames that can be walked through again and again."""
+class Frames(ABC):
+    """Frames that can be walked through again and again; labels belong to them."""
 
     n_frames: int | None  # None until it is known
 
+    @abstractmethod
     def __iter__(self) -> Iterator[Frame]:
         """Walk through all frames."""
-        ...
 
 
-class FramesInMemory:
+class FramesInMemory(Frames):
     """Frames of a sequence, all checked before the first walk."""
 
     def __init__(self, structures: Sequence[Atoms], keys: LabelKeys | None = None) -> None:
@@ -71,12 +72,20 @@ class FramesInMemory:
         self._frames = [Frame(*pair) for pair in zip(structures, labels)]
         self.n_frames: int | None = len(self._frames)
 
+    @classmethod
+    def of(cls, frames: Iterable[Frame]) -> FramesInMemory:
+        """The same frames, held in memory from now on."""
+        new = cls.__new__(cls)
+        new._frames = list(frames)
+        new.n_frames = len(new._frames)
+        return new
+
     def __iter__(self) -> Iterator[Frame]:
         """Walk through all frames."""
         return iter(self._frames)
 
 
-class FramesOnDisk:
+class FramesOnDisk(Frames):
     """Frames of files, or of another object that can be iterated again: read anew in each walk."""
 
     def __init__(self, source: Iterable[Any], keys: LabelKeys | None = None) -> None:
@@ -104,7 +113,7 @@ class FilePaths(list[Any]):
     """Paths of files with frames."""
 
 
-class SpooledFrames:
+class SpooledFrames(Frames):
     """Frames of an iterator: written to a temporary file as they come, read from there in later walks."""
 
     def __init__(self, iterator: Iterator[Atoms], keys: LabelKeys | None = None) -> None:
@@ -153,12 +162,12 @@ def _read(file: IO[bytes]) -> Frame:
     return Frame(Atoms(numbers, positions, cell=cell, pbc=pbc), labels)
 
 
-def labelled_frames(structures: Structures, keys: LabelKeys | None = None) -> Frames:
-    """Frames of a sequence of Atoms, a file or files, another iterable, or an iterator.
+def labelled_frames(structures: Structures | Frames, keys: LabelKeys | None = None) -> Frames:
+    """Frames of a sequence of Atoms, a file or files, another iterable, or an iterator; frames stay as they are.
 
     Parameters
     ----------
-    structures : sequence of Atoms, path, sequence of paths, or iterable of Atoms
+    structures : sequence of Atoms, path, sequence of paths, iterable of Atoms, or Frames
     keys : LabelKeys, optional
         Where the labels are; found if not given.
 
@@ -167,6 +176,10 @@ def labelled_frames(structures: Structures, keys: LabelKeys | None = None) -> Fr
     InputError
         At once for what cannot be frames and for a sequence with bad ones; otherwise while walking.
     """
+    if isinstance(structures, Frames):
+        if keys is not None:
+            raise InputError("these frames have their labels already: leave the keys out.")
+        return structures
     if isinstance(structures, str | PathLike):
         structures = [structures]
     if isinstance(structures, Atoms) or not isinstance(structures, Iterable):
