@@ -14,7 +14,6 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from ase import Atoms
 from numpy.typing import NDArray
 
 from gapkit.covariances.derivative_variance import derivative_variances
@@ -32,12 +31,12 @@ from gapkit.runtime.threads import ordered_map
 from gapkit.structures.duplicates import DuplicateFinder
 from gapkit.structures.frames import Frame, Structures
 from gapkit.structures.labels import LabelKeys
+from gapkit.structures.reference_energies import is_isolated
 from gapkit.terms.evaluate import find_all_neighbourhoods
 
 FloatArray = NDArray[np.float64]
 METHODS = ("sor", "dtc")
 N_SKETCH = 96  # random projections of a frame's information: overlaps of different frames are told to about 0.1
-ISOLATION = 6.0  # Å between images of a single atom, as in the search for e0 (`gapkit.structures.reference_energies`)
 
 
 class FrameWithout(NamedTuple):
@@ -300,7 +299,7 @@ def _summary(index: int, frame: Frame, out: LeftOut, parts: Mapping[str, Values]
         formula=frame.atoms.get_chemical_formula(),
         n_atoms=len(frame.atoms),
         n_labels=sum(len(part.residual) for part in out.labels),
-        isolated=_isolated(frame.atoms),
+        isolated=is_isolated(frame.atoms, frame.labels),
         leverage=out.leverage,
         information=out.information,
         z=out.z,
@@ -309,10 +308,6 @@ def _summary(index: int, frame: Frame, out: LeftOut, parts: Mapping[str, Values]
         log_predictive=out.log_predictive,
         decided_alone=out.decided_alone,
     )
-
-
-def _isolated(atoms: Atoms) -> bool:
-    return len(atoms) == 1 and (not atoms.pbc.any() or atoms.cell.lengths()[atoms.pbc].min() >= ISOLATION)
 
 
 def _rms(values: FloatArray) -> float:

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 from copper_models import model, refit
 from labelled_frames import copper_frames
@@ -20,6 +21,7 @@ from gapkit.evaluation.leave_one_out import leave_one_out
 from gapkit.evaluation.recalibration import fit_recalibration
 from gapkit.model_selection.search import left_out_score
 from gapkit.quantities import COMPARED
+from gapkit.structures.reference_energies import is_isolated
 
 
 @pytest.fixture(scope="module")
@@ -137,8 +139,6 @@ def test_frames_without_labels_are_passed(frames):
 def test_isolated_atoms_are_not_compared(frames):
     """e0 is their energy, whatever is left out."""
     atom = Atoms("Cu", [[0, 0, 0]])
-    from ase.calculators.singlepoint import SinglePointCalculator
-
     atom.calc = SinglePointCalculator(atom, energy=3.0, forces=np.zeros((1, 3)))
     found = leave_one_out(model().fit([atom, *frames]), [atom, *frames])
     assert [frame.isolated for frame in found.frames] == [True] + 12 * [False]
@@ -146,12 +146,27 @@ def test_isolated_atoms_are_not_compared(frames):
     assert 0 not in [frame.number for frame in found.worst(20)]
 
 
+def test_isolated_atoms_are_those_that_e0_is_taken_from(frames):
+    """A skewed cell has short images behind long vectors; a config type may say what a small box does not show."""
+    skewed = Atoms("Cu", cell=[[6.5, 0, 0], [6.5, 2.6, 0], [0, 0, 7]], pbc=True)
+    boxed = Atoms("Cu", cell=[5.0, 5.0, 5.0], pbc=True)
+    boxed.info["config_type"] = "isolated_atom"
+    for atoms, energy in ((skewed, 0.5), (boxed, 3.0)):
+        atoms.calc = SinglePointCalculator(atoms, energy=energy, forces=np.zeros((1, 3)))
+    structures = [skewed, boxed, *frames]
+    gap = model().fit(structures)
+    assert gap.e0_ == {"Cu": 3.0}
+    found = leave_one_out(gap, structures)
+    assert [frame.isolated for frame in found.frames] == [False, True] + 12 * [False]
+    own = {frame.number: is_isolated(*frame_of) for frame, frame_of in zip(found.frames, gap.frames_of(structures))}
+    assert own == {frame.number: frame.isolated for frame in found.frames}
+
+
 def test_overlap_is_one_for_the_same_surroundings_and_near_the_exact_one(gap, frames):
     turned = frames[3].copy()  # a cluster
     forces = frames[3].get_forces()
     turned.rotate(40, (1, 2, 3))
     from ase.build.rotate import rotation_matrix_from_points
-    from ase.calculators.singlepoint import SinglePointCalculator
 
     Q = rotation_matrix_from_points(
         (frames[3].positions - frames[3].positions[0]).T, (turned.positions - turned.positions[0]).T
