@@ -28,6 +28,7 @@ from gapkit.errors import InputError, did_you_mean
 from gapkit.fitting.second_pass import Recipe
 from gapkit.gaussian_process.posterior import SparsePosterior
 from gapkit.gaussian_process.row_factor import RowFactor, fold
+from gapkit.quantities import COMPARED
 from gapkit.runtime.progress import progress
 from gapkit.runtime.tables import aligned
 from gapkit.runtime.threads import one_blas_thread, ordered_map
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 TARGETS = ("local_energies", "energy")
 _WORDS = dict(zip(TARGETS, ("local energies", "energies per atom")))
-LABELS = ("energy", "forces", "stress")
+LABELS = tuple(COMPARED)
 ROW_BYTES = 2**28  # of candidates' rows that are kept for another look
 NEGLIGIBLE = 1e-10  # of the variance of all targets: a fall that is none
 UNCOVERED = 0.5  # share of a structure's variance above which labels alone do not help

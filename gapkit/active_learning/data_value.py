@@ -12,7 +12,8 @@ from scipy.stats import chi2
 from gapkit.active_learning.acquisition import Cost, MostWanted, cubed, most_wanted
 from gapkit.checks import is_count
 from gapkit.errors import InputError
-from gapkit.evaluation.leave_one_out import UNITS, FrameWithout, LeaveOneOut
+from gapkit.evaluation.leave_one_out import FrameWithout, LeaveOneOut
+from gapkit.quantities import COMPARED
 from gapkit.runtime.tables import aligned
 from gapkit.structures.duplicates import Contradiction, DuplicateFinder
 from gapkit.structures.frames import Structures
@@ -249,7 +250,7 @@ def _usual(frames: Sequence[FrameWithout], kind: str) -> float:
 
 def n_labels(frame: FrameWithout, kind: str) -> int:
     """Number of labels of one kind of a frame that has any."""
-    return {"energy": 1, "forces": 3 * frame.n_atoms}.get(kind, 6)
+    return COMPARED[kind].n_rows(frame.n_atoms)
 
 
 def _outliers(
@@ -282,13 +283,13 @@ def _reason(frame: FrameWithout, kinds: tuple[str, ...], rival: int | None) -> s
 
 
 def _outlier_table(outliers: Sequence[Outlier]) -> str:
-    head = ("frame", "config type", "formula", *(f"z {kind}" for kind in UNITS), "error", "looks like")
+    head = ("frame", "config type", "formula", *(f"z {kind}" for kind in COMPARED), "error", "looks like")
     return aligned([head, *(_outlier_cells(entry) for entry in outliers)], "rllrrrrl")
 
 
 def _outlier_cells(entry: Outlier) -> tuple[str, ...]:
     frame = entry.frame
-    z = [f"{frame.z_by_kind[kind]:.3g}" if kind in frame.z_by_kind else "-" for kind in UNITS]
+    z = [f"{frame.z_by_kind[kind]:.3g}" if kind in frame.z_by_kind else "-" for kind in COMPARED]
     worst = max(entry.kinds or frame.rmse, key=lambda kind: frame.z_by_kind[kind], default=None)
-    error = f"{frame.rmse[worst]:.3g} {UNITS[worst]}" if worst in frame.rmse else "-"
+    error = f"{frame.rmse[worst]:.3g} {COMPARED[worst].unit}" if worst in frame.rmse else "-"
     return (str(frame.number), frame.config_type, frame.formula, *z, error, entry.reason)

@@ -9,10 +9,10 @@ import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
 
-from gapkit.baselines.properties import COULOMB
 from gapkit.checks import check_fields
 from gapkit.errors import InputError
 from gapkit.geometry.lattice_sums import check_periodicity, lattice_sums
+from gapkit.quantities import COULOMB
 from gapkit.structures.properties import Properties
 from gapkit.structures.species import check_symbols, unknown_species
 

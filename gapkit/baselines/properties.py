@@ -6,11 +6,8 @@ from typing import Protocol
 
 import numpy as np
 from ase import Atoms
-from ase.units import Bohr, Hartree
 
 from gapkit.structures.properties import Properties
-
-COULOMB = Hartree * Bohr  # e²/(4πε₀), eV Å
 
 
 class Baseline(Protocol):

@@ -40,7 +40,7 @@ def remainder(atoms: Atoms, labels: Labels, given: Labels) -> Remainder:
     return rest
 
 
-class Remainders:
+class Remainders(Frames):
     """Frames less their baselines, which are evaluated on all threads, a few frames ahead of their use.
 
     For frames in memory each is evaluated once and kept, otherwise anew in each walk. The frames' digests stay those of

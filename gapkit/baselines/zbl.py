@@ -11,11 +11,11 @@ from ase import Atoms
 from ase.data import atomic_numbers, chemical_symbols, covalent_radii
 
 from gapkit._numba.repulsion import screened_repulsion
-from gapkit.baselines.properties import COULOMB
 from gapkit.checks import check_fields
 from gapkit.errors import InputError, did_you_mean
 from gapkit.geometry.distances import distance_warning, pair_name, pair_names, shortest_distances
 from gapkit.geometry.neighbourhoods import SHORTEST_DISTANCE, find_neighbourhoods
+from gapkit.quantities import COULOMB
 from gapkit.structures.properties import Properties
 from gapkit.structures.species import check_symbols, unknown_species
 

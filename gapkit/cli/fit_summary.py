@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from gapkit.baselines import baseline_to_dict
 from gapkit.fitting.noise import OUTLIER
 from gapkit.gaussian_process.conditioning import determined, explain
-from gapkit.quantities import KINDS
+from gapkit.quantities import KINDS, UNITS
 from gapkit.report.model_card import as_text
 from gapkit.runtime.memory import in_words
 
@@ -85,8 +85,7 @@ def in_words_of(part: Any) -> str:
 
 def noises_in_words(gap: GAP) -> str:
     """The noises of the fit with their units; those of config types by name."""
-    units = {"energy": "eV/atom", "forces": "eV/Å", "virial": "eV/atom"}
-    parts = [f"{kind} {as_text(getattr(gap.noise_, kind))} {unit}" for kind, unit in units.items()]
+    parts = [f"{kind} {as_text(getattr(gap.noise_, kind))} {unit}" for kind, unit in UNITS.items()]
     return ", ".join(parts)
 
 

@@ -13,9 +13,8 @@ from gapkit.cli.terminal import Say, log_to
 from gapkit.errors import InputError
 from gapkit.runtime.progress import progress
 from gapkit.structures.files import check_path, iter_frames
-from gapkit.structures.frames import STANDARD
 from gapkit.structures.label_keys import QUANTITIES, KeyFinder
-from gapkit.structures.labels import LabelKeys, read_labels
+from gapkit.structures.labels import LabelKeys
 from gapkit.structures.overview import StructureTable
 from gapkit.structures.random_subset import RandomSubset
 from gapkit.structures.reading import iter_structures, normalised_frames
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from gapkit.potential.gap import GAP
     from gapkit.potential.settings import ModelSettings
     from gapkit.structures.frames import Structures
-    from gapkit.structures.labels import LabelKeys
 
 
 SAMPLE_FRAMES = 1000
@@ -64,8 +62,8 @@ class LabelledFiles:
         finder = KeyFinder([keys.get(name) for name in QUANTITIES], keys.get("config_type") or "config_type")
         self.table, sample, rng = StructureTable(), RandomSubset[Atoms](_too_many), np.random.default_rng(0)
         frames = (frame for path in self.paths for frame in iter_frames(path))
-        for atoms in progress(show)(normalised_frames(frames, finder), "reading", None):
-            self.table.add(atoms, read_labels(atoms, STANDARD))
+        for atoms, labels in progress(show)(normalised_frames(frames, finder), "reading", None):
+            self.table.add(atoms, labels)
             sample.add(atoms, len(atoms), float(rng.random()))
         if not self.table.n_labelled:
             raise InputError(_no_labels(self.paths, finder))

@@ -13,6 +13,7 @@ import numpy as np
 from ase import Atoms
 
 from gapkit.geometry.neighbourhoods import Neighbourhoods
+from gapkit.quantities import VOIGT
 
 if TYPE_CHECKING:
     from gapkit.descriptors.soap import SOAP
@@ -56,12 +57,11 @@ def tangents(
     """Fill J (rows as in `gapkit._numba.tangents`)."""
     jacobian = pair_jacobian(soap, nb, numbers)
     J[:] = 0.0
-    voigt = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
     centre = np.repeat(np.arange(len(nb.centres)), np.diff(nb.first))
     for p, c in enumerate(centre):
         if slot[p] >= 0:
             start = row_first[c] + 3 * slot[p]
             J[start : start + 3] += jacobian[p]
             J[row_first[c + 1] - 9 : row_first[c + 1] - 6] -= jacobian[p]
-        for v, (a, b) in enumerate(voigt):
+        for v, (a, b) in enumerate(VOIGT):
             J[row_first[c + 1] - 6 + v] += 0.5 * (nb.D[p, a] * jacobian[p, b] + nb.D[p, b] * jacobian[p, a])

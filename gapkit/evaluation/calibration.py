@@ -12,6 +12,7 @@ from scipy.stats import norm
 
 from gapkit.errors import InputError, did_you_mean
 from gapkit.evaluation.ranking import checked_std, per_atom, rank_correlation
+from gapkit.quantities import COMPARED
 
 if TYPE_CHECKING:
     from gapkit.evaluation.comparison import Comparison
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 FloatArray = NDArray[np.float64]
 LEVELS = (0.5, 0.68, 0.9, 0.95)
 GROUPINGS = ("config_type", "species")
-_PLURALS = {"energy": "energies", "forces": "force components", "stress": "stress components"}
 
 
 @dataclass(frozen=True)
@@ -214,9 +214,9 @@ def calibration_in_words(comparison: Comparison, kind: str = "energy") -> str:
     InputError
         If the kind is unknown, or as `z_scores`.
     """
-    if kind not in _PLURALS:
-        raise InputError(f"there are no labels of kind {kind!r}{did_you_mean(kind, _PLURALS)}.")
-    scored, plural = calibration(comparison), _PLURALS[kind]
+    if kind not in COMPARED:
+        raise InputError(f"there are no labels of kind {kind!r}{did_you_mean(kind, COMPARED)}.")
+    scored, plural = calibration(comparison), COMPARED[kind].values
     inside, expected_spread = 100.0 * scored.coverage[0.9], 100.0 * scored.coverage_se[0.9]
     # a standard deviation from n values is itself uncertain by 1/√(2n), and a fifth does not matter
     margin = max(0.2, 2.0 / np.sqrt(2.0 * scored.n_structures))

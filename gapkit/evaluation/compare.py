@@ -1,28 +1,32 @@
-"""`gapkit.evaluate`: labelled structures predicted, predictions and labels side by side with their error bars."""
+"""`gapkit.evaluate`: labelled structures predicted, predictions and labels side by side with their error bars.
+
+Here, too, is how rows of a comparison are made of labels, for everyone who predicts them in another way (frames left
+out of the fit): `label_values`, `in_unit_of_comparison` and `Rows`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from ase import Atoms
 from ase.stress import full_3x3_to_voigt_6_stress
 from ase.units import GPa
+from numpy.typing import NDArray
 
 from gapkit.errors import InputError
 from gapkit.evaluation.comparison import Comparison, Evaluation, FloatArray
-from gapkit.structures.labels import LabelKeys, Labels, read_labels
-from gapkit.structures.reading import find_label_keys
+from gapkit.quantities import COMPARED, QUANTITIES, Quantity
+from gapkit.structures.frames import Frame, Frames, Structures, labelled_frames
+from gapkit.structures.labels import LabelKeys
 
 if TYPE_CHECKING:
     from gapkit.evaluation.protocol import Predictor
-    from gapkit.evaluation.recalibration import Recalibration
 
 
 def evaluate(
-    gap: Predictor, structures: Sequence[Atoms], return_std: bool | str = True, keys: LabelKeys | None = None
+    gap: Predictor, structures: Structures | Frames, return_std: bool | str = True, keys: LabelKeys | None = None
 ) -> Evaluation:
     """Predict labelled structures and lay predictions and labels side by side.
 
@@ -40,8 +44,9 @@ def evaluate(
     ----------
     gap : GAP
         A fitted potential.
-    structures : sequence of Atoms
-        Structures with energies (eV), forces (eV/Å) or stresses (eV/Å³).
+    structures : sequence of Atoms, path or paths, iterable of Atoms, or Frames
+        Structures with energies (eV), forces (eV/Å) or stresses (eV/Å³); `gapkit.structures.frames.Frames` bring their
+        labels along.
     return_std : bool or "all"
         True: also standard deviations of the energies, at little cost. "all": of the forces and stresses, too.
     keys : LabelKeys, optional
@@ -59,31 +64,125 @@ def evaluate(
     """
     if return_std not in (False, True, "all"):
         raise InputError(f"return_std = {return_std!r} is unknown: use False, True (energies alone) or 'all'.")
-    structures = [structures] if isinstance(structures, Atoms) else list(structures)
-    labelled = _labelled(structures, keys)
-    if not labelled:
+    frames, n_structures = _labelled(structures, keys)
+    if not frames:
         raise InputError(
-            f"none of the {len(structures)} structures to evaluate carries an energy, forces or stress label: "
+            f"none of the {n_structures} structures to evaluate carries an energy, forces or stress label: "
             "give labelled structures, or the keys that their labels are stored under."
         )
-    frames = _predicted(gap, {index: structures[index] for index in labelled}, labelled, return_std)
-    found = Evaluation(
-        energy=_checked(_compare_energy(gap, frames), "energy"),
-        forces=_checked(_compare_forces(gap, frames), "force"),
-        stress=_checked(_compare_stress(gap, frames), "stress"),
-        n_structures=len(frames),
-    )
-    if return_std and (recalibration := _recalibration(gap)):
-        recalibration.warn_if_seen(found.comparisons)
+    predictions = gap.predict([frame.atoms for frame in frames.values()], return_std=return_std)
+    rows = Rows()
+    for (number, frame), predicted in zip(frames.items(), _by_structure(predictions, len(frames)), strict=True):
+        for kind, values in _compared(gap, frame, predicted).items():
+            rows.add(number, frame, kind, values)
+    found = rows.evaluation(len(frames))
+    for kind, comparison in found.comparisons.items():
+        _check_finite(comparison, "force" if kind == "forces" else kind)
+    if return_std and gap.recalibration_ is not None:
+        gap.recalibration_.warn_if_seen(found.comparisons)
     return found
 
 
-class _Frame(NamedTuple):
-    """A labelled structure, its number in the list, and what is predicted for it (eV, eV/Å, eV/Å³)."""
+def _labelled(structures: Structures | Frames, keys: LabelKeys | None) -> tuple[dict[int, Frame], int]:
+    """Frames with a label by their number, and how many there are with those without."""
+    structures = [structures] if isinstance(structures, Atoms) else structures
+    if isinstance(structures, Sequence) and not len(structures):
+        return {}, 0
+    frames = list(labelled_frames(structures, keys))
+    has_labels = [any(getattr(frame.labels, q.label) is not None for q in QUANTITIES) for frame in frames]
+    return {number: frame for number, frame in enumerate(frames) if has_labels[number]}, len(frames)
 
-    number: int
-    atoms: Atoms
-    labels: Labels
+
+# ---- rows of comparisons
+
+
+class Values(NamedTuple):
+    """Rows of a `Comparison` that one frame gives, shape (n,), in the unit of the kind; no std where none is known."""
+
+    reference: FloatArray
+    predicted: FloatArray
+    std: FloatArray | None
+
+
+def label_values(frame: Frame, quantity: Quantity) -> FloatArray | None:
+    """The numbers of a label as it is fitted: eV, eV/Å, or the virial xx yy zz yz xz xy in eV; None without it."""
+    label = getattr(frame.labels, quantity.label)
+    if label is None:
+        return None
+    return np.ravel(full_3x3_to_voigt_6_stress(label) if quantity.label == "virial" else label).astype(float)
+
+
+def in_unit_of_comparison(values: FloatArray, quantity: Quantity, atoms: Atoms) -> FloatArray:
+    """Numbers as they are fitted, in the unit of comparison: eV/atom, eV/Å, or the stress -virial/V in GPa."""
+    if quantity.label == "energy":
+        return values / len(atoms)
+    return -values / atoms.cell.volume / GPa if quantity.label == "virial" else values
+
+
+def left_out_values(
+    frame: Frame, quantity: Quantity, residual: FloatArray, std: FloatArray | None = None
+) -> Values | None:
+    """Rows of a label that is predicted without its frame; None for a stress where `GAP.predict` gives none.
+
+    Parameters
+    ----------
+    frame : Frame
+    quantity : Quantity
+    residual, std : ndarray, shape (n,)
+        Label minus prediction, and the standard deviation, as the label is fitted: eV, eV/Å, virial in eV.
+    """
+    label = label_values(frame, quantity)
+    if label is None or (quantity.label == "virial" and not frame.atoms.pbc.any()):
+        return None
+    reference, difference = (in_unit_of_comparison(x, quantity, frame.atoms) for x in (label, residual))
+    own = None if std is None else np.abs(in_unit_of_comparison(std, quantity, frame.atoms))
+    return Values(reference, reference - difference, own)
+
+
+class Rows:
+    """Rows of comparisons by kind, gathered frame by frame."""
+
+    def __init__(self) -> None:
+        self._parts: dict[str, list[tuple[int, str, NDArray[np.str_], Values]]] = {kind: [] for kind in COMPARED}
+
+    def add(self, number: int, frame: Frame, kind: str, values: Values) -> None:
+        """Take in the rows of one kind that the frame of this number gives."""
+        symbols = np.array(list(frame.atoms.symbols)) if kind == "forces" else np.empty(0, dtype=str)
+        self._parts[kind].append((number, str(frame.labels.config_type), symbols, values))
+
+    def comparisons(self) -> dict[str, Comparison]:
+        """Everything by kind, for the kinds that there are."""
+        return {kind: _joined(COMPARED[kind], parts) for kind, parts in self._parts.items() if parts}
+
+    def evaluation(self, n_structures: int) -> Evaluation:
+        """The same as an `Evaluation`."""
+        energy, forces, stress = map(self.comparisons().get, COMPARED)
+        return Evaluation(energy, forces, stress, n_structures)
+
+
+def _joined(quantity: Quantity, parts: Sequence[tuple[int, str, NDArray[np.str_], Values]]) -> Comparison:
+    numbers, names, symbols, values = zip(*parts)
+    lengths = [len(own.reference) for own in values]
+    of_atoms = quantity.compared == "forces"
+    stds = [own.std for own in values if own.std is not None]
+    return Comparison(
+        reference=np.concatenate([own.reference for own in values]),
+        predicted=np.concatenate([own.predicted for own in values]),
+        std=np.concatenate(stds) if stds else None,
+        structure=np.repeat(numbers, lengths),
+        config_type=np.repeat(names, lengths),
+        species=np.repeat(np.concatenate(symbols), 3) if of_atoms else None,
+        unit=quantity.unit,
+        atom=np.concatenate([np.repeat(np.arange(n // 3), 3) for n in lengths]) if of_atoms else None,
+    )
+
+
+# ---- what a model predicts
+
+
+class _Predicted(NamedTuple):
+    """What is predicted for one structure (eV, eV/Å, eV/Å³)."""
+
     energy: float
     forces: FloatArray
     stress: FloatArray | None
@@ -92,114 +191,46 @@ class _Frame(NamedTuple):
     stress_std: FloatArray | None
 
 
-def _labelled(structures: Sequence[Atoms], keys: LabelKeys | None) -> dict[int, Labels]:
-    if not structures:
-        return {}
-    keys = find_label_keys(structures) if keys is None else keys
-    labels = {index: read_labels(atoms, keys, frame=index) for index, atoms in enumerate(structures)}
-    return {i: x for i, x in labels.items() if any(y is not None for y in (x.energy, x.forces, x.virial))}
+def _by_structure(p: Any, n: int) -> Iterator[_Predicted]:
+    stds = ([None] * n if std is None else std for std in (p.energy_std, p.forces_std, p.stress_std))
+    return (_Predicted(*one) for one in zip(p.energy, p.forces, p.stress, *stds, strict=True))
 
 
-def _predicted(
-    gap: Predictor, structures: Mapping[int, Atoms], labels: Mapping[int, Labels], return_std: bool | str
-) -> list[_Frame]:
-    p = gap.predict(list(structures.values()), return_std=return_std)
-    unknown = [None] * len(structures)
-    stds = (unknown if std is None else std for std in (p.energy_std, p.forces_std, p.stress_std))
-    predictions = zip(p.energy, p.forces, p.stress, *stds, strict=True)
-    return [_Frame(index, structures[index], labels[index], *found) for index, found in zip(structures, predictions)]
+def _compared(gap: Predictor, frame: Frame, predicted: _Predicted) -> dict[str, Values]:
+    """Rows by kind, for the labels that there are; no stress where none is predicted."""
+    found = {}
+    for quantity in QUANTITIES:
+        label, kind = label_values(frame, quantity), quantity.compared
+        value, std = (_flat(predicted, name, len(frame.atoms)) for name in (kind, f"{kind}_std"))
+        if label is not None and value is not None:
+            total = None if std is None else np.hypot(std, _noise(gap, quantity, frame))
+            found[kind] = Values(in_unit_of_comparison(label, quantity, frame.atoms), value, total)
+    return found
 
 
-def _recalibration(gap: Predictor) -> Recalibration | None:
-    return getattr(gap, "recalibration_", None)
-
-
-def _noise(gap: Predictor, kind: str, frame: _Frame) -> float:
-    """Noise of a label of `kind` ("energy" and "stress" in eV/atom, "forces" in eV/Å), recalibrated as the model is."""
-    noise = gap.noise_std("virial" if kind == "stress" else kind, frame.labels.config_type)
-    recalibration = _recalibration(gap)
-    return noise if recalibration is None or kind == "forces" else noise * recalibration.factor(kind)
-
-
-def _total_std(model: Sequence[Any], noise: Sequence[Any]) -> list[Any] | None:
-    """sqrt(model² + noise²) of each frame; None without the model's own."""
-    return [np.hypot(*pair) for pair in zip(model, noise, strict=True)] if model else None
-
-
-def _compare_energy(gap: Predictor, frames: Sequence[_Frame]) -> Comparison | None:
-    used = [frame for frame in frames if frame.labels.energy is not None]
-    n_atoms = np.array([len(frame.atoms) for frame in used])
-    reference = np.array([frame.labels.energy for frame in used], dtype=float) / n_atoms
-    predicted = np.array([frame.energy for frame in used]) / n_atoms
-    model = [frame.energy_std / len(frame.atoms) for frame in used if frame.energy_std is not None]
-    noise = [_noise(gap, "energy", frame) for frame in used]
-    return _comparison(used, reference, predicted, "eV/atom", _total_std(model, noise))
-
-
-def _compare_forces(gap: Predictor, frames: Sequence[_Frame]) -> Comparison | None:
-    used = [frame for frame in frames if frame.labels.forces is not None]
-    model = [frame.forces_std for frame in used if frame.forces_std is not None]
-    std = _total_std(model, [_forces_noise(gap, frame) for frame in used])
-    forces = [frame.forces for frame in used]
-    comparison = _comparison(used, [frame.labels.forces for frame in used], forces, "eV/Å", std)
-    if comparison is None:
+def _flat(predicted: _Predicted, name: str, n_atoms: int) -> FloatArray | None:
+    """A prediction or its standard deviation as rows of a comparison."""
+    value = getattr(predicted, name)
+    if value is None:
         return None
-    species = np.concatenate([np.repeat(list(frame.atoms.symbols), 3) for frame in used])
-    return replace(comparison, species=species, atom=np.concatenate([np.repeat(np.arange(len(f)), 3) for f in forces]))
+    if name.startswith("stress"):
+        return full_3x3_to_voigt_6_stress(value) / GPa
+    return np.ravel(value) / n_atoms if name.startswith("energy") else np.ravel(value)
 
 
-def _forces_noise(gap: Predictor, frame: _Frame) -> FloatArray:
-    """Noise of each atom's force components, shape (n_atoms, 1), eV/Å."""
-    noise = np.full((len(frame.atoms), 1), _noise(gap, "forces", frame))
-    recalibration = _recalibration(gap)
-    return noise if recalibration is None else noise * recalibration.factors("forces", frame.atoms.symbols)[:, None]
+def _noise(gap: Predictor, quantity: Quantity, frame: Frame) -> FloatArray:
+    """Noise of each row of a label, recalibrated as the model is: eV/atom, eV/Å, or virial_noise N/V in GPa."""
+    n_atoms, kind, recalibration = len(frame.atoms), quantity.compared, gap.recalibration_
+    noise = gap.noise_std(quantity.label, frame.labels.config_type)
+    if kind == "forces":
+        factors = 1.0 if recalibration is None else recalibration.factors(kind, frame.atoms.symbols)
+        return np.repeat(np.full(n_atoms, noise) * factors, 3)
+    noise = noise if recalibration is None else noise * recalibration.factor(kind)
+    return np.asarray(noise * n_atoms / frame.atoms.cell.volume / GPa if kind == "stress" else noise)
 
 
-def _compare_stress(gap: Predictor, frames: Sequence[_Frame]) -> Comparison | None:
-    used = [frame for frame in frames if frame.labels.virial is not None and frame.stress is not None]
-    reference = [_voigt_in_gpa(-np.asarray(frame.labels.virial) / frame.atoms.cell.volume) for frame in used]
-    model = [_voigt_in_gpa(frame.stress_std) for frame in used if frame.stress_std is not None]
-    std = _total_std(model, [_stress_noise(gap, frame) for frame in used])
-    return _comparison(used, reference, [_voigt_in_gpa(frame.stress) for frame in used], "GPa", std)
-
-
-def _stress_noise(gap: Predictor, frame: _Frame) -> float:
-    """virial_noise N/V, GPa."""
-    return _noise(gap, "stress", frame) * len(frame.atoms) / frame.atoms.cell.volume / GPa
-
-
-def _voigt_in_gpa(stress: Any) -> FloatArray:
-    """Stress (3, 3) in eV/Å³ -> xx yy zz yz xz xy in GPa."""
-    return full_3x3_to_voigt_6_stress(stress) / GPa
-
-
-def _comparison(
-    frames: Sequence[_Frame],
-    reference: Iterable[Any],
-    predicted: Iterable[Any],
-    unit: str,
-    std: Iterable[Any] | None,
-) -> Comparison | None:
-    """Flatten one number or array per frame into rows; None without frames."""
-    if not frames:
-        return None
-    parts = [np.ravel(part) for part in reference]
-    lengths = [len(part) for part in parts]
-    return Comparison(
-        reference=np.concatenate(parts),
-        predicted=np.concatenate([np.ravel(part) for part in predicted]),
-        std=None if std is None else np.concatenate([np.ravel(part) for part in std]),
-        structure=np.repeat([frame.number for frame in frames], lengths),
-        config_type=np.repeat([str(frame.labels.config_type) for frame in frames], lengths),
-        species=None,
-        unit=unit,
-    )
-
-
-def _checked(comparison: Comparison | None, name: str) -> Comparison | None:
-    """The comparison, if every number in it is finite."""
-    if comparison is None:
-        return None
+def _check_finite(comparison: Comparison, name: str) -> None:
+    """Raise `InputError` unless every number is finite."""
     for values, whose, cure in (
         (comparison.reference, "label", "remove or repair that structure"),
         (comparison.predicted, "prediction", "check that structure, and the noises and amplitudes of the model"),
@@ -211,4 +242,3 @@ def _checked(comparison: Comparison | None, name: str) -> Comparison | None:
                 f"the {name} {whose} of structure {comparison.structure[wrong[0]]} is not finite "
                 f"({len(wrong)} such values): {cure}."
             )
-    return comparison

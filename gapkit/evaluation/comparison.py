@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from gapkit.quantities import COMPARED, QUANTITIES
 from gapkit.runtime.tables import aligned
 
 FloatArray = NDArray[np.float64]
-KINDS = ("energy", "forces", "stress")
 _N_RESAMPLES = 1000
 
 
@@ -71,11 +71,12 @@ class Comparison:
 
     def displayed(self) -> Comparison:
         """The same in the unit in which errors are quoted: meV/atom instead of eV/atom, others unchanged."""
-        if self.unit != "eV/atom":
+        own = next((quantity for quantity in QUANTITIES if quantity.unit == self.unit), None)
+        if own is None or own.quoted_unit == self.unit:
             return self
-        std = None if self.std is None else 1000.0 * self.std
-        reference, predicted = 1000.0 * self.reference, 1000.0 * self.predicted
-        return replace(self, reference=reference, predicted=predicted, std=std, unit="meV/atom")
+        std = None if self.std is None else own.quoted * self.std
+        reference, predicted = own.quoted * self.reference, own.quoted * self.predicted
+        return replace(self, reference=reference, predicted=predicted, std=std, unit=own.quoted_unit)
 
 
 class ErrorRow(NamedTuple):
@@ -107,7 +108,7 @@ class Evaluation:
     @property
     def comparisons(self) -> dict[str, Comparison]:
         """Kind -> comparison, for the kinds that have labels, in the order energy, forces, stress."""
-        found = {"energy": self.energy, "forces": self.forces, "stress": self.stress}
+        found = {kind: getattr(self, kind) for kind in COMPARED}
         return {kind: comparison for kind, comparison in found.items() if comparison is not None}
 
     @property
@@ -132,8 +133,8 @@ class Evaluation:
             ``{"energy": {"rmse", "mae", "max", "n", "unit"}, "forces": …, "stress": …, "by_config_type": {name: …}}``
             in meV/atom, eV/Å (per component) and GPa (per component); None for a kind without labels.
         """
-        result: dict[str, Any] = dict.fromkeys(KINDS)
-        result["by_config_type"] = {name: dict.fromkeys(KINDS) for name in self.config_types}
+        result: dict[str, Any] = dict.fromkeys(COMPARED)
+        result["by_config_type"] = {name: dict.fromkeys(COMPARED) for name in self.config_types}
         for kind, comparison in self.comparisons.items():
             result[kind] = _error_row(kind, None, comparison, n_resamples=0).as_dict()
             for name, part in _by_config_type(comparison):

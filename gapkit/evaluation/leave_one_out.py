@@ -8,37 +8,34 @@ each frame.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from ase import Atoms
-from ase.stress import full_3x3_to_voigt_6_stress
-from ase.units import GPa
 from numpy.typing import NDArray
 
 from gapkit.covariances.derivative_variance import derivative_variances
 from gapkit.covariances.rows import local_rows, prior_energy_variance
 from gapkit.errors import InputError
+from gapkit.evaluation.compare import Rows, Values, left_out_values
 from gapkit.evaluation.comparison import Comparison, Evaluation
 from gapkit.evaluation.protocol import FittedPotential
 from gapkit.fitting.second_pass import frame_rows, whitened
 from gapkit.gaussian_process.leverage import LeftOut, Whitened, without
+from gapkit.quantities import COMPARED, FITTED
 from gapkit.runtime.progress import progress
 from gapkit.runtime.tables import aligned
 from gapkit.runtime.threads import ordered_map
 from gapkit.structures.duplicates import DuplicateFinder
 from gapkit.structures.frames import Frame, Structures
 from gapkit.structures.labels import LabelKeys
+from gapkit.structures.reference_energies import is_isolated
 
 FloatArray = NDArray[np.float64]
-KINDS = {"energy": "energy", "forces": "forces", "virial": "stress"}  # labels of the fit -> of an `Evaluation`
-UNITS = {"energy": "eV/atom", "forces": "eV/Å", "stress": "GPa"}
 METHODS = ("sor", "dtc")
 N_SKETCH = 96  # random projections of a frame's information: overlaps of different frames are told to about 0.1
-ISOLATION = 6.0  # Å between images of a single atom, as in the search for e0 (`gapkit.structures.reference_energies`)
 
 
 class FrameWithout(NamedTuple):
@@ -123,8 +120,8 @@ class LeaveOneOut:
     @property
     def evaluation(self) -> Evaluation:
         """The comparisons as an `Evaluation`: errors by config type with their own error bars, tables, summaries."""
-        parts = {kind: self.comparisons.get(kind) for kind in UNITS}
-        return Evaluation(parts["energy"], parts["forces"], parts["stress"], n_structures=len(self.frames))
+        energy, forces, stress = map(self.comparisons.get, COMPARED)
+        return Evaluation(energy, forces, stress, n_structures=len(self.frames))
 
     def worst(self, n: int = 10) -> list[FrameWithout]:
         """The `n` frames with the largest z-score of any kind, worst first; isolated atoms are none of them."""
@@ -225,18 +222,10 @@ def leave_one_out(
 class _One(NamedTuple):
     """A frame, what the others say of it, its sketch, and its comparisons by kind."""
 
-    frame: FrameWithout
+    frame: Frame
+    without: FrameWithout
     sketch: NDArray[np.float32]
-    parts: dict[str, _Values]
-
-
-class _Values(NamedTuple):
-    """Rows of a `Comparison` that one frame gives."""
-
-    reference: FloatArray
-    predicted: FloatArray
-    std: FloatArray
-    species: NDArray[np.str_] | None
+    parts: dict[str, Values]
 
 
 def _trained_on(
@@ -270,7 +259,7 @@ def _one(gap: FittedPotential, method: str, projections: FloatArray, numbered: t
     u, v = projections
     sketch = np.einsum("nk,nk->k", own.W.T @ u, own.W.T @ v) / np.sqrt(N_SKETCH)
     parts = _compared(frame, out, unexplained)
-    return _One(_summary(index, frame, out, parts), sketch.astype(np.float32), parts)
+    return _One(frame, _summary(index, frame, out, parts), sketch.astype(np.float32), parts)
 
 
 def _unexplained(gap: FittedPotential, frame: Frame, own: Whitened) -> dict[str, FloatArray]:
@@ -290,50 +279,33 @@ def _unexplained(gap: FittedPotential, frame: Frame, own: Whitened) -> dict[str,
     return rest
 
 
-def _compared(frame: Frame, out: LeftOut, unexplained: Mapping[str, FloatArray]) -> dict[str, _Values]:
-    """Comparisons by kind, in the units of `UNITS`; no stress where a prediction has none."""
-    atoms, labels = frame
+def _compared(frame: Frame, out: LeftOut, unexplained: Mapping[str, FloatArray]) -> dict[str, Values]:
+    """Comparisons by kind; no stress where a prediction has none."""
     found = {}
     for part in out.labels:
-        if part.kind == "virial" and not atoms.pbc.any():
-            continue
-        label, unit = _label(atoms, labels, part.kind)
-        std = np.sqrt(part.std**2 + unexplained.get(part.kind, 0.0)) * abs(unit)
-        species = np.repeat(list(atoms.symbols), 3) if part.kind == "forces" else None
-        found[KINDS[part.kind]] = _Values(label, label - unit * part.residual, std, species)
+        std = np.sqrt(part.std**2 + unexplained.get(part.kind, 0.0))
+        values = left_out_values(frame, FITTED[part.kind], part.residual, std)
+        if values is not None:
+            found[FITTED[part.kind].compared] = values
     return found
 
 
-def _label(atoms: Atoms, labels: Any, kind: str) -> tuple[FloatArray, float]:
-    """A label as it is compared, and what one unit of the fitted label (eV, eV/Å, virial in eV) is there."""
-    if kind == "energy":
-        return np.array([labels.energy / len(atoms)]), 1.0 / len(atoms)
-    if kind == "forces":
-        return np.ravel(labels.forces).astype(float), 1.0
-    unit = -1.0 / (atoms.cell.volume * GPa)
-    return full_3x3_to_voigt_6_stress(np.asarray(labels.virial)) * unit, unit
-
-
-def _summary(index: int, frame: Frame, out: LeftOut, parts: Mapping[str, _Values]) -> FrameWithout:
+def _summary(index: int, frame: Frame, out: LeftOut, parts: Mapping[str, Values]) -> FrameWithout:
     return FrameWithout(
         number=index,
         config_type=str(frame.labels.config_type),
         formula=frame.atoms.get_chemical_formula(),
         n_atoms=len(frame.atoms),
         n_labels=sum(len(part.residual) for part in out.labels),
-        isolated=_isolated(frame.atoms),
+        isolated=is_isolated(frame.atoms, frame.labels),
         leverage=out.leverage,
         information=out.information,
         z=out.z,
-        z_by_kind={KINDS[part.kind]: _rms(part.z) for part in out.labels},
+        z_by_kind={FITTED[part.kind].compared: _rms(part.z) for part in out.labels},
         rmse={kind: _rms(part.predicted - part.reference) for kind, part in parts.items()},
         log_predictive=out.log_predictive,
         decided_alone=out.decided_alone,
     )
-
-
-def _isolated(atoms: Atoms) -> bool:
-    return len(atoms) == 1 and (not atoms.pbc.any() or atoms.cell.lengths()[atoms.pbc].min() >= ISOLATION)
 
 
 def _rms(values: FloatArray) -> float:
@@ -350,47 +322,30 @@ class _Gathered:
         self.duplicates = DuplicateFinder()
         self._frames: list[FrameWithout] = []
         self._sketches: list[NDArray[np.float32]] = []
-        self._parts: dict[str, list[tuple[FrameWithout, _Values]]] = {kind: [] for kind in UNITS}
+        self._rows = Rows()
 
     def add(self, one: _One | None) -> None:
         """Take in one frame; None is one without labels."""
         if one is None:
             return
-        self._frames.append(one.frame)
+        self._frames.append(one.without)
         self._sketches.append(one.sketch)
-        for kind, values in one.parts.items() if not one.frame.isolated else ():
-            self._parts[kind].append((one.frame, values))
+        for kind, values in one.parts.items() if not one.without.isolated else ():
+            self._rows.add(one.without.number, one.frame, kind, values)
 
     def result(self, method: str) -> LeaveOneOut:
-        """Everything together; the lists are emptied on the way."""
+        """Everything together."""
         if not self._frames:
             raise InputError("none of the frames to be left out carries a label: give the training frames.")
-        comparisons = {kind: _joined(kind, parts) for kind, parts in self._parts.items() if parts}
-        self._parts.clear()
+        comparisons = self._rows.comparisons()
         return LeaveOneOut(tuple(self._frames), comparisons, method, self.duplicates, np.array(self._sketches))
-
-
-def _joined(kind: str, parts: Sequence[tuple[FrameWithout, _Values]]) -> Comparison:
-    lengths = [len(values.reference) for _, values in parts]
-    reference, predicted, std = (np.concatenate([values[k] for _, values in parts]) for k in range(3))
-    forces = kind == "forces"
-    return Comparison(
-        reference=reference,
-        predicted=predicted,
-        std=std,
-        structure=np.repeat([frame.number for frame, _ in parts], lengths),
-        config_type=np.repeat([frame.config_type for frame, _ in parts], lengths),
-        species=np.concatenate([values.species for _, values in parts]) if forces else None,
-        unit=UNITS[kind],
-        atom=np.concatenate([np.repeat(np.arange(n // 3), 3) for n in lengths]) if forces else None,
-    )
 
 
 _HEAD = ("frame", "config type", "formula", "atoms", "z", "energy", "forces", "stress", "leverage", "nats", "")
 
 
 def _cells(frame: FrameWithout) -> tuple[str, ...]:
-    z = [f"{frame.z_by_kind[kind]:.2f}" if kind in frame.z_by_kind else "-" for kind in UNITS]
+    z = [f"{frame.z_by_kind[kind]:.2f}" if kind in frame.z_by_kind else "-" for kind in COMPARED]
     note = "decided by this frame alone" if frame.decided_alone else ""
     sizes = (f"{frame.leverage:.3g}", f"{frame.information:.3g}", note)
     return (str(frame.number), frame.config_type, frame.formula, str(frame.n_atoms), f"{frame.z:.2f}", *z, *sizes)

@@ -28,11 +28,11 @@ from gapkit.evaluation.compare import evaluate
 from gapkit.evaluation.comparison import Comparison
 from gapkit.evaluation.leave_one_out import leave_one_out
 from gapkit.evaluation.protocol import FittedPotential
+from gapkit.quantities import COMPARED
 from gapkit.structures.frames import FramesInMemory, Structures, labelled_frames
 from gapkit.structures.labels import LabelKeys
 
 FloatArray = NDArray[np.float64]
-KINDS = ("energy", "forces", "stress")
 ORIGINS = ("held-out", "leave-one-out")
 MIN_VALUES = 20  # s from n independent values is uncertain by s/√(2n): 16 %
 MIN_STRUCTURES = 5
@@ -308,18 +308,16 @@ def labelled_comparisons(
 
 def _held_out(gap: FittedPotential, data: Structures, keys: LabelKeys | None) -> dict[str, Comparison]:
     """Comparisons of frames that were not trained on."""
-    found = labelled_frames(data, keys)
-    frames = list(found)
+    frames = FramesInMemory.of(labelled_frames(data, keys))
     known = sum(frame.identity() in gap.frames_ for frame in frames)
     if known:
         raise InputError(
-            f"{known} of the {len(frames)} frames to recalibrate on are training frames, whose errors are too "
+            f"{known} of the {frames.n_frames} frames to recalibrate on are training frames, whose errors are too "
             "small to tell: leave them out."
         )
     raw = copy.copy(gap)
     raw.recalibration_ = None
-    own = keys if isinstance(found, FramesInMemory) else None  # frames from files have their labels where they belong
-    return evaluate(raw, [frame.atoms for frame in frames], "all", own).comparisons
+    return evaluate(raw, frames, "all").comparisons
 
 
 def check_origin(how: str) -> None:
@@ -332,8 +330,8 @@ def check_origin(how: str) -> None:
 
 
 def _check_kind(kind: str) -> None:
-    if kind not in KINDS:
-        raise InputError(f"there are no labels of kind {kind!r}{did_you_mean(str(kind), KINDS)}.")
+    if kind not in COMPARED:
+        raise InputError(f"there are no labels of kind {kind!r}{did_you_mean(str(kind), COMPARED)}.")
 
 
 def _species(comparison: Comparison) -> NDArray[np.str_]:

@@ -15,7 +15,7 @@ from ase import Atoms
 from gapkit.errors import InputError
 from gapkit.fitting.noise import Group, Noises
 from gapkit.geometry.distances import closest_by_pair, shorter
-from gapkit.quantities import KINDS
+from gapkit.quantities import FITTED, KINDS
 from gapkit.runtime.progress import Track
 from gapkit.runtime.threads import ordered_map
 from gapkit.structures.duplicates import DuplicateFinder
@@ -139,7 +139,7 @@ class Summary:
             row[kind] += value is not None
             group = noises.group(kind, frame)
             if value is not None:
-                self.rows[group] = self.rows.get(group, 0) + {"energy": 1, "virial": 6}.get(kind, 3 * len(atoms))
+                self.rows[group] = self.rows.get(group, 0) + FITTED[kind].n_rows(len(atoms))
         self.energies.add(atoms, labels)
         self.duplicates.add(atoms, labels, self.n_structures)
         self.sha256 = frame.digest(self.sha256)

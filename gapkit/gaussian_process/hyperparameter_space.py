@@ -12,6 +12,7 @@ from gapkit.errors import InputError, did_you_mean
 from gapkit.gaussian_process.marginal_likelihood import Evaluation
 from gapkit.gaussian_process.optimum import Hyperparameter
 from gapkit.gaussian_process.row_factor import RowFactor
+from gapkit.quantities import UNITS
 
 
 class Range(NamedTuple):
@@ -40,9 +41,9 @@ class Amplitude(NamedTuple):
 
 
 RANGES: Mapping[Hashable, Range] = {
-    "energy": Range(1e-5, 1.0, "eV/atom"),
-    "forces": Range(1e-4, 10.0, "eV/Å"),
-    "virial": Range(1e-5, 1.0, "eV/atom"),
+    "energy": Range(1e-5, 1.0, UNITS["energy"]),
+    "forces": Range(1e-4, 10.0, UNITS["forces"]),
+    "virial": Range(1e-5, 1.0, UNITS["virial"]),
     "amplitude": Range(1e-2, 1e3, "eV"),
 }
 PRIOR_WIDTH = float(np.log(10.0))  # of the logarithms: a factor of ten either way is one standard deviation

@@ -18,14 +18,13 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.units import GPa
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
 from gapkit.checks import is_count, is_list
 from gapkit.errors import InputError
-from gapkit.evaluation.compare import evaluate
-from gapkit.evaluation.comparison import Comparison, ErrorRow, Evaluation
+from gapkit.evaluation.compare import Rows, evaluate, left_out_values
+from gapkit.evaluation.comparison import ErrorRow, Evaluation
 from gapkit.fitting.hyperparameters import as_rows, learn_hyperparameters, parse_optimize
 from gapkit.fitting.second_pass import Recipe, frame_rows, left_out_of_rows
 from gapkit.fitting.updates import solve
@@ -33,7 +32,7 @@ from gapkit.gaussian_process.conditioning import determined
 from gapkit.gaussian_process.leverage import LeftOutLabels
 from gapkit.gaussian_process.row_factor import RowFactor
 from gapkit.potential.gap import GAP
-from gapkit.quantities import VOIGT
+from gapkit.quantities import FITTED
 from gapkit.runtime.tables import aligned
 from gapkit.runtime.threads import one_blas_thread, ordered_map
 from gapkit.structures.frames import Frame, Frames, FramesOnDisk, Structures
@@ -41,7 +40,6 @@ from gapkit.structures.labels import LabelKeys
 from gapkit.terms.basis import Basis
 from gapkit.terms.protocol import AdditiveTerm
 
-UNITS = {"energy": "eV/atom", "forces": "eV/Å", "stress": "GPa"}
 NEAR = 0.05  # relative to the smallest error: more sparse points do not pay
 _HEAD = ("n_sparse", "columns", "determined", "log evidence", "per label")
 
@@ -314,11 +312,14 @@ def left_out_evaluations(fits: Sequence[GAP], frames: Frames) -> list[Evaluation
             found.append(left_out_of_rows(fit.recipe_, fit.posterior_, own).labels if own else ())
         return frame, found
 
-    collected = [_Collected() for _ in fits]
+    rows, n_labelled = [Rows() for _ in fits], 0
     for k, (frame, found) in enumerate(ordered_map(leave_out, frames)):
-        for own, labels in zip(collected, found):
-            own.add(k, frame, labels)
-    return [own.evaluation() for own in collected]
+        n_labelled += any(found)
+        for own, labels in zip(rows, found):
+            for part in labels:
+                if (values := left_out_values(frame, FITTED[part.kind], part.residual)) is not None:
+                    own.add(k, frame, FITTED[part.kind].compared, values)
+    return [own.evaluation(n_labelled) for own in rows]
 
 
 def _amplitude_ratios(largest: Recipe, small: Recipe) -> np.ndarray:
@@ -326,47 +327,3 @@ def _amplitude_ratios(largest: Recipe, small: Recipe) -> np.ndarray:
     ratios = [new.delta / old.delta for new, old in zip(small.basis.terms, largest.basis.terms)]
     columns = ((b.columns.stop - b.columns.start, ratios[b.term]) for b in small.basis.blocks)
     return np.concatenate([np.full(n, ratio**2) for n, ratio in columns])
-
-
-class _Collected:
-    """Labels and what fits without their frames predict, by kind, in the units of `Comparison`."""
-
-    def __init__(self) -> None:
-        self._parts: dict[str, list[tuple[int, str, np.ndarray, np.ndarray]]] = {}
-        self._n_frames = 0
-
-    def add(self, index: int, frame: Frame, labels: Sequence[LeftOutLabels]) -> None:
-        self._n_frames += bool(labels)
-        for part in labels:
-            kind, reference, error = _in_units(frame, part)
-            if len(error):
-                self._parts.setdefault(kind, []).append((index, frame.labels.config_type, reference, error))
-
-    def evaluation(self) -> Evaluation:
-        energy, forces, stress = (self._comparison(kind) for kind in UNITS)
-        return Evaluation(energy, forces, stress, self._n_frames)
-
-    def _comparison(self, kind: str) -> Comparison | None:
-        if kind not in self._parts:
-            return None
-        index, names, references, errors = zip(*self._parts[kind])
-        lengths = [len(error) for error in errors]
-        reference = np.concatenate(references)
-        predicted = reference + np.concatenate(errors)
-        structure = np.repeat(np.array(index, dtype=np.intp), lengths)
-        return Comparison(reference, predicted, None, structure, np.repeat(names, lengths), None, UNITS[kind])
-
-
-def _in_units(frame: Frame, part: LeftOutLabels) -> tuple[str, np.ndarray, np.ndarray]:
-    """Kind, labels and errors as in `gapkit.evaluation.comparison`: eV/atom, eV/Å, GPa; nothing without a volume."""
-    atoms, labels = frame
-    error = -part.residual
-    if part.kind == "energy":
-        return "energy", np.array([labels.energy]) / len(atoms), error / len(atoms)
-    if part.kind == "forces":
-        return "forces", np.asarray(labels.forces).ravel(), error
-    volume = abs(np.linalg.det(atoms.cell.array)) * GPa
-    if volume == 0.0:
-        return "stress", np.empty(0), np.empty(0)
-    virial = np.asarray(labels.virial)[tuple(zip(*VOIGT))]
-    return "stress", -virial / volume, -error / volume

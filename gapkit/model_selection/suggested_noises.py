@@ -8,11 +8,11 @@ from typing import NamedTuple
 import numpy as np
 
 from gapkit.potential.presets import WHY, preset_settings
+from gapkit.quantities import UNITS
 from gapkit.structures.statistics import DataFacts
 
 SHARES = {"energy": 0.02, "forces": 0.05, "virial": 0.05}  # of the spread of the labels, which noises do not exceed
 LEAST = {"energy": 1e-5, "forces": 5e-4, "virial": 1e-4}  # to which labels are seldom converged
-UNITS = {"energy": "eV/atom", "forces": "eV/Å", "virial": "eV/atom"}
 ROUGH = 4.0  # times the usual noise: from this share of a config type's forces on it gets noises of its own
 
 

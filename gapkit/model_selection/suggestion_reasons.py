@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from gapkit.model_selection.commented_yaml import Path
-from gapkit.model_selection.suggested_noises import UNITS
 from gapkit.potential.presets import WHY, preset_named, reason
+from gapkit.quantities import UNITS
 from gapkit.structures.statistics import DataFacts
 
 

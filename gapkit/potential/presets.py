@@ -23,6 +23,7 @@ from gapkit.checks import is_count, is_number
 from gapkit.descriptors.soap import SOAP
 from gapkit.errors import InputError, did_you_mean
 from gapkit.gaussian_process.kernels import DotProduct
+from gapkit.quantities import KINDS
 from gapkit.structures.species import check_symbols
 from gapkit.terms.linear import Linear
 from gapkit.terms.long_range import LongRange
@@ -327,7 +328,7 @@ def _check_positive(**numbers: Any) -> None:
 def preset_settings(name: str) -> dict[str, Any]:
     """All that a preset says beside the terms, as a configuration has it: noises, baseline, what to learn."""
     preset = preset_named(name)
-    noises = {f"{kind}_noise": getattr(preset, f"{kind}_noise") for kind in ("energy", "forces", "virial")}
+    noises = {f"{kind}_noise": getattr(preset, f"{kind}_noise") for kind in KINDS}
     return {**noises, "baseline": [{"type": "ZBL"}] if preset.zbl else [], "optimize": list(preset.optimize)}
 
 

@@ -10,8 +10,9 @@ import numpy as np
 
 from gapkit.evaluation.comparison import Comparison, Evaluation
 from gapkit.evaluation.ranking import error_retention, per_atom
+from gapkit.quantities import COMPARED
 from gapkit.report import figures
-from gapkit.report.tables import NAMES, calibrated
+from gapkit.report.tables import calibrated
 
 if TYPE_CHECKING:
     from gapkit.model_selection.learning_curve import LearningCurve
@@ -34,7 +35,7 @@ def parity_pictures(evaluation: Evaluation, groups: Sequence[figures.Group]) -> 
     """Predicted against reference values, one figure per kind."""
     found = []
     for kind, comparison in evaluation.comparisons.items():
-        name, n, shown = NAMES[kind], len(comparison), comparison.displayed()
+        name, n, shown = COMPARED[kind].title, len(comparison), comparison.displayed()
         bars = " Bars are ± 2 standard deviations." if comparison.std is not None and n <= figures.BARS else ""
         dense = " Colour shows the density of values." if n > figures.MANY else ""
         caption = (
@@ -51,7 +52,7 @@ def histogram_pictures(evaluation: Evaluation, groups: Sequence[figures.Group]) 
     found = []
     for kind, comparison in evaluation.comparisons.items():
         n, shown = len(comparison), comparison.displayed()
-        caption = f"{NAMES[kind]}: errors of {n} values; the outermost bins hold all beyond six RMSE."
+        caption = f"{COMPARED[kind].title}: errors of {n} values; the outermost bins hold all beyond six RMSE."
         alt = f"Histogram of {n} {kind} errors; mean {np.mean(shown.error):.2g} {shown.unit}"
         found.append(_picture(f"histogram-{kind}", figures.error_histogram(comparison, groups), alt, caption))
     return found

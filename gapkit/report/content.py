@@ -14,10 +14,11 @@ from ase import Atoms
 
 from gapkit.evaluation.calibration import Calibration
 from gapkit.evaluation.comparison import ErrorRow, Evaluation
+from gapkit.quantities import COMPARED
 from gapkit.report import tables
 from gapkit.report.contribution_tables import part_tables
 from gapkit.report.model_card import as_text, describe_model, recipe, versions
-from gapkit.report.tables import NAMES, ErrorTable, Table
+from gapkit.report.tables import ErrorTable, Table
 from gapkit.report.training_tables import data_notes, data_tables
 from gapkit.report.verdict import Verdict, judge
 from gapkit.uncertainty.extrapolation import Extrapolation
@@ -211,14 +212,14 @@ def _tile(row: ErrorRow) -> dict[str, str]:
     rmse, rmse_se = tables.with_error(row.rmse, row.rmse_se)
     values = f"{row.n} value" + ("s" if row.n != 1 else "")
     note = f"± {rmse_se}, {values}" if rmse_se else values
-    return {"name": f"{NAMES[row.kind]} RMSE", "value": rmse.text, "unit": row.unit, "note": note}
+    return {"name": f"{COMPARED[row.kind].title} RMSE", "value": rmse.text, "unit": row.unit, "note": note}
 
 
 def _coverage_tiles(calibrations: Sequence[Calibrated]) -> list[dict[str, str]]:
     found = []
     for kind, _, scored, *_ in calibrations[:2]:
         note = f"90 % if calibrated, ± {100.0 * scored.coverage_se[0.9]:.1f} %"
-        name = f"{'Energies' if kind == 'energy' else NAMES[kind]} inside their 90 % interval"
+        name = f"{'Energies' if kind == 'energy' else COMPARED[kind].title} inside their 90 % interval"
         found.append({"name": name, "value": f"{100.0 * scored.coverage[0.9]:.0f} %", "unit": "", "note": note})
     return found
 
@@ -230,7 +231,7 @@ def _calibrations(evaluation: Evaluation) -> list[Calibrated]:
         if scored is not None:
             by_type = tables.calibration_by_config_type(kind, comparison)
             own = (tables.score_table(kind, scored), tables.coverage_table(kind, scored), by_type)
-            found.append(Calibrated(kind, NAMES[kind], scored, *own))
+            found.append(Calibrated(kind, COMPARED[kind].title, scored, *own))
     return found
 
 

@@ -12,13 +12,11 @@ from ase.units import GPa
 
 from gapkit.evaluation.comparison import Comparison, Evaluation
 from gapkit.potential.decomposition import Contribution, Contributions
-from gapkit.report.tables import NAMES, Cell, Table, number, percent
+from gapkit.quantities import COMPARED
+from gapkit.report.tables import Cell, Table, number, percent
 
 if TYPE_CHECKING:
     from gapkit.potential.gap import GAP
-
-SCALE = {"energy": 1000.0, "forces": 1.0, "stress": 1.0}
-UNITS = {"energy": "meV/atom", "forces": "eV/Å", "stress": "GPa"}
 
 
 def part_tables(gap: GAP, evaluation: Evaluation, frames: Sequence[Atoms]) -> tuple[list[Table], list[str]]:
@@ -59,17 +57,18 @@ def _explained(own: Own, parts: Contributions) -> tuple[Table, list[str]]:
     rows: list[tuple[Cell, ...]] = []
     notes = []
     for kind, (comparison, which) in own.items():
-        s = SCALE[kind]
+        quantity = COMPARED[kind]
+        s, name, unit = quantity.quoted, quantity.title, quantity.quoted_unit
         labels = s * (comparison.reference - rows_of(e0, kind, which))
         alone = s * (rows_of(known, kind, which) - comparison.reference)
         model, fit = s * comparison.error, s * rows_of(fitted, kind, which)
         left = float(np.std(alone))
         numbers = (float(np.std(labels)), _rms(alone), left, float(np.std(fit)), _rms(model))
         share = None if not labels.any() else 1.0 - (left / numbers[0]) ** 2 if numbers[0] > 0 else None
-        rows.append((f"{NAMES[kind]} ({UNITS[kind]})", *map(number, numbers), percent(share)))
+        rows.append((f"{name} ({unit})", *map(number, numbers), percent(share)))
         if share is not None and share <= 0 and rows_of(parts.total("baseline"), kind, which).any():
             notes.append(
-                f"{NAMES[kind]}: the baselines explain nothing. Their error spreads over {left:.3g} {UNITS[kind]}, the "
+                f"{name}: the baselines explain nothing. Their error spreads over {left:.3g} {unit}, the "
                 f"labels over {numbers[0]:.3g}; a fit without them may be better."
             )
     if not any(rows_of(parts.total("baseline"), kind, which).any() for kind, (_, which) in own.items()):
@@ -89,7 +88,7 @@ def _sizes(own: Own, parts: Contributions) -> Table:
     for part in (*parts.parts, parts.total()):
         cells: list[Cell] = []
         for kind, (_, which) in own.items():
-            values = SCALE[kind] * rows_of(part, kind, which)
+            values = COMPARED[kind].quoted * rows_of(part, kind, which)
             cells += [number(float(values.mean()) / 1000.0), number(float(values.std()))] if kind == "energy" else [
                 number(_rms(values))
             ]  # fmt: skip

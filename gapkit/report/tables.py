@@ -11,6 +11,7 @@ import numpy as np
 from gapkit.evaluation.calibration import Calibration, calibration, calibration_by
 from gapkit.evaluation.comparison import ErrorRow, Evaluation
 from gapkit.evaluation.ranking import per_atom
+from gapkit.quantities import COMPARED
 from gapkit.report.verdict import has_std, rows_by_config_type, zero_by_symmetry
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from gapkit.potential.gap import GAP
     from gapkit.uncertainty.extrapolation import Extrapolation
 
-NAMES = {"energy": "Energy", "forces": "Forces", "stress": "Stress"}
 N_WORST = 10
 _SMALL = 1e-4  # below, numbers are written with an exponent
 
@@ -146,7 +146,7 @@ def error_tables(rows: Sequence[ErrorRow], train: Evaluation | None) -> list[Err
     for kind in dict.fromkeys(row.kind for row in rows):
         shown = [_shown(row, train_rmse) for row in rows if row.kind == kind]
         unit = next(row.unit for row in rows if row.kind == kind)
-        tables.append(ErrorTable(kind, NAMES[kind], unit, shown[0], shown[1:]))
+        tables.append(ErrorTable(kind, COMPARED[kind].title, unit, shown[0], shown[1:]))
     return tables
 
 
@@ -223,7 +223,7 @@ def calibration_by_config_type(kind: str, comparison: Comparison) -> Table:
     )
     if np.any(idle):
         note += " A dash: values that vanish by symmetry."
-    return Table(f"calibration-types-{kind}", f"{NAMES[kind]} by config type", headings, tuple(rows), note)
+    return Table(f"calibration-types-{kind}", f"{COMPARED[kind].title} by config type", headings, tuple(rows), note)
 
 
 # ---- worst

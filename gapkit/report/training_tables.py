@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from gapkit.quantities import COMPARED
 from gapkit.report.tables import N_WORST, Cell, Number, Table, number, percent, score
 
 if TYPE_CHECKING:
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
     from gapkit.evaluation.leave_one_out import FrameWithout, LeaveOneOut
 
 FRAME = ("frame", "config type", "formula", "atoms")
-KINDS = ("energy", "forces", "stress")
 
 
 def data_tables(left_out: LeaveOneOut | None, which: WhichData | None) -> list[Table]:
@@ -63,12 +63,12 @@ def _redundant(rows: Sequence[Redundant]) -> Table:
 def _outliers(rows: Sequence[Outlier]) -> Table:
     cells = [(*_frame(row.frame), *_z(row.frame), number(row.excess), row.reason) for row in rows[:N_WORST]]
     note = "Frames that all others contradict; z-scores of each kind of label, about 1 if they agree."
-    headings = (*FRAME, *(f"z {kind}" for kind in KINDS), "× usual", "looks like")
+    headings = (*FRAME, *(f"z {kind}" for kind in COMPARED), "× usual", "looks like")
     return Table("data-outliers", "Outliers", headings, tuple(cells), note)
 
 
 def _z(frame: FrameWithout) -> tuple[Number, ...]:
-    return tuple(score(frame.z_by_kind.get(kind)) for kind in KINDS)
+    return tuple(score(frame.z_by_kind.get(kind)) for kind in COMPARED)
 
 
 def _wanted(found: MostWanted) -> Table:
@@ -90,5 +90,5 @@ def _wanted(found: MostWanted) -> Table:
 def _left_out(found: LeaveOneOut) -> Table:
     cells = [(*_frame(row), *_z(row), number(row.leverage), number(row.information)) for row in found.worst(N_WORST)]
     note = "Training frames that the others predict worst, each left out of the fit; z is about 1 if they agree."
-    headings = (*FRAME, *(f"z {kind}" for kind in KINDS), "leverage", "nats")
+    headings = (*FRAME, *(f"z {kind}" for kind in COMPARED), "leverage", "nats")
     return Table("data-left-out", "Most surprising when left out", headings, tuple(cells), note)

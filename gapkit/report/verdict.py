@@ -12,13 +12,13 @@ from scipy.stats import ttest_1samp
 from gapkit.evaluation.calibration import calibration, z_scores
 from gapkit.evaluation.comparison import Comparison, Evaluation
 from gapkit.evaluation.ranking import per_atom, rank_correlation
+from gapkit.quantities import COMPARED
 
 if TYPE_CHECKING:
     from gapkit.potential.gap import GAP
     from gapkit.uncertainty.extrapolation import Extrapolation
 
 FloatArray = NDArray[np.float64]
-PLURALS = {"energy": "energies", "forces": "forces", "stress": "stresses"}
 LEVELS = ("bad", "note", "good")  # in the order in which they are told
 LONGEST = 16  # names of config types in one sentence
 WEAK = 0.3  # rank correlation below which std does not tell good values from bad
@@ -147,7 +147,7 @@ def _overall(kind: str, comparison: Comparison) -> Finding:
     direction, n = _direction(scored.scale, scored.n_structures, 2.0), scored.n_structures
     inside = f"{100.0 * scored.coverage[0.9]:.0f} % of the values lie inside their 90 % interval"
     counted = f"{scored.n} values of {n} structure{'s' if n != 1 else ''}"
-    head = f"Error bars of {PLURALS[kind]}"
+    head = f"Error bars of {COMPARED[kind].plural}"
     if direction == 0:
         note = "" if n >= FEW_STRUCTURES else " So few structures prove little."
         return Finding(
@@ -155,7 +155,7 @@ def _overall(kind: str, comparison: Comparison) -> Finding:
         )
     if direction > 0:
         text = f"{head} are too small: multiply them by {scored.scale:.2g}. {inside} ({counted})."
-        return Finding("bad", kind, (), text, f"error bars of {PLURALS[kind]} as they are")
+        return Finding("bad", kind, (), text, f"error bars of {COMPARED[kind].plural} as they are")
     text = f"{head} are too large, on the safe side: errors are {scored.scale:.2g} times what they promise. {inside}."
     text += " So few structures prove little." if n < FEW_STRUCTURES else ""
     return Finding("note", kind, (), text)
@@ -169,9 +169,9 @@ def _scales(scored: Mapping[str, Comparison]) -> list[Finding]:
         found = {kind: names for kind, names in found.items() if names}
         if not found:
             continue
-        text = "; ".join(f"{PLURALS[kind]} of {_listed(names)}" for kind, names in found.items())
+        text = "; ".join(f"{COMPARED[kind].plural} of {_listed(names)}" for kind, names in found.items())
         text = f"Too {word} error bars by config type, with the factor that would mend them: {text}."
-        whom = [f"{PLURALS[kind]} of {_listed(tuple(names))}" for kind, names in found.items()]
+        whom = [f"{COMPARED[kind].plural} of {_listed(tuple(names))}" for kind, names in found.items()]
         distrust = f"error bars as they are, of {'; '.join(whom)}" if direction > 0 else ""
         everyone = tuple(sorted({name for names in found.values() for name in names}))
         findings.append(Finding(level, "", everyone, text, distrust))
@@ -207,7 +207,7 @@ def _signs(kind: str, comparison: Comparison) -> list[Finding]:
         return []
     what = "Energies" if kind == "energy" else "Stresses (mean of the six components)"
     text = f"{what} are off in one direction, which no average over structures removes: {_listed(found)}."
-    distrust = f"{PLURALS[kind]} of {_listed(tuple(found))} beside those of other structures"
+    distrust = f"{COMPARED[kind].plural} of {_listed(tuple(found))} beside those of other structures"
     return [Finding("bad", kind, tuple(found), text, distrust)]
 
 
@@ -230,7 +230,7 @@ def _ranks(kind: str, comparison: Comparison) -> list[Finding]:
 
 
 def _rank_finding(kind: str, rho: float, whom: str) -> Finding:
-    plural = PLURALS[kind]
+    plural = COMPARED[kind].plural
     if rho >= WEAK:
         quality = "reliably" if rho >= 0.6 else "roughly"
         text = f"Over all {whom}, error bars of {plural} point {quality} at large errors (rank correlation {rho:.2f})."
@@ -268,7 +268,7 @@ def _misspecified(gap: GAP, scored: Mapping[str, Comparison]) -> list[Finding]:
     """Config types where the noise, not the posterior, makes up the predictive variance."""
     kinds = [kind for kind in ("energy", "forces") if kind in scored]  # the noise of a stress depends on the volume
     found = {kind: _noise_shares(gap, kind, scored[kind]) for kind in kinds}
-    whom = "; ".join(f"{PLURALS[kind]} of {_listed(shares)}" for kind, shares in found.items() if shares)
+    whom = "; ".join(f"{COMPARED[kind].plural} of {_listed(shares)}" for kind, shares in found.items() if shares)
     if not whom:
         return []
     text = (
@@ -341,7 +341,7 @@ def rows_by_config_type(evaluation: Evaluation, environments: Extrapolation) -> 
 
 
 def _missing(evaluation: Evaluation, scored: Mapping[str, Comparison]) -> list[Finding]:
-    without = tuple(PLURALS[kind] for kind in evaluation.comparisons if kind not in scored)
+    without = tuple(COMPARED[kind].plural for kind in evaluation.comparisons if kind not in scored)
     if not without:
         return []
     text = f"No error bars of {_listed(without)} were evaluated; evaluate with return_std='all'."

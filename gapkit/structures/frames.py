@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from os import PathLike
-from typing import IO, Any, NamedTuple, Protocol, TypeAlias
+from typing import IO, Any, NamedTuple, TypeAlias
 
 import numpy as np
 from ase import Atoms
 
 from gapkit.errors import InputError
 from gapkit.structures.files import check_path
-from gapkit.structures.labels import LabelKeys, Labels, check_structures, read_labels
-from gapkit.structures.reading import find_label_keys, iter_structures, normalised_structures
+from gapkit.structures.label_keys import QUANTITIES, KeyFinder
+from gapkit.structures.labels import LabelKeys, Labels, check_structures
+from gapkit.structures.reading import all_labels, frames_of_paths, normalised_frames
 
 Structures: TypeAlias = "Iterable[Atoms] | str | PathLike[str] | Iterable[str | PathLike[str]]"
-STANDARD = LabelKeys("energy", "forces", "stress", None)  # where `normalised_structures` puts labels
 
 
 class Frame(NamedTuple):
@@ -53,31 +54,38 @@ class Frame(NamedTuple):
         return Frame(self.bare(), self.labels)
 
 
-class Frames(Protocol):
-    """Frames that can be walked through again and again."""
+class Frames(ABC):
+    """Frames that can be walked through again and again; labels belong to them."""
 
     n_frames: int | None  # None until it is known
 
+    @abstractmethod
     def __iter__(self) -> Iterator[Frame]:
         """Walk through all frames."""
-        ...
 
 
-class FramesInMemory:
+class FramesInMemory(Frames):
     """Frames of a sequence, all checked before the first walk."""
 
     def __init__(self, structures: Sequence[Atoms], keys: LabelKeys | None = None) -> None:
-        check_structures(structures)
-        self._structures = structures
-        self._keys = keys or find_label_keys(structures)
-        self.n_frames: int | None = len(structures)
+        _, labels = all_labels(structures, keys)
+        self._frames = [Frame(*pair) for pair in zip(structures, labels)]
+        self.n_frames: int | None = len(self._frames)
+
+    @classmethod
+    def of(cls, frames: Iterable[Frame]) -> FramesInMemory:
+        """The same frames, held in memory from now on."""
+        new = cls.__new__(cls)
+        new._frames = list(frames)
+        new.n_frames = len(new._frames)
+        return new
 
     def __iter__(self) -> Iterator[Frame]:
         """Walk through all frames."""
-        return (Frame(atoms, read_labels(atoms, self._keys)) for atoms in self._structures)
+        return iter(self._frames)
 
 
-class FramesOnDisk:
+class FramesOnDisk(Frames):
     """Frames of files, or of another object that can be iterated again: read anew in each walk."""
 
     def __init__(self, source: Iterable[Any], keys: LabelKeys | None = None) -> None:
@@ -87,26 +95,25 @@ class FramesOnDisk:
     def __iter__(self) -> Iterator[Frame]:
         """Walk through all frames."""
         n_frames = 0
-        for atoms in self._structures():
+        for atoms, labels in self._labelled():
             n_frames += 1
-            yield Frame(atoms, read_labels(atoms, STANDARD))
+            yield Frame(atoms, labels)
         if n_frames == 0:
             raise InputError("structures is empty, give at least one frame.")
         self.n_frames = n_frames
 
-    def _structures(self) -> Iterator[Atoms]:
-        names = {} if self._keys is None else self._keys.as_arguments()
-        if not isinstance(self._source, FilePaths):
-            yield from normalised_structures(self._source, **names)
-        else:
-            yield from iter_structures(self._source, **names)
+    def _labelled(self) -> Iterator[tuple[Atoms, Labels]]:
+        finder = KeyFinder([None] * len(QUANTITIES), "config_type") if self._keys is None else self._keys.finder()
+        if isinstance(self._source, FilePaths):
+            return normalised_frames(frames_of_paths(self._source), finder)
+        return normalised_frames(((f"frame {k}", atoms) for k, atoms in enumerate(self._source)), finder)
 
 
 class FilePaths(list[Any]):
     """Paths of files with frames."""
 
 
-class SpooledFrames:
+class SpooledFrames(Frames):
     """Frames of an iterator: written to a temporary file as they come, read from there in later walks."""
 
     def __init__(self, iterator: Iterator[Atoms], keys: LabelKeys | None = None) -> None:
@@ -155,12 +162,12 @@ def _read(file: IO[bytes]) -> Frame:
     return Frame(Atoms(numbers, positions, cell=cell, pbc=pbc), labels)
 
 
-def labelled_frames(structures: Structures, keys: LabelKeys | None = None) -> Frames:
-    """Frames of a sequence of Atoms, a file or files, another iterable, or an iterator.
+def labelled_frames(structures: Structures | Frames, keys: LabelKeys | None = None) -> Frames:
+    """Frames of a sequence of Atoms, a file or files, another iterable, or an iterator; frames stay as they are.
 
     Parameters
     ----------
-    structures : sequence of Atoms, path, sequence of paths, or iterable of Atoms
+    structures : sequence of Atoms, path, sequence of paths, iterable of Atoms, or Frames
     keys : LabelKeys, optional
         Where the labels are; found if not given.
 
@@ -169,6 +176,10 @@ def labelled_frames(structures: Structures, keys: LabelKeys | None = None) -> Fr
     InputError
         At once for what cannot be frames and for a sequence with bad ones; otherwise while walking.
     """
+    if isinstance(structures, Frames):
+        if keys is not None:
+            raise InputError("these frames have their labels already: leave the keys out.")
+        return structures
     if isinstance(structures, str | PathLike):
         structures = [structures]
     if isinstance(structures, Atoms) or not isinstance(structures, Iterable):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -30,6 +30,9 @@ _NAME = re.compile(
 _IN_CALCULATOR = {"energy", "free_energy", "forces", "stress"}
 # absolute and relative differences within which two labels are the same number printed twice
 _SAME = {"energy": (1e-5, 1e-8), "forces": (1e-5, 1e-6), "stress": (1e-6, 1e-4), "virial": (1e-4, 1e-4)}
+
+
+Found = Mapping[str, Mapping[str, Any]]  # labels of one frame by quantity and name, None where the frame has none
 
 
 class _Name(NamedTuple):
@@ -169,17 +172,20 @@ class KeyFinder:
         self.differ: dict[frozenset[str], str] = {}
         self.known: set[str] = set()
 
-    def add(self, atoms: Atoms, where: str) -> None:
-        """Look at one more frame."""
+    def add(self, atoms: Atoms, where: str) -> Found:
+        """Look at one more frame; what it gives are the frame's labels by quantity and name, checked."""
         own = {key for key in (*atoms.info, *atoms.arrays) if isinstance(key, str)} - {"numbers", "positions"}
         results = {key for key in _results(atoms) if key in _IN_CALCULATOR}
         self.known |= own | results
         self.n_frames += 1
         self.n_config_types += self.config_type_key in atoms.info
+        found = {}
         for quantity in QUANTITIES:
             labels = {key: find_label(atoms, quantity, key, where) for key in self._keys_of(quantity, atoms)}
+            found[quantity] = labels
             self._count(quantity, {key: label for key, label in labels.items() if label is not None}, where)
             self.from_calculator |= {key for key in labels if key in results and key not in own}
+        return found
 
     def _keys_of(self, quantity: str, atoms: Atoms) -> list[str]:
         """The name that was given or, without one, all of a frame under which discovery looks for the quantity."""

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Sized
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass
 from os import PathLike
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
 
 from gapkit.errors import InputError
-from gapkit.structures.label_keys import QUANTITIES, find_label
+from gapkit.structures.label_keys import QUANTITIES, Found, KeyFinder, find_label
 
 
 class LabelKeys(NamedTuple):
@@ -27,6 +28,10 @@ class LabelKeys(NamedTuple):
     def as_arguments(self) -> dict[str, str]:
         """The same as keyword arguments of `read_structures`."""
         return {f"{name}_key": key or "" for name, key in zip(self._fields, self)}
+
+    def finder(self) -> KeyFinder:
+        """One that looks for labels under these names alone."""
+        return KeyFinder([key or "" for key in self[:4]], self.config_type)
 
 
 @dataclass(frozen=True)
@@ -97,10 +102,13 @@ def check_structures(structures: Sequence[Atoms]) -> None:
         check_frame(atoms, f"frame {k}")
 
 
-def labels_of(atoms: Atoms, keys: LabelKeys, where: str) -> Labels:
-    """`read_labels` of a frame whose geometry was checked; `where` names it in errors."""
+def labels_of(atoms: Atoms, keys: LabelKeys, where: str, found: Found = MappingProxyType({})) -> Labels:
+    """`read_labels` of a frame whose geometry was checked; `where` names it in errors.
+
+    What a `KeyFinder` has `found` in this very frame is not read and checked again.
+    """
     energy, forces, stress, virial = (
-        find_label(atoms, quantity, key, where) if key else None for quantity, key in zip(QUANTITIES, keys)
+        _label(atoms, quantity, key, where, found.get(quantity, {})) for quantity, key in zip(QUANTITIES, keys)
     )
     if (stress is not None or virial is not None) and atoms.cell.rank < 3:
         raise InputError(
@@ -116,6 +124,13 @@ def labels_of(atoms: Atoms, keys: LabelKeys, where: str) -> Labels:
     value = atoms.info.get(keys.config_type)
     config_type = "default" if value is None or str(value).strip() == "" else str(value)
     return Labels(None if energy is None else float(energy), forces, virial, config_type, stress)
+
+
+def _label(atoms: Atoms, quantity: str, key: str | None, where: str, found: Mapping[str, Any]) -> Any:
+    """The label under `key`, already `found` or looked up now."""
+    if not key:
+        return None
+    return found[key] if key in found else find_label(atoms, quantity, key, where)
 
 
 def _check_virial(virial: np.ndarray, expected: np.ndarray, volume: float, where: str) -> None:

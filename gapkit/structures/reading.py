@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from os import PathLike
 from typing import Any, TypeAlias
 
@@ -46,21 +47,12 @@ def iter_structures(
     """
     finder = KeyFinder([energy_key, forces_key, stress_key, virial_key], config_type_key)
     paths = [path] if isinstance(path, str | PathLike) else path
-    return normalised_frames(_all_frames([check_path(each) for each in paths], ":"), finder)
+    return (atoms for atoms, _ in normalised_frames(_all_frames([check_path(each) for each in paths], ":"), finder))
 
 
-def normalised_structures(
-    structures: Iterable[Atoms],
-    *,
-    energy_key: str | None = None,
-    forces_key: str | None = None,
-    stress_key: str | None = None,
-    virial_key: str | None = None,
-    config_type_key: str = "config_type",
-) -> Iterator[Atoms]:
-    """`iter_structures` of frames that come from anywhere else."""
-    finder = KeyFinder([energy_key, forces_key, stress_key, virial_key], config_type_key)
-    return normalised_frames(((f"frame {k}", atoms) for k, atoms in enumerate(structures)), finder)
+def frames_of_paths(paths: Iterable[_Path]) -> _Frames:
+    """("frame 3 of name", atoms) of files that are there, as `normalised_frames` takes them."""
+    return _all_frames(list(paths), ":")
 
 
 def read_structures(
@@ -100,7 +92,7 @@ def read_structures(
         contradictory, not finite or of the wrong shape; a stress or virial without a cell volume; bad geometry.
     """
     finder = KeyFinder([energy_key, forces_key, stress_key, virial_key], config_type_key)
-    return list(normalised_frames(_all_frames(path_or_list, index), finder))
+    return [atoms for atoms, _ in normalised_frames(_all_frames(path_or_list, index), finder)]
 
 
 def find_label_keys(
@@ -133,15 +125,30 @@ def find_label_keys(
     InputError
         As `read_structures`.
     """
-    check_structures(structures)
     finder = KeyFinder([energy_key, forces_key, stress_key, virial_key], config_type_key)
-    for k, atoms in enumerate(structures):
-        finder.add(atoms, f"frame {k}")
+    return _labelled_by(structures, finder)[0]
+
+
+def all_labels(structures: Sequence[Atoms], keys: LabelKeys | None = None) -> tuple[LabelKeys, list[Labels]]:
+    """Keys, found if not given, and labels of all frames; geometry and each label are checked once.
+
+    Raises
+    ------
+    InputError
+        As `find_label_keys`.
+    """
+    if keys is None:
+        return _labelled_by(structures, KeyFinder([None] * len(QUANTITIES), "config_type"))
+    check_structures(structures)
+    return keys, [labels_of(atoms, keys, f"frame {k}") for k, atoms in enumerate(structures)]
+
+
+def _labelled_by(structures: Sequence[Atoms], finder: KeyFinder) -> tuple[LabelKeys, list[Labels]]:
+    check_structures(structures)
+    found = [finder.add(atoms, f"frame {k}") for k, atoms in enumerate(structures)]
     finder.finish()
-    keys = LabelKeys(*finder.keys(), config_type_key)
-    for k, atoms in enumerate(structures):
-        labels_of(atoms, keys, f"frame {k}")
-    return keys
+    keys = LabelKeys(*finder.keys(), finder.config_type_key)
+    return keys, [labels_of(atoms, keys, f"frame {k}", own) for k, (atoms, own) in enumerate(zip(structures, found))]
 
 
 def describe_structures(structures: Sequence[Atoms], keys: LabelKeys | None = None) -> str:
@@ -160,11 +167,10 @@ def describe_structures(structures: Sequence[Atoms], keys: LabelKeys | None = No
     InputError
         As `find_label_keys`.
     """
-    check_structures(structures)
-    keys = keys or find_label_keys(structures)
+    keys, labels = all_labels(structures, keys)
     table = StructureTable()
-    for k, atoms in enumerate(structures):
-        table.add(atoms, labels_of(atoms, keys, f"frame {k}"))
+    for atoms, own in zip(structures, labels):
+        table.add(atoms, own)
     taken = ", ".join(f"{name} from '{key}'" for name, key in zip(QUANTITIES, keys) if key) or "none"
     return f"{table}\nlabels: {taken}"
 
@@ -190,14 +196,25 @@ def _all_frames(source: _Path | Iterable[_Path] | Iterable[Atoms], index: int | 
     return numbered
 
 
-def normalised_frames(frames: Iterable[tuple[str, Atoms]], finder: KeyFinder) -> Iterator[Atoms]:
-    """`iter_structures` of ("frame 3 of name", atoms) from anywhere; `finder` knows the keys afterwards."""
+def normalised_frames(frames: Iterable[tuple[str, Atoms]], finder: KeyFinder) -> Iterator[tuple[Atoms, Labels]]:
+    """`iter_structures` of ("frame 3 of name", atoms) from anywhere, each with its labels; each is checked once.
+
+    `finder` knows the keys afterwards.
+    """
     for where, atoms in frames:
         check_frame(atoms, where)
-        finder.add(atoms, where)
+        found = finder.add(atoms, where)
         keys = LabelKeys(*finder.keys(), finder.config_type_key)
-        yield _with_labels(atoms, labels_of(atoms, keys, where), keys)
+        labels = _as_stored(labels_of(atoms, keys, where, found), atoms)
+        yield _with_labels(atoms, labels, keys), labels
     finder.finish()
+
+
+def _as_stored(labels: Labels, atoms: Atoms) -> Labels:
+    """The labels as they come back from where `_with_labels` puts them: the virial from the stress."""
+    if labels.stress is None:
+        return labels
+    return replace(labels, virial=-atoms.get_volume() * labels.stress)
 
 
 def _with_labels(atoms: Atoms, labels: Labels, keys: LabelKeys) -> Atoms:

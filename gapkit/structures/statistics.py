@@ -13,7 +13,7 @@ from ase import Atoms
 from gapkit.errors import InputError
 from gapkit.geometry.distances import closest_by_pair, shorter
 from gapkit.geometry.neighbourhoods import find_neighbourhoods
-from gapkit.quantities import KINDS
+from gapkit.quantities import FITTED, KINDS
 from gapkit.structures.duplicates import DuplicateFinder
 from gapkit.structures.frames import Frame, Frames
 from gapkit.structures.reference_energies import is_isolated
@@ -109,8 +109,7 @@ class DataFacts:
     def rows(self) -> dict[str, int]:
         """Labels of each kind, components counted, as if all frames with that label were of mean size."""
         mean = self.n_environments / self.n_frames
-        counts = {"energy": 1.0, "forces": 3.0 * mean, "virial": 6.0}
-        return {kind: round(counts[kind] * n) for kind, n in self.labelled.items()}
+        return {kind: round(FITTED[kind].n_rows(mean) * n) for kind, n in self.labelled.items()}
 
 
 def find_facts(frames: Frames) -> DataFacts:

@@ -15,6 +15,7 @@ from typing_extensions import TypedDict
 from gapkit.checks import build, check_fields, check_keys, checked
 from gapkit.errors import InputError
 from gapkit.geometry.neighbourhoods import Neighbourhoods, find_neighbourhoods
+from gapkit.quantities import VOIGT
 from gapkit.structures.properties import Properties
 from gapkit.structures.species import check_known, check_symbols
 from gapkit.structures.statistics import DataFacts
@@ -23,7 +24,6 @@ from gapkit.terms.protocol import as_dict, term_type
 from gapkit.terms.records import SparseBlock
 
 KEYS = ("type", "function", "delta", "scales")
-VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 
 
 class Features(NamedTuple):

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 from copper_models import model, refit
 from labelled_frames import copper_frames
@@ -15,11 +16,12 @@ from gapkit import GAP, SOAP, DotProduct, InputError, Term
 from gapkit.datasets import load_silicon
 from gapkit.evaluation.calibration import calibration, calibration_by
 from gapkit.evaluation.compare import evaluate
-from gapkit.evaluation.comparison import KINDS
 from gapkit.evaluation.conformal import fit_conformal
 from gapkit.evaluation.leave_one_out import leave_one_out
 from gapkit.evaluation.recalibration import fit_recalibration
 from gapkit.model_selection.search import left_out_score
+from gapkit.quantities import COMPARED
+from gapkit.structures.reference_energies import is_isolated
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +43,7 @@ def assert_equals_refits(gap, loo, frames, indices, rtol):
     """Labels, predictions and error bars of `evaluate` with fits without each frame."""
     for k in indices:
         found = evaluate(refit(gap.recipe_, frames[:k] + frames[k + 1 :]), [frames[k]], "all").comparisons
-        for kind in KINDS:
+        for kind in COMPARED:
             if kind not in loo.comparisons or loo.frames[k].isolated:
                 continue
             part = loo.comparisons[kind].select(loo.comparisons[kind].structure == k)
@@ -60,7 +62,7 @@ def assert_equals_refits(gap, loo, frames, indices, rtol):
 
 
 def test_comparisons_are_those_of_refits(gap, loo, frames):
-    assert set(loo.comparisons) == set(KINDS)
+    assert set(loo.comparisons) == set(COMPARED)
     assert_equals_refits(gap, loo, frames, range(len(frames)), 2e-6)
 
 
@@ -137,8 +139,6 @@ def test_frames_without_labels_are_passed(frames):
 def test_isolated_atoms_are_not_compared(frames):
     """e0 is their energy, whatever is left out."""
     atom = Atoms("Cu", [[0, 0, 0]])
-    from ase.calculators.singlepoint import SinglePointCalculator
-
     atom.calc = SinglePointCalculator(atom, energy=3.0, forces=np.zeros((1, 3)))
     found = leave_one_out(model().fit([atom, *frames]), [atom, *frames])
     assert [frame.isolated for frame in found.frames] == [True] + 12 * [False]
@@ -146,12 +146,27 @@ def test_isolated_atoms_are_not_compared(frames):
     assert 0 not in [frame.number for frame in found.worst(20)]
 
 
+def test_isolated_atoms_are_those_that_e0_is_taken_from(frames):
+    """A skewed cell has short images behind long vectors; a config type may say what a small box does not show."""
+    skewed = Atoms("Cu", cell=[[6.5, 0, 0], [6.5, 2.6, 0], [0, 0, 7]], pbc=True)
+    boxed = Atoms("Cu", cell=[5.0, 5.0, 5.0], pbc=True)
+    boxed.info["config_type"] = "isolated_atom"
+    for atoms, energy in ((skewed, 0.5), (boxed, 3.0)):
+        atoms.calc = SinglePointCalculator(atoms, energy=energy, forces=np.zeros((1, 3)))
+    structures = [skewed, boxed, *frames]
+    gap = model().fit(structures)
+    assert gap.e0_ == {"Cu": 3.0}
+    found = leave_one_out(gap, structures)
+    assert [frame.isolated for frame in found.frames] == [False, True] + 12 * [False]
+    own = {frame.number: is_isolated(*frame_of) for frame, frame_of in zip(found.frames, gap.frames_of(structures))}
+    assert own == {frame.number: frame.isolated for frame in found.frames}
+
+
 def test_overlap_is_one_for_the_same_surroundings_and_near_the_exact_one(gap, frames):
     turned = frames[3].copy()  # a cluster
     forces = frames[3].get_forces()
     turned.rotate(40, (1, 2, 3))
     from ase.build.rotate import rotation_matrix_from_points
-    from ase.calculators.singlepoint import SinglePointCalculator
 
     Q = rotation_matrix_from_points(
         (frames[3].positions - frames[3].positions[0]).T, (turned.positions - turned.positions[0]).T

@@ -10,6 +10,8 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
+from gapkit.evaluation.recalibration import Recalibration
+
 ENERGY_NOISE = {"bulk": 0.002, "slab": 0.004}  # eV/atom
 
 
@@ -25,6 +27,7 @@ class FakeGAP:
     e0_: dict[str, float] = field(default_factory=lambda: {"Si": -4.5, "O": -2.0})
     species_: Sequence[str] = ("O", "Si")
     training_: dict[str, object] = field(default_factory=lambda: {"n_structures": 77, "sha256": "5eed"})
+    recalibration_: Recalibration | None = None
 
     def noise_std(self, kind: str, config_type: str) -> float:
         if kind == "energy":
