@@ -13,7 +13,8 @@ import numpy as np
 
 from gapkit import GAP, SOAP, DotProduct, Term
 from gapkit.datasets import load_silicon
-from gapkit.terms.evaluate import evaluate, find_all_neighbourhoods
+from gapkit.terms.basis import Basis
+from gapkit.terms.evaluate import evaluate
 
 M = 1000
 
@@ -26,11 +27,8 @@ def fitted(n_max: int) -> GAP:
 
 def results(gap: GAP, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Local energies and forces of all test frames with sparse points X."""
-    blocks = (gap.blocks_[0]._replace(X=X),)
-    found = [
-        evaluate(gap.terms_, blocks, gap.alpha_, find_all_neighbourhoods(gap.terms_, a), a.numbers)
-        for a in load_silicon("test")
-    ]
+    basis = Basis(gap.terms_, (gap.blocks_[0]._replace(X=X),))
+    found = [evaluate(basis.environments(a), gap.alpha_) for a in load_silicon("test")]
     return np.concatenate([p.local_energies for p in found]), np.concatenate([p.forces for p in found])
 
 

@@ -21,9 +21,9 @@ from gapkit._numba import soap as loops
 from gapkit.descriptors.soap_basis import harmonics_norm
 from gapkit.gaussian_process.kernels import points
 from gapkit.geometry.neighbourhoods import Neighbourhoods, find_neighbourhoods
+from gapkit.terms.basis import Basis
 from gapkit.terms.evaluate import LARGEST_BLOCK as BLOCK
 from gapkit.terms.evaluate import evaluate
-from gapkit.terms.term import SparseBlock
 
 CUTOFF, ZETA, WORD = 5.0, 4, 8
 
@@ -102,10 +102,10 @@ def build_stages(n_atoms: int, n_max: int, l_max: int, n_sparse: int) -> tuple[d
     blocks = [Block(soap, X, alpha, all_centres.select(which), atoms.numbers) for which in groups]
     table = soap._table[0].values.nbytes
     sizes = Sizes(len(all_centres.j), n_atoms, n_max, l_max + 1, soap.n_features, n_sparse, len(groups), table)
-    terms, sparse = [Term(soap, DotProduct(ZETA), n_sparse)], [SparseBlock(0, 14, X, slice(0, n_sparse))]
+    basis = Basis.of_points([Term(soap, DotProduct(ZETA), n_sparse)], {(0, 14): X})
 
     def whole() -> None:
-        evaluate(terms, sparse, alpha, [find_neighbourhoods(atoms, CUTOFF)], atoms.numbers)
+        evaluate(basis.environments(atoms), alpha)
 
     search = Stage(lambda: find_neighbourhoods(atoms, CUTOFF), *_search(sizes, atoms.get_volume()))
     stages = {"neighbours": search, **_forward(blocks, sizes), **_kernel(blocks, sizes), **_backward(blocks, sizes)}

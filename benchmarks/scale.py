@@ -33,7 +33,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from gapkit import GAP, SOAP, DotProduct, Term, read_structures
 from gapkit.datasets import silicon_path
 from gapkit.fitting.distributed import BATCH, CHUNK_ATOMS, chunks_of
-from gapkit.fitting.first_pass import SparsePools, Summary, environments
+from gapkit.fitting.first_pass import SparsePools, Summary, candidates
 from gapkit.fitting.noise import Noises
 from gapkit.fitting.second_pass import Factors, Recipe, stream_rows
 from gapkit.fitting.updates import solve
@@ -197,8 +197,8 @@ def projection(given: argparse.Namespace) -> None:
     costs = Costs(chunk_atoms=max(CHUNK_ATOMS, given.n_sparse))
     with one_blas_thread():
         pools = first_walk_costs(given, terms, costs)
-        blocks, _ = pools.choose()
-        recipe = Recipe(terms, blocks, {"Si": -5.0}, noises)
+        basis, _ = pools.choose()
+        recipe = Recipe(basis, {"Si": -5.0}, noises)
         second_walk_costs(given, recipe, costs)
     report(given, costs)
 
@@ -208,12 +208,12 @@ def first_walk_costs(given: argparse.Namespace, terms: tuple[Term, ...], costs: 
     frames = list(labelled_frames(list(islice(source, 60))))
     chunk = next(chunks_of(frames, CHUNK_ATOMS))
     per_atom = CHUNK_ATOMS / sum(len(frame.atoms) for frame in chunk)
-    costs["descriptors"] = per_atom * seconds(lambda: [environments(terms, f.atoms) for f in chunk], 3)
+    costs["descriptors"] = per_atom * seconds(lambda: [candidates(terms, f.atoms) for f in chunk], 3)
     noises = Noises(*NOISES.values())
     costs["summary"] = per_atom * seconds(lambda: summarise(chunk, noises), 3)
     pools = SparsePools(terms, 0)
     while not pools.pools or next(iter(pools.pools.values())).n_reductions == 0:
-        found = environments(terms, next(source))
+        found = candidates(terms, next(source))
         start = time.perf_counter()
         pools.add(found)
         costs["reduction"] = time.perf_counter() - start

@@ -18,8 +18,8 @@ from gapkit import SOAP, DotProduct, Term
 from gapkit.covariances.rows import structure_rows
 from gapkit.gaussian_process.structure_kernels import AverageKernel, REMatchKernel
 from gapkit.geometry.neighbourhoods import find_neighbourhoods
-from gapkit.terms.evaluate import evaluate, find_all_neighbourhoods
-from gapkit.terms.term import SparseBlock
+from gapkit.terms.basis import Basis
+from gapkit.terms.evaluate import evaluate
 
 
 def medians(functions: dict[str, Callable[[], object]], repeats: int = 7) -> dict[str, float]:
@@ -45,7 +45,7 @@ def random_potential(n_max: int, l_max: int, M: int):
     rng = np.random.default_rng(0)
     term = Term(SOAP(["Si"], 5.0, n_max, l_max), DotProduct(4), M)
     X = np.abs(rng.normal(size=(M, term.descriptor.n_features)))
-    return [term], [SparseBlock(0, 14, X / np.linalg.norm(X, axis=1, keepdims=True), slice(0, M))], rng.normal(size=M)
+    return Basis.of_points([term], {(0, 14): X / np.linalg.norm(X, axis=1, keepdims=True)}), rng.normal(size=M)
 
 
 def evaluation() -> None:
@@ -55,8 +55,8 @@ def evaluation() -> None:
         atoms = silicon(repeat)
         potentials = {str(M): random_potential(*basis, M) for M in (100, 1000, 2000)}
         functions = {
-            M: lambda p=p: evaluate(*p, find_all_neighbourhoods(p[0], atoms), atoms.numbers)
-            for M, p in potentials.items()
+            M: lambda basis=basis, alpha=alpha: evaluate(basis.environments(atoms), alpha)
+            for M, (basis, alpha) in potentials.items()
         }
         cells = [f"{1e6 * t / len(atoms):.0f}" for t in medians(functions).values()]
         print(f"| {len(atoms)} | {basis[0]}, {basis[1]} | " + " | ".join(cells) + " |", flush=True)
@@ -69,9 +69,8 @@ def rows() -> None:
     for basis in ((8, 6), (8, 8)):
         functions = {}
         for M in (600, 1200, 2000):
-            terms, blocks, _ = random_potential(*basis, M)
-            found = find_all_neighbourhoods(terms, atoms)
-            functions[str(M)] = lambda t=terms, b=blocks, f=found: structure_rows(t, b, f, atoms.numbers)
+            found = random_potential(*basis, M)[0].environments(atoms)
+            functions[str(M)] = lambda found=found: structure_rows(found)
         cells = [f"{1e3 * t / len(atoms):.2f}" for t in medians(functions, 5).values()]
         print(f"| {basis[0]}, {basis[1]} | " + " | ".join(cells) + " |", flush=True)
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Sequence
-from itertools import accumulate
 
 import numpy as np
 from ase import Atoms
@@ -23,8 +22,10 @@ from ase.spacegroup import crystal
 from gapkit import SOAP, DotProduct, Pair, Term, Triplet
 from gapkit.geometry.neighbourhoods import find_neighbourhoods
 from gapkit.runtime.threads import set_num_threads
-from gapkit.terms.evaluate import evaluate, find_all_neighbourhoods, fold_weights
-from gapkit.terms.term import ALL_SPECIES, AnyTerm, SparseBlock
+from gapkit.terms.basis import Basis
+from gapkit.terms.evaluate import evaluate
+from gapkit.terms.feature_term import KEY
+from gapkit.terms.protocol import AdditiveTerm
 
 SUMS = {"SOAP": (0,), "SOAP + Pair": (0, 1), "SOAP + Triplet": (0, 2), "SOAP + Pair + Triplet": (0, 1, 2)}
 
@@ -45,23 +46,21 @@ def systems() -> dict[str, tuple[Atoms, tuple[int, ...]]]:
     return found
 
 
-def random_sum(terms: Sequence[AnyTerm], atoms: Atoms, M: int) -> Callable[[], object]:
+def random_sum(terms: Sequence[AdditiveTerm], atoms: Atoms, M: int) -> Callable[[], object]:
     """Evaluation of the sum of these terms with random sparse points of SOAP, M for each species, and weights."""
-    rng, parts = np.random.default_rng(0), []
+    rng, points = np.random.default_rng(0), {}
     for t, term in enumerate(terms):
         if isinstance(term, Term):
             X = np.abs(rng.normal(size=(M, term.descriptor.n_features)))
             X /= np.linalg.norm(X, axis=1, keepdims=True)
-            parts += [(t, atomic_numbers[s], X) for s in term.descriptor.species]
+            points |= {(t, atomic_numbers[s]): X for s in term.descriptor.species}
         else:
-            found = term.candidates(find_neighbourhoods(atoms, term.reach), atoms.numbers)
-            parts.append((t, ALL_SPECIES, term.select(found, 0)))
-    ends = list(accumulate(len(X) for _, _, X in parts))
-    blocks = [SparseBlock(*part, slice(end - len(part[2]), end)) for part, end in zip(parts, ends)]
-    alpha = 0.1 * rng.normal(size=ends[-1])
-    folds = fold_weights(terms, blocks, alpha)
-    numbers = atoms.numbers
-    return lambda: evaluate(terms, blocks, alpha, find_all_neighbourhoods(terms, atoms), numbers, folds=folds)
+            found = term.offered(find_neighbourhoods(atoms, term.reach), atoms.numbers)
+            points[t, KEY] = term.select(found, 0)
+    basis = Basis.of_points(terms, points)
+    alpha = 0.1 * rng.normal(size=basis.n_columns)
+    folds = basis.fold(alpha)
+    return lambda: evaluate(basis.environments(atoms), alpha, folds)
 
 
 def turns(functions: dict[str, Callable[[], object]], repeats: int) -> np.ndarray:

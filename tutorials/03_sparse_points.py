@@ -168,7 +168,7 @@ alloy_term = Term(two_species, DotProduct(zeta=4), n_sparse={"Cu": 60, "Au": 40}
 gap = GAP([alloy_term], verbose=False).fit(frames[:40])
 print("e0 by least squares, from the compositions:", {symbol: round(e, 3) for symbol, e in gap.e0_.items()})
 for block in gap.blocks_:
-    print(f"sparse points of element {block.number}: {len(block.X)}")
+    print(f"sparse points of element {block.key}: {len(block.X)}")
 
 comparison = evaluate(gap, frames[40:]).forces
 for symbol in ("Cu", "Au"):
@@ -176,7 +176,7 @@ for symbol in ("Cu", "Au"):
     rmse, typical = np.sqrt(np.mean(part.error**2)), part.reference.std()
     print(f"force error on {symbol}: {rmse:.3f} eV/Å, of a spread of {typical:.3f} eV/Å")
     assert rmse < 0.25 * typical
-assert {block.number: len(block.X) for block in gap.blocks_} == {29: 60, 79: 40}
+assert {block.key: len(block.X) for block in gap.blocks_} == {29: 60, 79: 40}
 
 try:
     GAP([Term(two_species, n_sparse={"Cu": 20})], verbose=False).fit(frames[:20])

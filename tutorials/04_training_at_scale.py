@@ -20,7 +20,7 @@ import numpy as np
 from gapkit import GAP, SOAP, DotProduct, Term
 from gapkit.datasets import load_silicon, silicon_path
 from gapkit.evaluation.compare import evaluate
-from gapkit.fitting.first_pass import environments
+from gapkit.fitting.first_pass import candidates
 from gapkit.gaussian_process.sparse_pool import SparsePool
 from gapkit.potential.distributed import OnWorkers
 from gapkit.runtime.cluster import connected
@@ -212,10 +212,10 @@ assert evaluation.table() == evaluate(on_workers, test).table(), "predictions ar
 # environment can be covered. Let us force that with a pool of 400.
 
 # %%
-print(gap.selection_["0 Si"]["text"])
-assert gap.selection_["0 Si"]["exact"]
+print(gap.selection_[0, "Si"]["text"])
+assert gap.selection_[0, "Si"]["exact"]
 
-everything = [Q for atoms in train for _, Q in environments(gap.terms_, atoms).features]
+everything = [Q for atoms in train for _, Q in candidates(gap.terms_, atoms).offered]
 pool = SparsePool(n_sparse=100, capacity=400)
 for features in everything:
     pool.add(features)

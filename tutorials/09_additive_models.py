@@ -34,7 +34,7 @@ from gapkit import (
 from gapkit.covariances.rows import structure_rows
 from gapkit.datasets import load_silicon
 from gapkit.evaluation.compare import evaluate
-from gapkit.terms.evaluate import find_all_neighbourhoods
+from gapkit.geometry.neighbourhoods import find_neighbourhoods
 
 train, test = load_silicon("train")[::2], load_silicon("test")  # every other frame keeps this lesson short
 errors: dict[str, dict] = {}
@@ -87,7 +87,7 @@ for block in whole.blocks_[:2]:
     print(f"{type(fold).__name__}: {len(block.X)} sparse points, largest error {fold.error:.1e} eV")
 crystal = bulk("Si", a=5.46, cubic=True).repeat(2)
 crystal.rattle(0.05, seed=0)
-pairs, triangles = find_all_neighbourhoods([pair, triplet], crystal)
+pairs, triangles = (find_neighbourhoods(crystal, term.reach) for term in (pair, triplet))
 n_neighbours = len(pairs.j) / len(crystal)
 n_triplets = sum(n * (n - 1) / 2 for n in np.diff(triangles.first)) / len(crystal)
 n_features = soap.descriptor.n_features
@@ -111,9 +111,7 @@ print("distance  pair function")
 columns, deviations = whole.blocks_[0].columns, []
 for r in (1.9, 2.35, 3.0, 3.84, 4.5):
     dimer = Atoms("Si2", [[0, 0, 0], [0, 0, r]])
-    row = structure_rows(
-        whole.terms_, whole.blocks_, find_all_neighbourhoods(whole.terms_, dimer), dimer.numbers, False
-    )
+    row = structure_rows(whole.basis_.environments(dimer), False)
     K_t = np.zeros((1, len(whole.alpha_)))
     K_t[0, columns] = row.energy[columns]
     variance = whole.posterior_.variance(K_t, np.einsum("tm,tm->t", K_t, K_t) / pair.delta**2)[0]

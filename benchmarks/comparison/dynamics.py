@@ -15,14 +15,15 @@ from ase import Atoms, units
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 from ase.md.verlet import VelocityVerlet
 
-import gapkit.potential.prediction
 from comparison.results import Row
 from comparison.settings import Settings
 from comparison.structures import crystal
 from gapkit import GAP, SOAP, DotProduct, GAPCalculator, Term
 from gapkit.datasets import load_silicon
+from gapkit.potential import prediction
+from gapkit.terms import basis
 
-ENGINE = {"neighbours": "find_all_neighbourhoods", "evaluation": "evaluate"}  # names in gapkit.potential.prediction
+ENGINE = {"neighbours": (basis, "find_all_neighbourhoods"), "evaluation": (prediction, "evaluate")}
 BLOCK = 20  # steps whose mean is one measurement
 
 
@@ -64,17 +65,15 @@ def _block(steps: VelocityVerlet, seconds: dict[str, float]) -> list[float]:
 @contextmanager
 def clocks() -> Iterator[dict[str, float]]:
     """Seconds spent in each of the engine's functions within the ``with`` block."""
-    seconds, originals = (
-        dict.fromkeys(ENGINE, 0.0),
-        {name: getattr(gapkit.potential.prediction, f) for name, f in ENGINE.items()},
-    )
-    for name, function in ENGINE.items():
-        setattr(gapkit.potential.prediction, function, _clocked(originals[name], name, seconds))
+    seconds = dict.fromkeys(ENGINE, 0.0)
+    originals = {name: getattr(module, function) for name, (module, function) in ENGINE.items()}
+    for name, (module, function) in ENGINE.items():
+        setattr(module, function, _clocked(originals[name], name, seconds))
     try:
         yield seconds
     finally:
-        for name, function in ENGINE.items():
-            setattr(gapkit.potential.prediction, function, originals[name])
+        for name, (module, function) in ENGINE.items():
+            setattr(module, function, originals[name])
 
 
 def _clocked(function: Callable, name: str, seconds: dict[str, float]) -> Callable:

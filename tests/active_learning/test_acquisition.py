@@ -16,7 +16,6 @@ from labelled_frames import copper_frames
 from gapkit import InputError
 from gapkit.active_learning.acquisition import cubed, most_wanted
 from gapkit.covariances.rows import local_rows
-from gapkit.terms.evaluate import find_all_neighbourhoods
 
 
 def bare(atoms):
@@ -38,7 +37,7 @@ def one(atoms):
 
 
 def local(gap, frames):
-    rows = [local_rows(gap.terms_, gap.blocks_, find_all_neighbourhoods(gap.terms_, a), a.numbers) for a in frames]
+    rows = [local_rows(gap.basis_.environments(a)) for a in frames]
     return np.concatenate(rows)
 
 

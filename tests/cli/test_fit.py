@@ -223,7 +223,9 @@ def test_json_has_everything(folder, tmp_path):
     gap = GAP.load(tmp_path / "a.gap")
     assert found["noise"] == {kind: getattr(gap.noise_, kind) for kind in ("energy", "forces", "virial")}
     assert found["hyperparameters"] == gap.hyperparameters_
-    assert found["sparse_points"] == gap.selection_
+    assert {(row["term"], row["block"]): row["text"] for row in found["sparse_points"]} == {
+        name: chosen["text"] for name, chosen in gap.selection_.items()
+    }
     assert found["conditioning"]["sentences"][-1].startswith("The data determine")
     assert found["n_evaluated"] == 8
     assert found["warnings"] == []

@@ -16,10 +16,11 @@ from example_structures import alloy, labelled, structures
 from gapkit import GAP, SOAP, DotProduct, SquaredExponential, Term
 from gapkit.covariances import derivative_variance
 from gapkit.covariances.derivative_variance import DerivativeVariances, derivative_variances
-from gapkit.covariances.rows import K_mm, local_rows, n_columns, structure_rows
+from gapkit.covariances.rows import local_rows, structure_rows
 from gapkit.gaussian_process.posterior import SparsePosterior
 from gapkit.runtime.threads import set_num_threads
-from gapkit.terms.evaluate import find_all_neighbourhoods
+from gapkit.terms import environment_derivatives
+from gapkit.terms.basis import Environments
 
 GEOMETRIES = structures()
 KERNELS = [DotProduct(1, 1.3), DotProduct(2, 2.0), DotProduct(4, 0.8), SquaredExponential(0.4, 1.5)]
@@ -27,8 +28,7 @@ VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 
 
 def variances(gap: GAP, atoms: Atoms, posterior: SparsePosterior | None = None) -> DerivativeVariances:
-    neighbourhoods = find_all_neighbourhoods(gap.terms_, atoms)
-    return derivative_variances(gap.terms_, gap.blocks_, posterior or gap.posterior_, neighbourhoods, atoms.numbers)
+    return derivative_variances(gap.basis_.environments(atoms), posterior or gap.posterior_)
 
 
 def untaught(gap: GAP) -> SparsePosterior:
@@ -93,9 +93,9 @@ def slope_and_curvature(kernel, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def dense(gap: GAP, atoms: Atoms) -> tuple[np.ndarray, np.ndarray]:
     """K_tm (3N + 6, M) and the whole matrix K_tt' (3N + 6, 3N + 6) of all derivatives, from full Jacobians."""
     n = 3 * len(atoms) + 6
-    K_tm, K_tt = np.zeros((n, n_columns(gap.blocks_))), np.zeros((n, n))
+    K_tm, K_tt = np.zeros((n, gap.basis_.n_columns)), np.zeros((n, n))
     for block in gap.blocks_:
-        term, own = gap.terms_[block.term], atoms.numbers == block.number
+        term, own = gap.terms_[block.term], atoms.numbers == block.key
         q, dq = jacobian(term.descriptor, atoms)
         q, dq = q[own], dq[:, own]
         slope, curvature = slope_and_curvature(term.kernel, q @ q.T)
@@ -129,12 +129,10 @@ def test_equal_the_dense_formula(two_terms, name):
 def test_what_the_sparse_points_explain_is_part_of_the_prior_variance(two_terms, name):
     """K_tt ≥ K_tm K_mm⁻¹ K_mt, and the posterior variance lies between that residual and K_tt."""
     atoms = GEOMETRIES[name]
-    rows = structure_rows(
-        two_terms.terms_, two_terms.blocks_, find_all_neighbourhoods(two_terms.terms_, atoms), atoms.numbers
-    )
+    rows = structure_rows(two_terms.basis_.environments(atoms))
     K_tm = np.vstack([rows.forces, rows.virial])
     prior, after = flat(variances(two_terms, atoms, untaught(two_terms))), flat(variances(two_terms, atoms))
-    explained = np.einsum("tm,mt->t", K_tm, np.linalg.solve(K_mm(two_terms.terms_, two_terms.blocks_), K_tm.T))
+    explained = np.einsum("tm,mt->t", K_tm, np.linalg.solve(two_terms.basis_.K_mm(), K_tm.T))
     round_off = 1e-7 * prior.max()
     assert np.all(prior - explained >= -round_off)
     assert np.all(after >= np.maximum(prior - explained, 0.0) - round_off)
@@ -147,9 +145,9 @@ def test_sparse_points_that_span_a_linear_kernel_explain_everything():
     gap = GAP([Term(soap, kernel, n_sparse=36)], e0={"Cu": 0.0, "Au": 0.0}, jitter=1e-13, verbose=False)
     gap.fit([labelled(alloy(k, 0.3, 0.1)) for k in range(20)])
     atoms = alloy(50)
-    rows = structure_rows(gap.terms_, gap.blocks_, find_all_neighbourhoods(gap.terms_, atoms), atoms.numbers)
+    rows = structure_rows(gap.basis_.environments(atoms))
     K_tm = np.vstack([rows.forces, rows.virial])
-    explained = np.einsum("tm,mt->t", K_tm, np.linalg.solve(K_mm(gap.terms_, gap.blocks_), K_tm.T))
+    explained = np.einsum("tm,mt->t", K_tm, np.linalg.solve(gap.basis_.K_mm(), K_tm.T))
     prior = flat(variances(gap, atoms, untaught(gap)))
     np.testing.assert_allclose(explained, prior, rtol=1e-5)
 
@@ -160,10 +158,10 @@ def test_sparse_points_that_span_a_linear_kernel_explain_everything():
 def energy_covariance(gap: GAP, posterior: SparsePosterior, images: list[Atoms]) -> np.ndarray:
     """Posterior covariance of the total energies of several structures."""
     K = np.zeros((len(images), len(images)))
-    rows = [local_rows(gap.terms_, gap.blocks_, find_all_neighbourhoods(gap.terms_, a), a.numbers) for a in images]
+    rows = [local_rows(gap.basis_.environments(a)) for a in images]
     for block in gap.blocks_:
         term = gap.terms_[block.term]
-        X = [term.descriptor.features(a)[a.numbers == block.number] for a in images]
+        X = [term.descriptor.features(a)[a.numbers == block.key] for a in images]
         K += np.array([[term.kernel(x, y).sum() for y in X] for x in X])
     return posterior.covariance(np.array([r.sum(axis=0) for r in rows]), K)
 
@@ -193,9 +191,7 @@ def test_variance_of_an_energy_difference_tends_to_that_of_the_derivative(two_te
 def test_draws_of_the_weights_scatter_as_the_data_term(two_terms):
     """The variance minus the prior's residual is that of α + R⁻¹ξ: forces of 4000 sampled potentials."""
     atoms = alloy(40)
-    rows = structure_rows(
-        two_terms.terms_, two_terms.blocks_, find_all_neighbourhoods(two_terms.terms_, atoms), atoms.numbers
-    ).forces
+    rows = structure_rows(two_terms.basis_.environments(atoms)).forces
     prior = variances(two_terms, atoms, untaught(two_terms)).forces.ravel()
     explained = (np.linalg.solve(two_terms.posterior_.L, rows.T) ** 2).sum(axis=0)
     drawn = (rows @ two_terms.posterior_.sample(4000, np.random.default_rng(0)).T).var(axis=1)
@@ -265,13 +261,13 @@ def test_pieces_of_a_structure_give_the_same_numbers(two_terms, monkeypatch):
     whole = variances(two_terms, atoms)
     monkeypatch.setattr(derivative_variance, "MEMORY", 100_000)
     monkeypatch.setattr(derivative_variance, "BATCH", 5)
-    found = find_all_neighbourhoods(two_terms.terms_, atoms)
-    order = derivative_variance._sweep(found, len(atoms))
+    monkeypatch.setattr(environment_derivatives, "BATCH", 5)
+    found = two_terms.basis_.environments(atoms)
+    order = derivative_variance._sweep(found.neighbourhoods, len(atoms))
     assert sorted(order) == list(range(len(atoms)))
-    moves = [
-        derivative_variance._find_moves(two_terms.terms_[b.term], b, found[b.term], atoms.numbers, order)
-        for b in two_terms.blocks_
-    ]
+    moves = []
+    for term, blocks, nb in found.of_terms:
+        moves += term.derivative_parts(blocks, nb, atoms.numbers, order)
     assert len(list(derivative_variance._chunks(moves, len(atoms)))) > 5
     np.testing.assert_allclose(flat(variances(two_terms, atoms)), flat(whole), rtol=1e-9)
 
@@ -279,6 +275,7 @@ def test_pieces_of_a_structure_give_the_same_numbers(two_terms, monkeypatch):
 def test_bit_identical_for_any_number_of_threads(two_terms, monkeypatch):
     atoms = alloy(3).repeat((3, 2, 2))
     monkeypatch.setattr(derivative_variance, "BATCH", 16)
+    monkeypatch.setattr(environment_derivatives, "BATCH", 16)
     results = []
     for n in (1, 3):
         set_num_threads(n)
@@ -292,9 +289,9 @@ def test_bit_identical_for_any_number_of_threads(two_terms, monkeypatch):
 def test_isolated_atoms_and_no_atoms(two_terms):
     for atoms in (Atoms("Cu"), Atoms("CuAu", [[0, 0, 0], [0, 0, 30.0]])):
         np.testing.assert_array_equal(flat(variances(two_terms, atoms)), 0.0)
-    nb = find_all_neighbourhoods(two_terms.terms_, Atoms("Cu"))
-    nobody = [n._replace(centres=n.centres[:0], first=n.first[:1], n_atoms=0) for n in nb]
-    v = derivative_variances(two_terms.terms_, two_terms.blocks_, two_terms.posterior_, nobody, np.zeros(0, dtype=int))
+    nb = two_terms.basis_.environments(Atoms("Cu")).neighbourhoods
+    nobody = tuple(n._replace(centres=n.centres[:0], first=n.first[:1], n_atoms=0) for n in nb)
+    v = derivative_variances(Environments(two_terms.basis_, nobody, np.zeros(0, dtype=int)), two_terms.posterior_)
     assert v.forces.shape == (0, 3)
     np.testing.assert_array_equal(v.strain, 0.0)
 

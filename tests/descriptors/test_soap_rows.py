@@ -17,8 +17,8 @@ from gapkit.descriptors.soap import COMPRESSIONS
 from gapkit.gaussian_process.kernels import inner_products, normalise
 from gapkit.geometry.neighbourhoods import find_neighbourhoods
 from gapkit.runtime.workspace import Fresh
-from gapkit.terms.evaluate import find_all_neighbourhoods
-from gapkit.terms.term import SparseBlock
+from gapkit.terms.basis import Basis
+from gapkit.terms.records import SparseBlock
 
 ROUTES = (soap_rows.jacobian_products, soap_rows.density_products)
 WEIGHTS = dict(zip(FIVE, (1.3, 0.4, 0.9, 1.0, 2.0)))
@@ -85,7 +85,7 @@ def test_rows_of_a_structure_do_not_depend_on_the_route(monkeypatch, compression
     found = []
     for counts in (OPERATIONS, lambda *_: (0.0, 1.0, 1.0), lambda *_: (1.0, 0.0, 0.0)):
         monkeypatch.setattr(soap_rows, "operations", counts)
-        found.append(structure_rows(terms, blocks, find_all_neighbourhoods(terms, atoms), atoms.numbers))
+        found.append(structure_rows(Basis(tuple(terms), tuple(blocks)).environments(atoms)))
     for kind in ("energy", "forces", "virial"):
         chosen, *forced = (getattr(rows, kind) for rows in found)
         for rows in forced:

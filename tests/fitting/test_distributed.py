@@ -157,11 +157,11 @@ def test_sparse_points_do_not_depend_on_the_workers_when_candidates_are_thinned_
         with in_this_process(n_workers) as own:
             found.append(model().fit(frames, client=own))
     assert_same_bits(*found)
-    selection = found[0].selection_["0 Cu"]
+    selection = found[0].selection_[0, "Cu"]
     assert not selection["exact"]
     assert selection["n_seen"] == sum(len(atoms) for atoms in frames)
     X = found[0].blocks_[0].X
-    Q = np.concatenate([Q for atoms in frames for _, Q in training.environments(found[0].terms_, atoms).features])
+    Q = np.concatenate([Q for atoms in frames for _, Q in training.candidates(found[0].terms_, atoms).offered])
     assert np.allclose((X @ Q.T).max(axis=1), 1.0, atol=1e-12)  # all are real environments
     radius = np.sqrt(np.maximum(2.0 - 2.0 * (Q @ X.T).max(axis=1), 0.0)).max()
     assert radius <= selection["covering_radius"] + 1e-7

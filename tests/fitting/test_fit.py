@@ -267,17 +267,17 @@ def test_more_sparse_points_equal_a_fit_with_all_of_them(frames):
     assert largest_difference(grown, refit(grown.recipe_, frames), frames) < 1e-8
     distances = 2 - 2 * np.sort(grown.blocks_[0].X @ grown.blocks_[0].X.T, axis=1)[:, -2]
     assert distances.min() > 1e-12  # none twice
-    assert grown.selection_["0 Cu"]["n_selected"] == 35
-    assert grown.selection_["0 Cu"]["text"].endswith("; now 35")
-    assert grown.add_sparse_points(frames, 2).selection_["0 Cu"]["text"].endswith(" of a sparse point; now 37")
+    assert grown.selection_[0, "Cu"]["n_selected"] == 35
+    assert grown.selection_[0, "Cu"]["text"].endswith("; now 35")
+    assert grown.add_sparse_points(frames, 2).selection_[0, "Cu"]["text"].endswith(" of a sparse point; now 37")
 
 
 def test_sparse_points_from_other_candidates(frames):
     new = copper_frames(15)[12:]
     grown = model().fit(frames).add_sparse_points(frames, 5, candidates=new)
-    from gapkit.fitting.first_pass import environments
+    from gapkit.fitting.first_pass import candidates
 
-    Q = np.concatenate([Q for a in new for _, Q in environments(TERMS, a).features])
+    Q = np.concatenate([Q for a in new for _, Q in candidates(TERMS, a).offered])
     added = grown.blocks_[0].X[20:]
     assert np.allclose((added @ Q.T).max(axis=1), 1.0, atol=1e-12)
 

@@ -10,7 +10,6 @@ from labelled_frames import copper_frames
 from scipy.optimize import minimize
 
 from gapkit import GAP, InputError
-from gapkit.covariances import rows as covariance
 from gapkit.fitting.hyperparameters import chosen_frames, parse_optimize, rows_of
 from gapkit.fitting.noise import OUTLIER
 from gapkit.fitting.second_pass import frame_rows
@@ -49,7 +48,7 @@ def brute_force(gap, frames, chosen):
 
 @pytest.mark.parametrize("chosen", [range(12), (1, 3, 8)])
 def test_errors_equal_those_of_refits(frames, gap, chosen):
-    K_mm = covariance.K_mm(gap.terms_, gap.blocks_)
+    K_mm = gap.basis_.K_mm()
     walk = list(labelled_frames(frames))
     likelihood = MarginalLikelihood(K_mm, gap.factors_, (), gap.jitter)
     errors = LeaveOutErrors(likelihood, K_mm, (rows_of(gap.recipe_, walk[k]) for k in chosen))

@@ -9,7 +9,6 @@ from example_structures import structures
 from gapkit import InputError
 from gapkit.covariances.rows import local_rows
 from gapkit.gaussian_process.posterior import PANEL, variance_factor
-from gapkit.terms.evaluate import find_all_neighbourhoods
 
 
 def gaussian(M: int, n_rows: int, noise: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -50,8 +49,7 @@ def test_truncation_stays_within_its_stated_bound(tolerance):
 @pytest.mark.parametrize("name", structures())
 def test_local_std_of_a_potential_with_two_terms_and_species(gap, name):
     atoms = structures()[name]
-    found = find_all_neighbourhoods(gap.terms_, atoms)
-    K = local_rows(gap.terms_, gap.blocks_, found, atoms.numbers)
+    K = local_rows(gap.basis_.environments(atoms))
     prior = np.full(len(atoms), sum(term.kernel.delta**2 for term in gap.terms_))
     expected = gap.posterior_.variance(K, prior)
     p = gap.predict(atoms, return_std="local")

@@ -18,16 +18,15 @@ from hypothesis import strategies as st
 from run_gapkit import gapkit
 
 from gapkit import GAP, SOAP, Composition, DotProduct, InputError, Linear, Pair, Term, learn_species_weights, tune
-from gapkit.covariances.rows import K_mm, structure_rows
+from gapkit.covariances.rows import structure_rows
 from gapkit.fitting.noise import Noises
 from gapkit.gaussian_process.kernels import normalise
 from gapkit.model_selection.species_weights_evidence import Found, WeightEvidence, gathered
 from gapkit.model_selection.species_weights_result import PRIOR_WIDTH
 from gapkit.potential.settings import settings_from_dict
 from gapkit.structures.frames import labelled_frames
-from gapkit.terms.evaluate import find_all_neighbourhoods
+from gapkit.terms.basis import Basis
 from gapkit.terms.serialisation import term_from_dict, term_to_dict
-from gapkit.terms.term import SparseBlock
 
 S = ("Cu", "Au")
 E0 = {"Cu": 0.0, "Au": 0.0}
@@ -51,15 +50,12 @@ def drawn(compression: str, ratio: float, seed: int = 0, n: int = 30) -> list[At
     structures = [alloy(100 * seed + k, 0.25, 0.08) for k in range(n)]
     Q = np.vstack([normalise(term.descriptor.features(a))[0] for a in structures])
     numbers = np.concatenate([a.numbers for a in structures])
-    blocks, start = [], 0
-    for z in np.unique(numbers):
-        blocks.append(SparseBlock(0, int(z), Q[numbers == z], slice(start, start + int(np.sum(numbers == z)))))
-        start = blocks[-1].columns.stop
-    values, vectors = np.linalg.eigh(K_mm([term], blocks))
+    basis = Basis.of_points([term], {(0, int(z)): Q[numbers == z] for z in np.unique(numbers)})
+    values, vectors = np.linalg.eigh(basis.K_mm())
     own = values > 1e-11 * values[-1]
     alpha = (vectors[:, own] / np.sqrt(values[own])) @ rng.normal(size=own.sum())
     for atoms in structures:
-        rows = structure_rows([term], blocks, find_all_neighbourhoods([term], atoms), atoms.numbers)
+        rows = structure_rows(basis.environments(atoms))
         energy = rows.energy @ alpha + NOISE[0] * len(atoms) * rng.normal()
         forces = (rows.forces @ alpha).reshape(-1, 3) + NOISE[1] * rng.normal(size=(len(atoms), 3))
         atoms.calc = SinglePointCalculator(atoms, energy=energy, forces=forces)

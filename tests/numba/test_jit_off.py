@@ -18,7 +18,6 @@ from gapkit.covariances.rows import structure_rows
 from gapkit.descriptors.soap import COMPRESSIONS
 from gapkit.gaussian_process.sparsification import select_sparse_points
 from gapkit.gaussian_process.structure_kernels import REMatchKernel
-from gapkit.terms.evaluate import find_all_neighbourhoods
 from gapkit.terms.long_range import LongRange
 
 NAMES = ("cluster", "slab")
@@ -38,7 +37,7 @@ def numbers(model: str | Path) -> dict[str, np.ndarray]:
     for name in NAMES:
         atoms = structures()[name]
         p = gap.predict(atoms, return_std=True)
-        rows = structure_rows(gap.terms, gap.blocks_, find_all_neighbourhoods(gap.terms, atoms), atoms.numbers)
+        rows = structure_rows(gap.basis_.environments(atoms))
         found |= {f"{name}_energy": p.energy, f"{name}_forces": p.forces[0], f"{name}_std": p.local_energies_std[0]}
         found |= {f"{name}_rows_{kind}": getattr(rows, kind) for kind in ("energy", "forces", "virial")}
         for compression in COMPRESSIONS:

@@ -11,7 +11,6 @@ from models_of_terms import MODELS
 from gapkit import GAP, ZBL, InputError
 from gapkit.baselines import Calculator
 from gapkit.covariances.rows import structure_rows
-from gapkit.terms.evaluate import find_all_neighbourhoods
 
 BASELINES = [ZBL(["Cu", "Au"], inner=1.0, outer=2.9), Calculator("ase.calculators.emt:EMT")]
 
@@ -58,8 +57,7 @@ def test_terms_are_their_columns_of_the_rows(gap, frames):
     """K_t,m α_m over the columns of one term alone."""
     atoms = frames[0]
     parts = [part for part in gap.decompose(atoms).parts if part.role == "term"]
-    nb = find_all_neighbourhoods(gap.terms_, atoms)
-    row = structure_rows(gap.terms_, gap.blocks_, nb, atoms.numbers, True)
+    row = structure_rows(gap.basis_.environments(atoms), True)
     for t, part in enumerate(parts):
         own = np.concatenate([np.arange(b.columns.start, b.columns.stop) for b in gap.blocks_ if b.term == t])
         assert part.energy[0] == pytest.approx(row.energy[own] @ gap.alpha_[own], abs=1e-6)

@@ -15,7 +15,9 @@ from gapkit import GAP, SOAP, DotProduct, GAPCalculator, InputError, SquaredExpo
 from gapkit.potential import ensemble
 from gapkit.potential.ensemble import Ensemble, EnsemblePredictions, sample
 from gapkit.runtime.threads import set_num_threads
-from gapkit.terms.evaluate import find_all_neighbourhoods
+from gapkit.terms import evaluate as term_sums
+from gapkit.terms.evaluate import rows_are_cheaper
+from gapkit.terms.records import Scatter
 from gapkit.uncertainty.functionals import joint_posterior
 from gapkit.uncertainty.propagation import propagate
 
@@ -42,7 +44,7 @@ def flat(p: EnsemblePredictions) -> np.ndarray:
 @pytest.mark.parametrize("name", [*GEOMETRIES, "isolated"])
 @pytest.mark.parametrize("route", [True, False], ids=["rows", "members"])
 def test_predictions_are_those_of_every_member_alone(ten, name, route, monkeypatch):
-    monkeypatch.setattr(Ensemble, "_rows_are_cheaper", lambda *_: route)
+    monkeypatch.setattr(ensemble, "rows_are_cheaper", lambda *_: route)
     monkeypatch.setattr(ensemble, "GROUP", 2)
     atoms = GEOMETRIES.get(name, Atoms("Au"))
     p = ten.predict(atoms)
@@ -60,12 +62,18 @@ def test_predictions_are_those_of_every_member_alone(ten, name, route, monkeypat
 
 
 def test_the_route_with_fewer_operations_is_taken(gap, monkeypatch):
-    neighbourhoods = find_all_neighbourhoods(gap.terms_, alloy(1))
-    few, many = sample(gap, 3), sample(gap, 2000)
-    assert not few._rows_are_cheaper(neighbourhoods)
-    assert many._rows_are_cheaper(neighbourhoods)
+    environments = gap.basis_.environments(alloy(1))
+    assert not rows_are_cheaper(environments, 3)
+    assert rows_are_cheaper(environments, 2000)
+    taken = []
+    monkeypatch.setattr(ensemble, "_by_rows", lambda *_: taken.append("rows") or scatter)
+    monkeypatch.setattr(ensemble, "evaluate_many", lambda *_: taken.append("members") or scatter)
+    scatter = Scatter(np.zeros((2, 4)), np.zeros((2, 4, 3)), np.zeros((2, 3, 3)))
+    sample(gap, 3).predict(alloy(1))
+    sample(gap, 2000).predict(alloy(1))
     monkeypatch.setattr(ensemble, "LARGEST_ROWS", 10)
-    assert not many._rows_are_cheaper(neighbourhoods)
+    sample(gap, 2000).predict(alloy(1))
+    assert taken == ["members", "rows", "members"]
 
 
 @pytest.mark.parametrize("name", ["alloy", "cluster"])
@@ -169,9 +177,9 @@ def test_calculators_are_members(gap):
 
 
 def test_bit_identical_for_any_number_of_threads(gap, monkeypatch):
-    monkeypatch.setattr(ensemble, "GROUP", 3)
+    monkeypatch.setattr(term_sums, "GROUP", 3)
     atoms, many, results = alloy(3).repeat((2, 2, 1)), sample(gap, 4), []
-    assert not many._rows_are_cheaper(find_all_neighbourhoods(gap.terms_, atoms))
+    assert not rows_are_cheaper(gap.basis_.environments(atoms), len(many))
     for n in (1, 3):
         set_num_threads(n)
         try:

@@ -12,9 +12,8 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, cross_val_score
 
 from gapkit import GAP, SOAP, DotProduct, InputError, SquaredExponential, Term
-from gapkit.covariances.rows import K_mm, local_rows, prior_energy_variance, structure_rows
+from gapkit.covariances.rows import local_rows, prior_energy_variance, structure_rows
 from gapkit.geometry.neighbourhoods import find_neighbourhoods
-from gapkit.terms.evaluate import find_all_neighbourhoods
 
 GEOMETRIES = structures()
 CRYSTALS = ["alloy", "one_atom", "sheared_one_atom", "slab"]
@@ -96,9 +95,9 @@ def test_rows_are_derivatives_of_the_energy_row(gap):
     atoms, h = alloy(31), 1e-4
 
     def energy_row(a):
-        return structure_rows(gap.terms, gap.blocks_, find_all_neighbourhoods(gap.terms, a), a.numbers).energy
+        return structure_rows(gap.basis_.environments(a)).energy
 
-    rows = structure_rows(gap.terms, gap.blocks_, find_all_neighbourhoods(gap.terms, atoms), atoms.numbers)
+    rows = structure_rows(gap.basis_.environments(atoms))
     for i, a in ((0, 0), (2, 1), (3, 2)):
         slope = (energy_row(laws.displaced(atoms, i, a, h)) - energy_row(laws.displaced(atoms, i, a, -h))) / (2 * h)
         np.testing.assert_allclose(rows.forces[3 * i + a], -slope, atol=1e-6 * np.abs(rows.forces).max())
@@ -113,7 +112,7 @@ def test_rows_are_derivatives_of_the_energy_row(gap):
 def test_rows_times_weights_are_the_prediction(gap):
     """The training route (tangents) and the prediction route (pull-back) give one potential."""
     for atoms in GEOMETRIES.values():
-        rows = structure_rows(gap.terms, gap.blocks_, find_all_neighbourhoods(gap.terms, atoms), atoms.numbers)
+        rows = structure_rows(gap.basis_.environments(atoms))
         p = gap.predict(atoms)
         offset = sum(gap.e0_[s] for s in atoms.symbols)
         np.testing.assert_allclose(rows.energy @ gap.alpha_ + offset, p.energy[0], atol=1e-9)
@@ -183,8 +182,7 @@ def test_variance_is_the_prior_far_from_data_and_the_noise_at_data(frames, kerne
     gap.fit(train)
 
     def prior_std(atoms):
-        neighbourhoods = find_all_neighbourhoods(gap.terms, atoms)
-        return np.sqrt(prior_energy_variance(gap.terms, gap.blocks_, neighbourhoods, atoms.numbers))
+        return np.sqrt(prior_energy_variance(gap.basis_.environments(atoms)))
 
     # like atoms of a dimer are equal environments, unlike ones are never compared
     for symbols, std in (("Cu2", 2 * kernel.delta), ("CuAu", np.sqrt(2) * kernel.delta)):
@@ -204,8 +202,8 @@ def test_variance_is_the_prior_far_from_data_and_the_noise_at_data(frames, kerne
 
 def test_total_variance_equals_the_full_local_covariance(gap):
     atoms = alloy(3)
-    neighbourhoods = find_all_neighbourhoods(gap.terms, atoms)
-    K_local = local_rows(gap.terms, gap.blocks_, neighbourhoods, atoms.numbers)
+    environments = gap.basis_.environments(atoms)
+    K_local = local_rows(environments)
     K_tt = np.zeros((len(atoms), len(atoms)))
     for term in gap.terms:
         X = term.descriptor.create(atoms) * term.descriptor.feature_scale
@@ -214,11 +212,11 @@ def test_total_variance_equals_the_full_local_covariance(gap):
     p = gap.predict(atoms, return_std=True)
     np.testing.assert_allclose(p.energy_std[0] ** 2, covariance.sum(), rtol=1e-6)
     np.testing.assert_allclose(p.local_energies_std[0] ** 2, np.diag(covariance), rtol=1e-6)
-    np.testing.assert_allclose(prior_energy_variance(gap.terms, gap.blocks_, neighbourhoods, atoms.numbers), K_tt.sum())
+    np.testing.assert_allclose(prior_energy_variance(environments), K_tt.sum())
 
 
 def test_sparse_covariance_is_positive_semidefinite(gap):
-    K = K_mm(gap.terms, gap.blocks_)
+    K = gap.basis_.K_mm()
     np.testing.assert_allclose(K, K.T)
     assert np.linalg.eigvalsh(K).min() > -1e-9 * K.max()
 

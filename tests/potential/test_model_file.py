@@ -69,7 +69,7 @@ def test_parameters_and_learnt_attributes_come_back(gap, path):
     for name in ("log_marginal_likelihood", "conditioning", "n_rows"):
         assert getattr(loaded.posterior_, name) == getattr(gap.posterior_, name)
     for ours, theirs in zip(gap.blocks_, loaded.blocks_, strict=True):
-        assert (ours.term, ours.number, ours.columns) == (theirs.term, theirs.number, theirs.columns)
+        assert (ours.term, ours.key, ours.columns) == (theirs.term, theirs.key, theirs.columns)
         np.testing.assert_array_equal(ours.X, theirs.X)
 
 

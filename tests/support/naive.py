@@ -155,7 +155,7 @@ def energy(gap, atoms, positions=None, cell=None):
         q = p / np.sqrt(np.sum(p * p, axis=1))[:, None]
         for block in gap.blocks_:
             if block.term == t:
-                s = np.einsum("ix,mx->im", q[atoms.numbers == block.number], block.X.astype(WIDE))
+                s = np.einsum("ix,mx->im", q[atoms.numbers == block.key], block.X.astype(WIDE))
                 total = total + np.sum(kernel(term.kernel, s) * gap.alpha_[block.columns].astype(WIDE))
     return total
 

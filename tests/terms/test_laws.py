@@ -15,14 +15,15 @@ from models_of_terms import CHARGED, COULOMB, CUTOFF, FEATURES, GEOMETRIES, MODE
 
 from gapkit import ACSF, GAP, Composition, GAPCalculator, InputError, Linear, Pair, Term, Triplet
 from gapkit.covariances.derivative_variance import derivative_variances
-from gapkit.covariances.rows import K_mm, local_rows, prior_energy_variance, structure_rows
+from gapkit.covariances.rows import local_rows, prior_energy_variance, structure_rows
 from gapkit.geometry.neighbourhoods import find_neighbourhoods
-from gapkit.potential.ensemble import Ensemble, sample
+from gapkit.potential import ensemble as ensembles
+from gapkit.potential.ensemble import sample
 from gapkit.potential.settings import settings_from_dict
 from gapkit.runtime.threads import set_num_threads
-from gapkit.terms.evaluate import evaluate, find_all_neighbourhoods, fold_weights
+from gapkit.terms.basis import Basis
+from gapkit.terms.evaluate import evaluate
 from gapkit.terms.serialisation import term_from_dict, term_to_dict
-from gapkit.terms.term import with_delta
 from gapkit.uncertainty.functionals import joint_posterior
 
 
@@ -43,7 +44,7 @@ def features(request) -> GAP:
 
 
 def rows_of(gap: GAP, atoms: Atoms):
-    return structure_rows(gap.terms_, gap.blocks_, find_all_neighbourhoods(gap.terms_, atoms), atoms.numbers)
+    return structure_rows(gap.basis_.environments(atoms))
 
 
 def stacked(rows) -> np.ndarray:
@@ -119,31 +120,27 @@ def test_smooth_through_every_cutoff(gap, cutoff):
 @pytest.mark.parametrize("name", GEOMETRIES)
 def test_rows_times_any_weights_are_the_potential_with_these_weights(gap, name):
     atoms, alpha = geometry(gap, name), np.random.default_rng(0).normal(size=len(gap.alpha_))
-    rows, found = rows_of(gap, atoms), find_all_neighbourhoods(gap.terms_, atoms)
-    p = evaluate(
-        gap.terms_, gap.blocks_, alpha, found, atoms.numbers, folds=fold_weights(gap.terms_, gap.blocks_, alpha)
-    )
-    again = evaluate(gap.terms_, gap.blocks_, alpha, found, atoms.numbers)
+    rows, found = rows_of(gap, atoms), gap.basis_.environments(atoms)
+    p, again = evaluate(found, alpha, gap.basis_.fold(alpha)), evaluate(found, alpha)
     virial = -p.strain_derivative[(0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1)]
     np.testing.assert_allclose(rows.energy @ alpha, p.local_energies.sum(), rtol=1e-10, atol=1e-9)
     np.testing.assert_allclose(rows.forces @ alpha, p.forces.ravel(), atol=2e-8)
     np.testing.assert_allclose(rows.virial @ alpha, virial, rtol=1e-9, atol=1e-8)
     np.testing.assert_allclose(again.forces, p.forces, atol=1e-11)
-    local = local_rows(gap.terms_, gap.blocks_, found, atoms.numbers)
+    local = local_rows(found)
     np.testing.assert_allclose(local @ alpha, p.local_energies, rtol=1e-10, atol=1e-9)
 
 
 def test_rows_without_derivatives_are_the_same_energies(gap):
     atoms = geometry(gap, "slab")
-    found = find_all_neighbourhoods(gap.terms_, atoms)
-    bare = structure_rows(gap.terms_, gap.blocks_, found, atoms.numbers, derivatives=False)
+    bare = structure_rows(gap.basis_.environments(atoms), derivatives=False)
     np.testing.assert_allclose(bare.energy, rows_of(gap, atoms).energy, rtol=1e-12, atol=1e-14)
     assert bare.forces.shape == (0, len(gap.alpha_))
     np.testing.assert_array_equal(bare.virial, 0.0)
 
 
 def test_sparse_covariance_is_symmetric_and_positive(gap):
-    K = K_mm(gap.terms_, gap.blocks_)
+    K = gap.basis_.K_mm()
     np.testing.assert_array_equal(K, K.T)
     assert np.linalg.eigvalsh(K).min() > -1e-9 * np.trace(K)
     assert gap.posterior_.conditioning.jitter == 1e-9
@@ -151,10 +148,10 @@ def test_sparse_covariance_is_symmetric_and_positive(gap):
 
 def test_the_amplitude_multiplies_rows_and_sparse_covariance(gap):
     atoms = geometry(gap, "slab")
-    louder = tuple(with_delta(term, 2 * term.delta) for term in gap.terms_)
-    rows = structure_rows(louder, gap.blocks_, find_all_neighbourhoods(louder, atoms), atoms.numbers)
+    louder = replace(gap.basis_, terms=tuple(term.with_delta(2 * term.delta) for term in gap.terms_))
+    rows = structure_rows(louder.environments(atoms))
     np.testing.assert_allclose(stacked(rows), 4 * stacked(rows_of(gap, atoms)), rtol=1e-14)
-    np.testing.assert_allclose(K_mm(louder, gap.blocks_), 4 * K_mm(gap.terms_, gap.blocks_), rtol=1e-14)
+    np.testing.assert_allclose(louder.K_mm(), 4 * gap.basis_.K_mm(), rtol=1e-14)
 
 
 @pytest.mark.parametrize("name", GEOMETRIES)
@@ -162,7 +159,7 @@ def test_standard_deviations_are_those_of_dense_algebra(features, name):
     """K_tt = K_tm K_mm⁻¹ K_mt: what the features do not span has no variance."""
     atoms = geometry(features, name)
     K_t = stacked(rows_of(features, atoms))
-    K = K_mm(features.terms_, features.blocks_)
+    K = features.basis_.K_mm()
     expected = features.posterior_.variance(K_t, np.einsum("tm,mt->t", K_t, np.linalg.solve(K, K_t.T)))
     p = features.predict(atoms, return_std="all")
     scale = np.sqrt(expected.max())
@@ -171,9 +168,7 @@ def test_standard_deviations_are_those_of_dense_algebra(features, name):
     if p.stress_std[0] is not None:
         strain = p.stress_std[0][(0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1)] * atoms.get_volume()
         np.testing.assert_allclose(strain, np.sqrt(expected[-6:]), atol=1e-7 * scale)
-    local = local_rows(
-        features.terms_, features.blocks_, find_all_neighbourhoods(features.terms_, atoms), atoms.numbers
-    )
+    local = local_rows(features.basis_.environments(atoms))
     variance = features.posterior_.variance(local, np.einsum("im,mi->i", local, np.linalg.solve(K, local.T)))
     np.testing.assert_allclose(p.local_energies_std[0], np.sqrt(variance), atol=1e-7 * scale)
 
@@ -185,22 +180,19 @@ def test_prior_variances_of_a_sum_are_the_sum_of_prior_variances(model, name):
     gap = fitted(model)
     atoms = geometry(gap, name)
 
-    def untaught(blocks):
-        L = np.linalg.cholesky(K_mm(gap.terms_, blocks) + 1e-9 * np.eye(max(b.columns.stop for b in blocks)))
+    def untaught(basis):
+        L = np.linalg.cholesky(basis.K_mm() + 1e-9 * np.eye(basis.n_columns))
         return replace(gap.posterior_, alpha=np.zeros(len(L)), L=L, R=L.T.copy())
 
-    found = find_all_neighbourhoods(gap.terms_, atoms)
-    whole = derivative_variances(gap.terms_, gap.blocks_, untaught(gap.blocks_), found, atoms.numbers)
-    total = prior_energy_variance(gap.terms_, gap.blocks_, found, atoms.numbers)
+    found = gap.basis_.environments(atoms)
+    whole, total = derivative_variances(found, untaught(gap.basis_)), prior_energy_variance(found)
     for t in range(len(gap.terms_)):
-        own, start = [], 0
-        for b in (b for b in gap.blocks_ if b.term == t):
-            own.append(b._replace(columns=slice(start, start + b.columns.stop - b.columns.start)))
-            start = own[-1].columns.stop
-        part = derivative_variances(gap.terms_, own, untaught(own), found, atoms.numbers)
+        own = Basis.of_points(gap.terms_, {key: X for key, X in gap.basis_.points.items() if key[0] == t})
+        alone = own.environments(atoms)
+        part = derivative_variances(alone, untaught(own))
         whole = whole._replace(forces=whole.forces - part.forces, strain=whole.strain - part.strain)
-        total -= prior_energy_variance(gap.terms_, own, found, atoms.numbers)
-    scale = 1.0 + prior_energy_variance(gap.terms_, gap.blocks_, found, atoms.numbers)
+        total -= prior_energy_variance(alone)
+    scale = 1.0 + prior_energy_variance(found)
     np.testing.assert_allclose(whole.forces, 0.0, atol=1e-7 * scale)
     np.testing.assert_allclose(whole.strain, 0.0, atol=1e-7 * scale)
     assert abs(total) < 1e-9 * scale
@@ -218,9 +210,7 @@ def test_standard_deviations_are_small_at_data_and_positive_elsewhere(gap):
 
 def test_samples_are_whole_potentials(gap):
     atoms, alpha = GEOMETRIES["alloy"], gap.posterior_.sample(1, np.random.default_rng(0))[0]
-    folds = fold_weights(gap.terms_, gap.blocks_, alpha)
-    found = find_all_neighbourhoods(gap.terms_, atoms)
-    p = evaluate(gap.terms_, gap.blocks_, alpha, found, atoms.numbers, folds=folds)
+    p = evaluate(gap.basis_.environments(atoms), alpha, gap.basis_.fold(alpha))
     np.testing.assert_allclose(p.forces.ravel(), rows_of(gap, atoms).forces @ alpha, atol=1e-7)
 
 
@@ -236,7 +226,7 @@ def test_joint_posterior_has_the_same_standard_deviations(gap):
 
 @pytest.mark.parametrize("by_rows", [True, False])
 def test_members_of_an_ensemble_are_single_potentials(gap, by_rows, monkeypatch):
-    monkeypatch.setattr(Ensemble, "_rows_are_cheaper", lambda *_: by_rows)
+    monkeypatch.setattr(ensembles, "rows_are_cheaper", lambda *_: by_rows)
     atoms, members = GEOMETRIES["alloy"], sample(gap, 3)
     p = members.predict(atoms)
     one = members.member(2).predict(atoms)
@@ -321,7 +311,7 @@ def test_data_without_neighbours_are_refused(term):
 def test_candidates_merge_in_any_order(term):
     """The same sparse points from frames one by one, or from halves that were merged before; and few candidates."""
     frames = [alloy(k) for k in range(8)]
-    found = [term.candidates(find_neighbourhoods(a, term.cutoff), a.numbers) for a in frames]
+    found = [term.offered(find_neighbourhoods(a, term.cutoff), a.numbers) for a in frames]
     one = reduce(term.merge, found)
     other = term.merge(reduce(term.merge, found[:3]), reduce(term.merge, found[3:]))
     for key in one:

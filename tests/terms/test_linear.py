@@ -73,7 +73,7 @@ def test_wrong_functions_are_refused():
     for function, words in ((Wrong(), "shapes"), (Undefined(), "NaN")):
         term = Linear(function)
         with pytest.raises(InputError, match=words):
-            term.rows(term.select({}, 0), whole_structure(alloy(1)), alloy(1).numbers)
+            term.features(term.select({}, 0), whole_structure(alloy(1)), alloy(1).numbers)
     with pytest.raises(InputError, match="n_features"):
         GAP([Linear(3)], verbose=False).fit([labelled(alloy(0))])
 

@@ -26,8 +26,8 @@ def test_pairs_are_the_dense_gaussian_process_of_all_pairs():
     term, rng = replace(PAIR, species=["Cu"], n_sparse=18), np.random.default_rng(0)
     r, new = rng.uniform(2.2, 4.55, 30), rng.uniform(2.2, 4.55, 10)
     dimers = [Atoms("Cu2", [[0, 0, 0], [0, 0, x]]) for x in [*r, *new]]
-    X = term.select(reduce(term.merge, [term.candidates(find_neighbourhoods(a, 4.6), a.numbers) for a in dimers]), 0)
-    phi = np.array([term.rows(X, find_neighbourhoods(a, 4.6), a.numbers).local.sum(axis=0) for a in dimers])
+    X = term.select(reduce(term.merge, [term.offered(find_neighbourhoods(a, 4.6), a.numbers) for a in dimers]), 0)
+    phi = np.array([term.features(X, find_neighbourhoods(a, 4.6), a.numbers).local.sum(axis=0) for a in dimers])
     x = np.array([*r, *new])
     w, t = naive_terms.taper(x, 4.6, 1.5).astype(float), naive_terms.transformed(term, x).astype(float)
     dense = w[:, None] * w * np.exp(-0.5 * ((t[:, None] - t) / 1.3) ** 2)
@@ -74,8 +74,8 @@ def test_folded_pairs_are_as_exact_as_they_say(model):
         for x in np.random.default_rng(0).uniform(1.0, term.cutoff, 50):
             atoms = Atoms("CuAu", [[0, 0, 0], [0, 0, x]])
             nb = find_neighbourhoods(atoms, term.cutoff)
-            exact = term.rows(block.X, nb, atoms.numbers).local.sum(axis=0) @ weights
-            energy = term.evaluate(fold, nb, atoms.numbers).local_energies.sum()
+            exact = term.features(block.X, nb, atoms.numbers).local.sum(axis=0) @ weights
+            energy = term.evaluate_fold(fold, nb, atoms.numbers).local_energies.sum()
             assert abs(energy - exact) <= 3 * fold.error + 1e-10
 
 

@@ -19,16 +19,16 @@ def test_tabulated_triplets_are_as_exact_as_they_say_and_conservative(step):
     gap, atoms = fitted("triplet"), GEOMETRIES["alloy"]
     (block,), term = gap.blocks_, replace(TRIPLET, table=step)
     weights, nb = term.delta**2 * gap.alpha_, find_neighbourhoods(atoms, term.cutoff)
-    fold = term.fold(block.X, weights)
-    exact = TRIPLET.evaluate(TRIPLET.fold(block.X, weights), nb, atoms.numbers)
-    table = term.evaluate(fold, nb, atoms.numbers)
+    fold = term.fold_features(block.X, weights)
+    exact = TRIPLET.evaluate_fold(TRIPLET.fold_features(block.X, weights), nb, atoms.numbers)
+    table = term.evaluate_fold(fold, nb, atoms.numbers)
     n_triplets = sum(n * (n - 1) // 2 for n in np.diff(nb.first))
     assert np.abs(table.local_energies.sum() - exact.local_energies.sum()) <= 1.5 * n_triplets * fold.error
     assert np.abs(table.forces - exact.forces).max() <= 1.5 * n_triplets * fold.error * 8 / step
-    assert 10 < replace(term, table=2 * step).fold(block.X, weights).error / fold.error < 24  # fourth order
+    assert 10 < replace(term, table=2 * step).fold_features(block.X, weights).error / fold.error < 24  # fourth order
 
     def predict(moved):
-        values = term.evaluate(fold, find_neighbourhoods(moved, term.cutoff), moved.numbers)
+        values = term.evaluate_fold(fold, find_neighbourhoods(moved, term.cutoff), moved.numbers)
         return values.local_energies.sum(), values.forces, None
 
     laws.check_forces(predict, atoms, atol=2e-5)

@@ -15,7 +15,6 @@ from gapkit.fitting.second_pass import frame_rows, stream_rows
 from gapkit.fitting.updates import solve
 from gapkit.potential.ensemble import Ensemble, sample
 from gapkit.structures.frames import labelled_frames
-from gapkit.terms.evaluate import find_all_neighbourhoods
 from gapkit.uncertainty.committees import committee, label_noise_ensemble
 from gapkit.uncertainty.estimators import (
     MemberStd,
@@ -98,8 +97,7 @@ def test_label_noise_scatters_as_refits_to_noisy_labels_would(one, frames):
     K = np.concatenate([part.K / (one.recipe_.noises.std(part.group) * part.scale) for part in rows])
     A = one.posterior_.L @ one.posterior_.L.T + K.T @ K
     atoms = alloy(1)
-    arguments = (one.terms_, one.blocks_, find_all_neighbourhoods(one.terms_, atoms), atoms.numbers)
-    own = structure_rows(*arguments)
+    own = structure_rows(one.basis_.environments(atoms))
     functionals = np.concatenate([own.energy[None], own.forces])
     expected = np.linalg.norm(functionals @ np.linalg.solve(A, K.T), axis=1)
     found = MemberStd(label_noise_ensemble(one, 3000, rng=1)).std(atoms)
@@ -153,7 +151,7 @@ def test_distance_is_that_from_the_nearest_sparse_point(one):
     features = soap.features(atoms)
     expected = []
     for x, z in zip(features, atoms.numbers):
-        X = next(block.X for block in one.blocks_ if block.number == z)
+        X = next(block.X for block in one.blocks_ if block.key == z)
         expected.append(np.linalg.norm(X - x / np.linalg.norm(x), axis=1).min())
     np.testing.assert_allclose(descriptor_distance(one)(atoms), expected, atol=1e-7)
 
@@ -183,7 +181,7 @@ def part(gap: GAP, t: int) -> GAP:
     """The model with the sparse points of one term alone."""
     alone = GAP(gap.terms, verbose=False)
     alone.__dict__.update(gap.__dict__)
-    alone.blocks_ = tuple(block for block in gap.blocks_ if block.term == t)
+    alone.basis_ = gap.basis_.only(t)
     return alone
 
 

@@ -36,9 +36,9 @@ def test_reach_is_the_distance_from_the_nearest_sparse_point(fitted):
         X = block.X
         between = np.linalg.norm(X[:, None] - X, axis=2) + np.diag(np.full(len(X), np.inf))
         limit = np.quantile(between.min(axis=1), QUANTILE)
-        Q = _features(fitted, atoms, block.number)
+        Q = _features(fitted, atoms, block.key)
         nearest = np.linalg.norm(Q[:, None] - X, axis=2).min(axis=1)
-        own = (found.structure == 1) & (found.species == chemical_symbols[block.number])
+        own = (found.structure == 1) & (found.species == chemical_symbols[block.key])
         assert found.reach[own] == pytest.approx(nearest / limit, rel=1e-6)
 
 

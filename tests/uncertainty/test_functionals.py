@@ -16,7 +16,6 @@ from scipy.linalg import block_diag
 
 from gapkit import GAP, SOAP, DotProduct, InputError, SquaredExponential, Term
 from gapkit.covariances import joint_prior
-from gapkit.covariances.rows import n_columns
 from gapkit.runtime.threads import set_num_threads
 from gapkit.uncertainty.functionals import energy_difference, joint_posterior, pressure, propagate_linear
 from gapkit.uncertainty.joint_posterior import OUTPUTS, JointPosterior, LinearPosterior
@@ -76,7 +75,7 @@ def functionals(gap: GAP, block, frames: list[Atoms]) -> tuple[np.ndarray, np.nd
     """q (n, F) of the block's centres of all frames, and weights a (T, n), tangents d (T, n, F) of `EVERYTHING`."""
     q, a, d = [], [], []
     for atoms in frames:
-        own, n = atoms.numbers == block.number, len(atoms)
+        own, n = atoms.numbers == block.key, len(atoms)
         features, dq = jacobian(gap.terms_[block.term].descriptor, atoms)
         dq[: 3 * n] *= -1
         dq[3 * n :] /= atoms.get_volume()
@@ -94,7 +93,7 @@ def functionals(gap: GAP, block, frames: list[Atoms]) -> tuple[np.ndarray, np.nd
 def dense(gap: GAP, frames: list[Atoms]) -> tuple[np.ndarray, np.ndarray]:
     """K_tm and K_tt of all outputs of all frames by the formula, from full Jacobians."""
     n = sum(4 * len(a) + 7 for a in frames)
-    K_t, K_tt = np.zeros((n, n_columns(gap.blocks_))), np.zeros((n, n))
+    K_t, K_tt = np.zeros((n, gap.basis_.n_columns)), np.zeros((n, n))
     for block in gap.blocks_:
         kernel = gap.terms_[block.term].kernel
         q, A, D = functionals(gap, block, frames)

@@ -21,7 +21,6 @@ from gapkit.geometry.neighbourhoods import find_neighbourhoods
 from gapkit.quantities import KINDS, UNITS, VOIGT
 from gapkit.structures.labels import LabelKeys, read_labels
 from gapkit.structures.reading import find_label_keys
-from gapkit.terms.evaluate import find_all_neighbourhoods
 
 VOIGT_NAMES = ("xx", "yy", "zz", "yz", "xz", "xy")
 
@@ -143,7 +142,7 @@ def test_rows_are_in_the_order_of_their_targets(gap):
         atoms, forces=p.forces[0], stress=p.stress[0][[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
     )
     targets = {o.kind: o.y for o in observations(read_labels(atoms, find_label_keys([atoms])), 0.0, 4)}
-    rows = structure_rows(gap.terms, gap.blocks_, find_all_neighbourhoods(gap.terms, atoms), atoms.numbers)
+    rows = structure_rows(gap.basis_.environments(atoms))
     np.testing.assert_allclose(rows.forces @ gap.alpha_, targets["forces"], atol=1e-9)
     np.testing.assert_allclose(rows.virial @ gap.alpha_, targets["virial"], atol=1e-8)
     assert np.unique(np.round(targets["virial"], 6)).size == 6  # otherwise a wrong order could pass
