@@ -10,7 +10,6 @@ from ase import Atoms
 
 from gapkit import Pair, Triplet
 from gapkit.terms import whitening
-from gapkit.terms.feature_term import FeatureTerm
 
 Predict = Callable[[Atoms], tuple[float, np.ndarray, np.ndarray | None]]
 
@@ -26,7 +25,7 @@ def predictor(gap) -> Predict:
     predict.round_off = 0.0
     for block in gap.blocks_:
         term, alpha = gap.terms[block.term], gap.alpha_[block.columns]
-        if isinstance(term, FeatureTerm):  # sums of exponentials with weights δ² W α
+        if term.environment_kernel is None:  # sums of exponentials with weights δ² W α
             n = {Pair: (2, 1), Triplet: (3, 3)}.get(type(term))
             weights = alpha if n is None else whitening.split(block.X, *n).weights(alpha)
             predict.round_off += 2e-16 * term.delta**2 * float(np.abs(weights).sum())
