@@ -7,11 +7,14 @@ import pkgutil
 import shutil
 import subprocess
 import sys
+import tomllib
 from importlib import import_module
 from inspect import ismodule
 from pathlib import Path
 
 import pytest
+import yaml
+from places import ROOT
 
 import gapkit
 
@@ -62,6 +65,14 @@ def test_no_public_name_is_that_of_a_module_or_folder(package):
     assert package.rpartition(".")[2] not in gapkit.__all__
     for name in getattr(found, "__all__", ()):
         assert not ismodule(getattr(found, name))
+
+
+def test_the_citation_names_this_version():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert {name: str(citation[name]) for name in ("version", "license")} == {
+        name: project[name] for name in ("version", "license")
+    }
 
 
 def test_unknown_name_is_an_attribute_error():
