@@ -103,7 +103,7 @@ def _soap_seconds(term: Term, facts: DataFacts) -> float:
     assert isinstance(soap, SOAP)
     seconds, neighbours = 0.0, n_neighbours(soap.cutoff, facts)
     for symbol, n in facts.species.items():
-        counts = operations(soap, neighbours, min(sparse_points(term, symbol), n))
+        counts = operations(soap.basis, neighbours, min(sparse_points(term, symbol), n))
         jacobian, pull_back, contraction = (cost * count for cost, count in zip(COSTS, counts))
         seconds += n * min(jacobian, pull_back + contraction) / PRODUCTS
     return seconds
