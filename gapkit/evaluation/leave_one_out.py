@@ -24,8 +24,8 @@ from gapkit.covariances.rows import local_rows, prior_energy_variance
 from gapkit.errors import InputError
 from gapkit.evaluation.comparison import Comparison, Evaluation
 from gapkit.evaluation.protocol import FittedPotential
-from gapkit.fitting.second_pass import frame_rows, whitened
-from gapkit.gaussian_process.leverage import LeftOut, Whitened, without
+from gapkit.fitting.second_pass import frame_rows, whitened_rows
+from gapkit.gaussian_process.leverage import LeftOut, WhitenedRows, without
 from gapkit.runtime.progress import progress
 from gapkit.runtime.tables import aligned
 from gapkit.runtime.threads import ordered_map
@@ -265,7 +265,7 @@ def _one(gap: FittedPotential, method: str, projections: FloatArray, numbered: t
     rows = frame_rows(gap.recipe_, frame)
     if not rows:
         return None
-    own = whitened(gap.recipe_, gap.posterior_, rows)
+    own = whitened_rows(gap.recipe_, gap.posterior_, rows)
     out = without(own)
     unexplained = _unexplained(gap, frame, own) if method == "dtc" else {}
     u, v = projections
@@ -274,7 +274,7 @@ def _one(gap: FittedPotential, method: str, projections: FloatArray, numbered: t
     return _One(_summary(index, frame, out, parts), sketch.astype(np.float32), parts)
 
 
-def _unexplained(gap: FittedPotential, frame: Frame, own: Whitened) -> dict[str, FloatArray]:
+def _unexplained(gap: FittedPotential, frame: Frame, own: WhitenedRows) -> dict[str, FloatArray]:
     """Prior variances of the labels that the sparse points cannot express: "dtc" less "sor", whatever the data."""
     atoms, labels = frame
     where = (gap.terms_, gap.blocks_)
