@@ -46,10 +46,10 @@ from gapkit.evaluation.recalibration import fit_recalibration  # noqa: E402
 from gapkit.potential.ensemble import sample  # noqa: E402
 from gapkit.uncertainty.committees import committee, label_noise_ensemble  # noqa: E402
 from gapkit.uncertainty.estimators import (  # noqa: E402
+    Estimator,
     MemberStd,
     PosteriorStd,
     Std,
-    Uncertainty,
     descriptor_distance,
     fit_scaled,
     local_std,
@@ -156,7 +156,7 @@ def fit(name: str, split: Split, n_sparse: int, learned: bool) -> GAP:
     return gap.fit(split.train, optimize=["config_type", "delta"] if learned else False)
 
 
-def estimates(gap: GAP, split: Split, plain: Comparisons) -> dict[str, Callable[[], Uncertainty]]:
+def estimates(gap: GAP, split: Split, plain: Comparisons) -> dict[str, Callable[[], Estimator]]:
     """Name -> how it is made, which is not part of its cost."""
     scaled = lambda indicator: fit_scaled(indicator, gap, split.calibrate, plain)  # noqa: E731
     n_chunks = min(20, len(split.train))

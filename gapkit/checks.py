@@ -1,19 +1,23 @@
-"""Whether the fields of a dataclass hold what its annotations say: numbers where numbers belong."""
+"""Whether the fields of a dataclass hold what its annotations say: numbers where numbers belong, within bounds."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import fields
-from functools import lru_cache
+from functools import lru_cache, reduce
 from numbers import Real
+from operator import or_
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
+from pydantic_core import PydanticCustomError
 
 from gapkit.errors import InputError, did_you_mean
+
+Positive = Annotated[float, Field(gt=0)]
 
 
 def is_number(value: Any) -> bool:
@@ -59,76 +63,123 @@ def check_seed(random_state: Any) -> None:
 
 
 def check_fields(item: Any) -> None:
-    """Raise `InputError` for the first field of a dataclass that is not of its annotated type.
+    """Raise `InputError` for the first field of a dataclass that is not of its annotated type, or out of its bounds.
 
-    Known are float (any finite number), int (any whole number), str, bool, None, Literal, and unions, sequences, tuples
-    and mappings of them; fields of other types are passed over. Literal asks for the type of its values alone.
+    Known are float (any finite number), int (any whole number), str, bool, None, Literal, unions, sequences, tuples and
+    mappings of them, and ``Annotated[…, Field(ge=1, description="200 is usual")]`` of any of these; fields of other
+    types are passed over. Literal asks for the type of its values alone.
     """
-    hints = _hints(item.__class__)
-    for field in fields(item):
-        if problem := _problem(getattr(item, field.name), hints[field.name], field.name):
-            raise InputError(f"{type(item).__name__}: {problem}.")
+    for name, adapter, usual in _adapters(item.__class__):
+        value = getattr(item, name)
+        try:
+            adapter.validate_python(value)
+        except ValidationError as error:
+            raise InputError(f"{type(item).__name__}: {_problem(name, value, error)}{usual}.") from None
 
 
 @lru_cache(maxsize=64)
-def _hints(kind: Any) -> dict[str, Any]:
-    return get_type_hints(kind)
+def _adapters(kind: Any) -> list[tuple[str, TypeAdapter[Any], str]]:
+    """Name and check of each field, and a word on what it usually is."""
+    hints = get_type_hints(kind, include_extras=True)
+    return [(f.name, TypeAdapter(_strict(hints[f.name])), _usual(hints[f.name])) for f in fields(kind)]
+
+
+def _must_be(words: str, holds: Callable[[Any], bool], plain: Callable[[Any], Any] = lambda value: value) -> Any:
+    """A check for pydantic, which goes on with what `plain` makes of the value."""
+
+    def check(value: Any) -> Any:
+        if not holds(value):
+            raise PydanticCustomError("must_be", "{words}", {"words": words})
+        return plain(value)
+
+    return BeforeValidator(check)
 
 
 _PLAIN = {
-    float: ("a finite number", is_number),
-    int: ("a whole number", lambda value: is_number(value) and value % 1 == 0),
-    str: ("a text", lambda value: isinstance(value, str)),
-    bool: ("True or False", lambda value: isinstance(value, bool | np.bool_)),
-    NoneType: ("None", lambda value: value is None),
+    float: Annotated[Any, _must_be("a finite number", is_number)],
+    int: Annotated[Any, _must_be("a whole number", lambda value: is_number(value) and value % 1 == 0)],
+    str: Annotated[Any, _must_be("a text", lambda value: isinstance(value, str))],
+    bool: Annotated[Any, _must_be("True or False", lambda value: isinstance(value, bool | np.bool_))],
+    NoneType: Annotated[Any, _must_be("None", lambda value: value is None)],
 }
 
 
-def _problem(value: Any, hint: Any, name: str) -> str | None:
-    """What is wrong with a value, in words without a full stop."""
+def _strict(hint: Any) -> Any:
+    """The annotation for pydantic: numpy's numbers and arrays belong to it, True is no number, a text is no list."""
     origin, inner = get_origin(hint), get_args(hint)
-    if origin in (Union, UnionType):
-        return _problem_of_union(value, inner, name)
     if origin is Literal:
-        hint, origin = type(inner[0]), None
+        hint = type(inner[0])
     if hint in _PLAIN:
-        words, holds = _PLAIN[hint]
-        return None if holds(value) else f"{name} = {value!r} must be {words}"
-    if origin is not None and issubclass(origin, Mapping):
-        return _problem_of_mapping(value, inner, name)
-    if origin is not None and issubclass(origin, Sequence):
-        return _problem_of_sequence(value, inner, name)
-    return None
+        return _PLAIN[hint]
+    if origin is Annotated:
+        return Annotated[_strict(inner[0]), *inner[1:]]
+    if origin in (Union, UnionType):
+        return reduce(or_, map(_strict, inner))
+    kind = origin if isinstance(origin, type) else object
+    if issubclass(kind, Mapping):
+        are_items = _must_be("a mapping", lambda value: isinstance(value, Mapping), dict)
+        return Annotated[dict[tuple(map(_strict, inner))], are_items]  # type: ignore[misc]
+    if issubclass(kind, Sequence) and len(inner) > 1 and inner[1] is not Ellipsis:
+        are_so_many = _must_be(f"{len(inner)} values", lambda value: len(value) == len(inner), tuple)
+        return Annotated[tuple[tuple(map(_strict, inner))], are_so_many, _LIST]  # type: ignore[misc]
+    if issubclass(kind, Sequence):
+        return Annotated[list[_strict(inner[0])], _LIST]  # type: ignore[misc]
+    return Any
 
 
-def _problem_of_union(value: Any, choices: Sequence[Any], name: str) -> str | None:
-    problems = [_problem(value, choice, name) for choice in choices]
-    if None in problems:
-        return None
-    for kind, choice in ((Mapping, Mapping), ((list, tuple, np.ndarray), Sequence)):  # say what is wrong inside
-        for problem, hint in zip(problems, choices):
-            if isinstance(value, kind) and get_origin(hint) is not None and issubclass(get_origin(hint), choice):
-                return problem
-    words = dict.fromkeys(str(problem).partition(" must be ")[2] for problem in problems)
-    return f"{name} = {value!r} must be {' or '.join(words)}"
+_LIST = _must_be("a list", is_list, list)
 
 
-def _problem_of_mapping(value: Any, inner: Sequence[Any], name: str) -> str | None:
-    if not isinstance(value, Mapping):
-        return f"{name} = {value!r} must be a mapping"
-    of_keys = (f"{name} has a key {key!r} that is no text" for key in value if _problem(key, inner[0], name))
-    of_values = (_problem(entry, inner[1], f"{name}[{key!r}]") for key, entry in value.items())
-    return next((problem for problem in (*of_keys, *of_values) if problem), None)
+def _usual(hint: Any) -> str:
+    """The first description within an annotation, after a semicolon."""
+    if text := getattr(hint, "description", None):
+        return f"; {text}"
+    return next(filter(None, map(_usual, get_args(hint) if get_origin(hint) is not Literal else ())), "")
 
 
-def _problem_of_sequence(value: Any, inner: Sequence[Any], name: str) -> str | None:
-    if not is_list(value):
-        return f"{name} = {value!r} must be a list"
-    hints = [inner[0]] * len(value) if len(inner) < 2 or inner[1] is Ellipsis else list(inner)
-    if len(hints) != len(value):
-        return f"{name} = {value!r} must be {len(hints)} values"
-    found = (_problem(entry, hint, f"{name}[{k}]") for k, (entry, hint) in enumerate(zip(value, hints)))
-    return next((problem for problem in found if problem), None)
+def _problem(name: str, value: Any, error: ValidationError) -> str:
+    """What is wrong, in words without a full stop: what is wrong inside a value rather than with all of it."""
+    problems: dict[tuple[Any, ...], list[str]] = {}
+    for found in error.errors(include_url=False):
+        *place, last = found["loc"] or ("",)
+        if last == "[key]":
+            mapping, _ = _inside(name, value, _path(value, place[:-1]))
+            return f"{mapping} has a key {found['input']!r} that is no text"
+        problems.setdefault(_path(value, found["loc"]), []).append(_words(found))
+    path = max(problems, key=len)
+    name, value = _inside(name, value, path)
+    return f"{name} = {' '.join(repr(value).split())} must be {' or '.join(dict.fromkeys(problems[path]))}"
+
+
+def _inside(name: str, value: Any, path: Sequence[Any]) -> tuple[str, Any]:
+    for step in path:
+        value, name = value[step], f"{name}[{step!r}]"
+    return name, value
+
+
+def _path(value: Any, place: Sequence[Any]) -> tuple[Any, ...]:
+    """The part of pydantic's place that leads into the value, without the names of the members of unions."""
+    path = []
+    for step in place:
+        if (isinstance(value, Mapping) and step in value) or (isinstance(step, int) and is_list(value)):
+            path.append(step)
+            value = value[step]
+    return tuple(path)
+
+
+_BOUNDS = {
+    "greater_than": "larger than {gt:g}",
+    "greater_than_equal": "at least {ge:g}",
+    "less_than": "less than {lt:g}",
+    "less_than_equal": "at most {le:g}",
+}
+
+
+def _words(found: Any) -> str:
+    """What a value must be, from one of pydantic's errors."""
+    if found["type"] not in _BOUNDS:
+        return str(found["msg"])
+    return "a positive number" if found["ctx"] == {"gt": 0} else _BOUNDS[found["type"]].format(**found["ctx"])
 
 
 def build(known: Mapping[str, type], data: Any, where: str, default: str) -> Any:
@@ -156,6 +207,8 @@ def checked(kind: Any, values: Mapping[str, Any], where: str) -> Any:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join([where, *map(str, first["loc"])])
+        if first["type"] in _BOUNDS:
+            raise InputError(f"{place} = {first['input']!r} must be {_words(first)}.") from None
         raise InputError(f"{place} = {first['input']!r}: {first['msg'].lower()}.") from None
 
 

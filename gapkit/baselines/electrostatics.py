@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
+from pydantic import Field
 
 from gapkit.checks import check_fields
 from gapkit.errors import InputError
@@ -39,8 +41,8 @@ class Ewald:
     """
 
     charges: Mapping[str, float]
-    width: float = 0.0
-    tolerance: float = 1e-10
+    width: Annotated[float, Field(ge=0, description="0 is point charges")] = 0.0
+    tolerance: Annotated[float, Field(ge=1e-14, le=1e-3, description="1e-10 is usual")] = 1e-10
 
     def validate(self) -> None:
         """Raise `InputError` for unknown species, charges that are no numbers, and an impossible width or tolerance."""
@@ -48,10 +50,6 @@ class Ewald:
             raise InputError(f"Ewald's charges = {self.charges!r} must map symbols to charges, as {{'Na': 1.0}}.")
         check_symbols(self.charges, "Ewald")
         check_fields(self)
-        if not 0 <= self.width < np.inf:
-            raise InputError(f"Ewald's width = {self.width} must be 0 or a length in Å.")
-        if not 1e-14 <= self.tolerance <= 1e-3:
-            raise InputError(f"Ewald's tolerance = {self.tolerance} must lie between 1e-14 and 1e-3; 1e-10 is usual.")
 
     def check_species(self, numbers: np.ndarray) -> None:
         """Raise `InputError` if `numbers` holds a species without a charge."""

@@ -17,14 +17,15 @@ from gapkit._numba.tangents import tangents as fill_tangents
 from gapkit.checks import check_fields
 from gapkit.descriptors import soap_dscribe
 from gapkit.descriptors.soap_basis import (
+    Density,
+    DensityBasis,
     FeatureLayout,
     RadialTable,
     dscribe_soap,
-    feature_layout,
     harmonics_norm,
     radial_table,
 )
-from gapkit.descriptors.soap_rows import row_products
+from gapkit.descriptors.soap_rows import density_cotangent, row_products
 from gapkit.descriptors.tangents import Points, RowProducts, Slots, Tangents, neighbour_slots, row_offsets
 from gapkit.errors import InputError, did_you_mean
 from gapkit.geometry.neighbourhoods import Neighbourhoods, find_neighbourhoods
@@ -138,13 +139,18 @@ class SOAP:
         return self._layout.scale
 
     @property
-    def _n_species_channels(self) -> int:
-        """Density channels that neighbours add to: one per species, or one for all."""
-        return self._layout.n_channels - (self._layout.total >= 0)
+    def basis(self) -> DensityBasis:
+        """Channels, radial functions and harmonics of the density."""
+        return DensityBasis(len(self.species), self.n_max, self.l_max, self.compression)
+
+    @property
+    def density(self) -> Density:
+        """What training rows by way of the density need."""
+        return Density(self.basis, self._table[0], self._channels[0])
 
     @property
     def _layout(self) -> FeatureLayout:
-        return feature_layout(len(self.species), self.n_max, self.l_max, self.compression)
+        return self.basis.layout
 
     @property
     def _table(self) -> tuple[RadialTable, np.ndarray]:
@@ -255,7 +261,7 @@ class SOAP:
         nb = state.neighbourhoods
         if self.engine == "dscribe":
             return soap_dscribe.pullback(self, nb, state.numbers, cotangent * self.feature_scale)
-        c_bar = self._density_cotangent(state, np.ascontiguousarray(cotangent), workspace or Fresh())
+        c_bar = density_cotangent(self.basis, state.c, np.ascontiguousarray(cotangent), workspace or Fresh())
         table, _ = self._table
         g = np.empty((len(nb.j), 3))
         norm = harmonics_norm(self.l_max)
@@ -263,14 +269,6 @@ class SOAP:
             nb.first, state.channel, state.weight, nb.D, table.inverse_step, table.values, norm, c_bar, g
         )
         return g
-
-    def _density_cotangent(self, state: SOAPState, cotangent: np.ndarray, workspace: Workspace) -> np.ndarray:
-        """∂(Σ cotangent · features)/∂c of the species' channels, in the workspace, shape of c."""
-        layout, c_bar = self._layout, workspace.empty("c_bar", *state.c.shape)
-        loops.power_spectrum_pullback(state.c, self.n_max, layout.blocks, layout.factor, cotangent, c_bar)
-        if layout.total >= 0:
-            c_bar[:, : layout.total] += c_bar[:, layout.total, None]
-        return c_bar
 
     def tangents(self, state: SOAPState, workspace: Workspace | None = None, slots: Slots | None = None) -> Tangents:
         """∂features/∂(positions, strain) of the centres, images of one atom already summed.
@@ -311,7 +309,7 @@ class SOAP:
         Q, norm : ndarray, shapes (n_centres, n_features), (n_centres,)
             Normalised features of the centres, and their norms.
         X : ndarray, shape (n_sparse, n_features)
-            Normalised sparse points; never changed in place afterwards.
+            Normalised sparse points; made read-only, because what is derived from them is kept.
         S : ndarray, shape (n_centres, n_sparse)
             Q Xᵀ.
         workspace : Workspace, optional

@@ -50,6 +50,33 @@ class FeatureLayout(NamedTuple):
     scale: np.ndarray
 
 
+class DensityBasis(NamedTuple):
+    """What the density coefficients c[channel, lm, n] and their products are made of, radial functions left aside."""
+
+    n_species: int
+    n_max: int
+    l_max: int
+    compression: str
+
+    @property
+    def layout(self) -> FeatureLayout:
+        """How its channels make features."""
+        return feature_layout(*self)
+
+    @property
+    def n_channels(self) -> int:
+        """Channels that neighbours add to: one per species, or one for all."""
+        return self.layout.n_channels - (self.layout.total >= 0)
+
+
+class Density(NamedTuple):
+    """How neighbours expand into coefficients: the basis, its radial table, and the channel of each atomic number."""
+
+    basis: DensityBasis
+    table: RadialTable
+    channel: np.ndarray
+
+
 @lru_cache(maxsize=64)
 def dscribe_soap(
     species: tuple[str, ...],

@@ -23,7 +23,8 @@ import numpy as np
 from gapkit._numba.density_rows import add_products, channel_tangents
 from gapkit._numba.kernels import project_rows
 from gapkit._numba.simd import WIDE
-from gapkit.descriptors.soap_basis import feature_layout, harmonics_norm
+from gapkit._numba.soap import power_spectrum_pullback
+from gapkit.descriptors.soap_basis import Density, DensityBasis, harmonics_norm
 from gapkit.descriptors.tangents import Points, RowProducts, Slots, neighbour_slots, row_offsets
 from gapkit.runtime.workspace import Workspace
 
@@ -35,7 +36,6 @@ FORM_WIDTH = 512  # n_partners n_max m of a chunk: W and B stay in the second-le
 COSTS = (1.0, 2.7, 1.3)  # time of one of each of the `Operations`, relative to J Xᵀ
 
 Forms = list[list[np.ndarray]]
-FormKey = tuple[int, int, int, str]
 
 
 class Operations(NamedTuple):
@@ -46,7 +46,7 @@ class Operations(NamedTuple):
     contraction: float
 
 
-def operations(soap: SOAP, n_neighbours: float, n_sparse: int) -> Operations:
+def operations(basis: DensityBasis, n_neighbours: float, n_sparse: int) -> Operations:
     """Operations per centre with `n_neighbours` neighbour atoms.
 
     Notes
@@ -63,32 +63,32 @@ def operations(soap: SOAP, n_neighbours: float, n_sparse: int) -> Operations:
     as if J Xᵀ ran at 68 Gflop/s, contractions, whose inner length is n L², at 50, and pull-backs, with inner length
     Z' n and the matrices W of all sparse points to be read for every eight centres, at 25.
     """
-    Z, nL2 = soap._n_species_channels, soap.n_max * (soap.l_max + 1) ** 2
-    partners = 1 if soap.compression == "crossover" else Z
-    rows, n_features = 3 * n_neighbours + FRAME, soap.n_features
+    Z, nL2 = basis.n_channels, basis.n_max * (basis.l_max + 1) ** 2
+    partners = 1 if basis.compression == "crossover" else Z
+    rows, n_features = 3 * n_neighbours + FRAME, len(basis.layout.scale)
     return Operations(
-        2.0 * n_sparse * rows * n_features + rows * (2.0 * partners * soap.n_max * nL2 + 4.0 * n_features),
-        2.0 * n_sparse * nL2 * soap.n_max * Z * partners,
+        2.0 * n_sparse * rows * n_features + rows * (2.0 * partners * basis.n_max * nL2 + 4.0 * n_features),
+        2.0 * n_sparse * nL2 * basis.n_max * Z * partners,
         2.0 * n_sparse * nL2 * (3.0 * n_neighbours + FRAME * Z),
     )
 
 
-def cheapest_route(soap: SOAP, n_neighbours: float, n_sparse: int) -> float:
+def cheapest_route(basis: DensityBasis, n_neighbours: float, n_sparse: int) -> float:
     """Operations per centre of the route that is taken, at the speed of J Xᵀ."""
-    jacobian, pull_back, contraction = (cost * n for cost, n in zip(COSTS, operations(soap, n_neighbours, n_sparse)))
+    jacobian, pull_back, contraction = (cost * n for cost, n in zip(COSTS, operations(basis, n_neighbours, n_sparse)))
     return min(jacobian, pull_back + contraction)
 
 
-def chunk_size(soap: SOAP) -> int:
+def chunk_size(basis: DensityBasis) -> int:
     """Sparse points that are done at a time: whole vectors, at most 32."""
-    partners = _partners(soap, 0)
-    return min(max(FORM_WIDTH // ((partners.stop - partners.start) * soap.n_max) // WIDE * WIDE, WIDE), 32)
+    partners = _partners(basis, 0)
+    return min(max(FORM_WIDTH // ((partners.stop - partners.start) * basis.n_max) // WIDE * WIDE, WIDE), 32)
 
 
 def row_products(soap: SOAP, state: SOAPState, points: Points, workspace: Workspace) -> RowProducts:
     """T by the route that takes less time."""
     slots = neighbour_slots(state.neighbourhoods)
-    counts = operations(soap, float(slots[1].mean()), len(points.X))
+    counts = operations(soap.basis, float(slots[1].mean()), len(points.X))
     jacobian, pull_back, contraction = (cost * n for cost, n in zip(COSTS, counts))
     if soap.engine == "numba" and pull_back + contraction < jacobian:
         return density_products(soap, state, slots, points, workspace)
@@ -104,20 +104,30 @@ def jacobian_products(soap: SOAP, state: SOAPState, slots: Slots, points: Points
 
 def density_products(soap: SOAP, state: SOAPState, slots: Slots, points: Points, workspace: Workspace) -> RowProducts:
     """T = (∂c·B - s ∂c·B_q) / |p|, channel after channel, `chunk_size` sparse points at a time."""
-    row_first, n_centres, size = row_offsets(slots[3]), len(state.c), chunk_size(soap)
+    basis = soap.basis
+    row_first, n_centres, size = row_offsets(slots[3]), len(state.c), chunk_size(basis)
     T = workspace.empty("T", row_first[-1], len(points.X))
     T.fill(0.0)
-    rows = _channel_rows(soap, state, slots, row_first, workspace)
-    B_q = soap._density_cotangent(state, points.Q, workspace)[..., : soap.n_max]
-    for channel, chunks in enumerate(density_forms(soap, points.X)):
+    rows = _channel_rows(soap.density, state, slots, row_first, workspace)
+    B_q = density_cotangent(basis, state.c, points.Q, workspace)[..., : basis.n_max]
+    for channel, chunks in enumerate(density_forms(basis, points.X)):
         first = rows.first[channel * n_centres : (channel + 1) * n_centres + 1]
         own = slice(first[0], first[-1])
-        c = _coefficients(soap, state, channel)
+        c = _coefficients(basis, state.c, channel)
         overlap = _contract(rows.dc, first, B_q[:, channel].reshape(n_centres, -1, 1), workspace)[:, 0].copy()
         for start, forms in zip(range(0, len(points.X), size), chunks):
-            products = _contract(rows.dc, first, _pull_back(c, forms, soap.n_max, workspace), workspace)
+            products = _contract(rows.dc, first, _pull_back(c, forms, basis.n_max, workspace), workspace)
             add_products(products, overlap, rows.centre[own], rows.row[own], points.S, points.norm, start, T)
     return RowProducts(T, row_first, slots[2], slots[3])
+
+
+def density_cotangent(basis: DensityBasis, c: np.ndarray, cotangent: np.ndarray, workspace: Workspace) -> np.ndarray:
+    """∂(Σ cotangent · features)/∂c of the species' channels, in the workspace, shape of c."""
+    layout, c_bar = basis.layout, workspace.empty("c_bar", *c.shape)
+    power_spectrum_pullback(c, basis.n_max, layout.blocks, layout.factor, cotangent, c_bar)
+    if layout.total >= 0:
+        c_bar[:, : layout.total] += c_bar[:, layout.total, None]
+    return c_bar
 
 
 class _ChannelRows(NamedTuple):
@@ -138,33 +148,34 @@ class _ChannelRows(NamedTuple):
 
 
 def _channel_rows(
-    soap: SOAP, state: SOAPState, slots: Slots, row_first: np.ndarray, workspace: Workspace
+    density: Density, state: SOAPState, slots: Slots, row_first: np.ndarray, workspace: Workspace
 ) -> _ChannelRows:
+    basis, table, channel_of = density
     nb, (slot, n_slots, atom, slot_first) = state.neighbourhoods, slots
-    Z, n_centres, table = soap._n_species_channels, len(nb.centres), soap._table[0]
-    channel = soap._channels[0][state.numbers[np.delete(atom, slot_first[1:] - 1)]]
+    Z, n_centres = basis.n_channels, len(nb.centres)
+    channel = channel_of[state.numbers[np.delete(atom, slot_first[1:] - 1)]]
     group = channel * n_centres + np.repeat(np.arange(n_centres), n_slots)
     counts = FRAME + 3 * np.bincount(group, minlength=Z * n_centres)
     first = np.concatenate(([0], np.cumsum(counts)))
-    dc = workspace.empty("dc", first[-1], (soap.l_max + 1) ** 2 * soap.n_max)
+    dc = workspace.empty("dc", first[-1], (basis.l_max + 1) ** 2 * basis.n_max)
     row = np.empty(first[-1], dtype=np.int64)
     channel_tangents(
         nb.first, state.channel, state.weight, nb.D, slot, n_slots, table.inverse_step, table.values,
-        harmonics_norm(soap.l_max), state.c.shape[3], soap.n_max, first, row_first, dc, row,
+        harmonics_norm(basis.l_max), state.c.shape[3], basis.n_max, first, row_first, dc, row,
     )  # fmt: skip
     return _ChannelRows(dc, np.repeat(np.tile(np.arange(n_centres), Z), counts), row, first)
 
 
-def _partners(soap: SOAP, channel: int) -> slice:
+def _partners(basis: DensityBasis, channel: int) -> slice:
     """The channels that B in `channel` depends on."""
-    if soap.compression == "crossover":
+    if basis.compression == "crossover":
         return slice(channel, channel + 1)
-    return slice(0, soap._n_species_channels)
+    return slice(0, basis.n_channels)
 
 
-def _coefficients(soap: SOAP, state: SOAPState, channel: int) -> np.ndarray:
+def _coefficients(basis: DensityBasis, c: np.ndarray, channel: int) -> np.ndarray:
     """c of the partners of `channel`, shape (n_centres, lm, n_partners n_max)."""
-    c = state.c[:, _partners(soap, channel), :, : soap.n_max]
+    c = c[:, _partners(basis, channel), :, : basis.n_max]
     return c.transpose(0, 2, 1, 3).reshape(len(c), c.shape[2], -1)
 
 
@@ -186,10 +197,9 @@ def _contract(dc: np.ndarray, first: np.ndarray, B: np.ndarray, workspace: Works
 
 
 @lru_cache(maxsize=64)
-def _features_of_form(n_species: int, n_max: int, l_max: int, compression: str) -> tuple[np.ndarray, np.ndarray]:
+def _features_of_form(basis: DensityBasis) -> tuple[np.ndarray, np.ndarray]:
     """W as features and factors, both (l, Z, n, Z, n): x·p = Σ_l,mu c_lmuᵀ W_l c_lmu, W = factor x[feature]."""
-    layout = feature_layout(n_species, n_max, l_max, compression)
-    Z = layout.n_channels - (layout.total >= 0)
+    (_, n_max, l_max, _), layout, Z = basis, basis.layout, basis.n_channels
     feature = np.zeros((l_max + 1, Z, n_max, Z, n_max), dtype=np.int64)
     factor = np.zeros(feature.shape)
     for a, b, start in layout.blocks:
@@ -201,27 +211,48 @@ def _features_of_form(n_species: int, n_max: int, l_max: int, compression: str) 
     return feature, factor
 
 
-def _chunk_forms(soap: SOAP, X: np.ndarray) -> list[np.ndarray]:
+def _chunk_forms(basis: DensityBasis, X: np.ndarray) -> list[np.ndarray]:
     """W + Wᵀ of some sparse points by channel: shape (l, n_partners n_max, n_max m), the sparse point fastest."""
-    feature, factor = _features_of_form(len(soap.species), soap.n_max, soap.l_max, soap.compression)
+    feature, factor = _features_of_form(basis)
     W = factor[..., None] * np.ascontiguousarray(X.T)[feature]
     W += W.transpose(0, 3, 4, 1, 2, 5).copy()
-    n_l, n, Z = len(W), soap.n_max, soap._n_species_channels
-    parts = [W[:, _partners(soap, channel), :, channel] for channel in range(Z)]
-    return [np.ascontiguousarray(part).reshape(n_l, -1, n * len(X)) for part in parts]
+    parts = [W[:, _partners(basis, channel), :, channel] for channel in range(basis.n_channels)]
+    return [np.ascontiguousarray(part).reshape(len(W), -1, basis.n_max * len(X)) for part in parts]
 
 
-_forms: dict[tuple[int, FormKey], tuple[weakref.ref, Forms]] = {}
-_lock = threading.Lock()
+def _forms(basis: DensityBasis, X: np.ndarray) -> Forms:
+    """`_chunk_forms` of all sparse points, by channel and chunk."""
+    size = chunk_size(basis)
+    chunks = [_chunk_forms(basis, X[start : start + size]) for start in range(0, len(X), size)]
+    return [[chunk[z] for chunk in chunks] for z in range(basis.n_channels)]
 
 
-def density_forms(soap: SOAP, X: np.ndarray) -> Forms:
-    """`_chunk_forms` of all sparse points, by channel and chunk; kept for as long as X lives, which must not change."""
-    key = (id(X), (len(soap.species), soap.n_max, soap.l_max, soap.compression))
-    with _lock:
-        if key not in _forms:
-            size = chunk_size(soap)
-            chunks = [_chunk_forms(soap, X[start : start + size]) for start in range(0, len(X), size)]
-            by_channel = [[chunk[z] for chunk in chunks] for z in range(soap._n_species_channels)]
-            _forms[key] = (weakref.ref(X, lambda _: _forms.pop(key, None)), by_channel)
-        return _forms[key][1]
+class _FormsOfPoints:
+    """`_forms` of arrays that live, each made once; the arrays are made read-only, so that the forms stay theirs."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, DensityBasis], tuple[weakref.ref, Forms]] = {}
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def __call__(self, basis: DensityBasis, X: np.ndarray) -> Forms:
+        key = (id(X), basis)
+        with self._lock:
+            if key not in self._known or X.flags.writeable:  # whoever made it writeable may have changed it
+                _make_read_only(X)
+                forms = _forms(basis, X)
+                self._known[key] = (weakref.ref(X, lambda _: self._known.pop(key, None)), forms)
+            return self._known[key][1]
+
+
+def _make_read_only(X: np.ndarray) -> None:
+    """The array and what it is a view of."""
+    part: object = X
+    while isinstance(part, np.ndarray):
+        part.setflags(write=False)
+        part = part.base
+
+
+density_forms = _FormsOfPoints()

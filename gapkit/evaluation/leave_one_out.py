@@ -22,8 +22,8 @@ from gapkit.errors import InputError
 from gapkit.evaluation.compare import Rows, Values, left_out_values
 from gapkit.evaluation.comparison import Comparison, Evaluation
 from gapkit.evaluation.protocol import FittedPotential
-from gapkit.fitting.second_pass import frame_rows, whitened
-from gapkit.gaussian_process.leverage import LeftOut, Whitened, without
+from gapkit.fitting.second_pass import frame_rows, whitened_rows
+from gapkit.gaussian_process.leverage import LeftOut, WhitenedRows, without
 from gapkit.quantities import COMPARED, FITTED
 from gapkit.runtime.progress import progress
 from gapkit.runtime.tables import aligned
@@ -253,7 +253,7 @@ def _one(gap: FittedPotential, method: str, projections: FloatArray, numbered: t
     rows = frame_rows(gap.recipe_, frame)
     if not rows:
         return None
-    own = whitened(gap.recipe_, gap.posterior_, rows)
+    own = whitened_rows(gap.recipe_, gap.posterior_, rows)
     out = without(own)
     unexplained = _unexplained(gap, frame, own) if method == "dtc" else {}
     u, v = projections
@@ -262,7 +262,7 @@ def _one(gap: FittedPotential, method: str, projections: FloatArray, numbered: t
     return _One(frame, _summary(index, frame, out, parts), sketch.astype(np.float32), parts)
 
 
-def _unexplained(gap: FittedPotential, frame: Frame, own: Whitened) -> dict[str, FloatArray]:
+def _unexplained(gap: FittedPotential, frame: Frame, own: WhitenedRows) -> dict[str, FloatArray]:
     """Prior variances of the labels that the sparse points cannot express: "dtc" less "sor", whatever the data."""
     atoms, labels = frame
     environments = gap.recipe_.basis.environments(atoms)

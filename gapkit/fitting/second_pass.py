@@ -11,7 +11,7 @@ from scipy.linalg import solve_triangular
 from gapkit.covariances.rows import structure_rows
 from gapkit.fitting.memory import RowSizes
 from gapkit.fitting.noise import Group, Noises, observations
-from gapkit.gaussian_process.leverage import LeftOut, Whitened, without
+from gapkit.gaussian_process.leverage import LeftOut, WhitenedRows, without
 from gapkit.gaussian_process.posterior import SparsePosterior
 from gapkit.gaussian_process.row_factor import RowFactor
 from gapkit.runtime.threads import ordered_map
@@ -29,17 +29,17 @@ def left_out(recipe: Recipe, posterior: SparsePosterior, frame: Frame) -> LeftOu
 
 def left_out_of_rows(recipe: Recipe, posterior: SparsePosterior, rows: list[Rows]) -> LeftOut:
     """The same from the frame's rows."""
-    return without(whitened(recipe, posterior, rows))
+    return without(whitened_rows(recipe, posterior, rows))
 
 
-def whitened(recipe: Recipe, posterior: SparsePosterior, rows: list[Rows]) -> Whitened:
+def whitened_rows(recipe: Recipe, posterior: SparsePosterior, rows: list[Rows]) -> WhitenedRows:
     """The rows of one frame against the posterior of all frames."""
     parts = tuple((part.group[0], len(part.y)) for part in rows)
     noise = np.concatenate([np.full(len(p.y), recipe.noises.std(p.group) * p.scale) for p in rows] or [np.empty(0)])
     K = np.concatenate([part.K for part in rows] or [np.empty((0, recipe.n_sparse))]) / noise[:, None]
     y = np.concatenate([part.y for part in rows] or [np.empty(0)]) / noise
     W = solve_triangular(posterior.R, K.T, trans="T", check_finite=False)
-    return Whitened(parts, noise, y - K @ posterior.alpha, W)
+    return WhitenedRows(parts, noise, y - K @ posterior.alpha, W)
 
 
 class Recipe(NamedTuple):

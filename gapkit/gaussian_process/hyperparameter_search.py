@@ -20,7 +20,7 @@ from scipy.optimize import minimize
 
 from gapkit.errors import InputError
 from gapkit.gaussian_process.hyperparameter_space import PRIOR_WIDTH, Amplitude, Space, indices
-from gapkit.gaussian_process.marginal_likelihood import Evaluation, MarginalLikelihood
+from gapkit.gaussian_process.marginal_likelihood import Evidence, MarginalLikelihood
 from gapkit.gaussian_process.optimum import Optimum
 from gapkit.gaussian_process.posterior import SparsePosterior, fit_posterior
 from gapkit.gaussian_process.row_factor import RowFactor
@@ -125,7 +125,7 @@ class _Point(NamedTuple):
     x: np.ndarray
     value: float
     slope: np.ndarray
-    evaluation: Evaluation
+    evaluation: Evidence
 
 
 class _Objective:
@@ -149,7 +149,7 @@ class _Objective:
         return self._last
 
 
-def _balance(space: Space, found: Evaluation) -> tuple[np.ndarray, np.ndarray]:
+def _balance(space: Space, found: Evidence) -> tuple[np.ndarray, np.ndarray]:
     """The two sides a, b of the slope a - b in x; both change as exp(∓2x) or not at all."""
     a = space.pulled(np.append(found.misfit, found.weight))
     b = space.pulled(np.append(space.n_rows - found.effective, found.effective_columns)) + space.rate

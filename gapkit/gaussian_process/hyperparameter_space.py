@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import chdtri, ndtr
 
 from gapkit.errors import InputError, did_you_mean
-from gapkit.gaussian_process.marginal_likelihood import Evaluation
+from gapkit.gaussian_process.marginal_likelihood import Evidence
 from gapkit.gaussian_process.optimum import Hyperparameter
 from gapkit.gaussian_process.row_factor import RowFactor
 from gapkit.quantities import UNITS
@@ -148,7 +148,7 @@ class Space:
         away = np.where(child, 0.0, (x - self.start) / self.width)
         return float(-0.5 * away @ away - self.rate @ np.where(child, x, 0.0)), -away / self.width - self.rate
 
-    def described(self, x: np.ndarray, std: np.ndarray, found: Evaluation) -> list[Hyperparameter]:
+    def described(self, x: np.ndarray, std: np.ndarray, found: Evidence) -> list[Hyperparameter]:
         """All hyperparameters, fixed ones too."""
         own, spread = self.now.copy(), np.zeros(len(self.names))
         own[self.free], spread[self.free] = x, std

@@ -36,7 +36,7 @@ from gapkit.gaussian_process.conditioning import factorise
 from gapkit.gaussian_process.hyperparameter_search import posterior_at
 from gapkit.gaussian_process.hyperparameter_space import PRIOR_WIDTH, Amplitude, Space, indices
 from gapkit.gaussian_process.leverage import factor_without
-from gapkit.gaussian_process.marginal_likelihood import Evaluation, MarginalLikelihood, whitened
+from gapkit.gaussian_process.marginal_likelihood import Evidence, MarginalLikelihood, whitened
 from gapkit.gaussian_process.optimum import LeftOutError, Optimum
 from gapkit.gaussian_process.row_factor import RowFactor
 from gapkit.quantities import KINDS, UNITS
@@ -67,7 +67,7 @@ class FrameRows(NamedTuple):
     y: np.ndarray
 
 
-class Errors(NamedTuple):
+class ErrorsByKind(NamedTuple):
     """Root mean square errors of the left-out labels by kind, and how they change.
 
     Attributes
@@ -133,7 +133,7 @@ class LeaveOutErrors:
         self._counts = counts[self.kinds]
 
     @one_blas_thread()
-    def __call__(self, noise: np.ndarray, amplitudes: np.ndarray) -> Errors:
+    def __call__(self, noise: np.ndarray, amplitudes: np.ndarray) -> ErrorsByKind:
         """Errors and their slopes; arguments as those of `MarginalLikelihood`."""
         noise = np.asarray(noise, dtype=float)
         s, C, beta = self._likelihood.solved(noise, amplitudes)
@@ -147,7 +147,7 @@ class LeaveOutErrors:
         by_row = np.einsum("mck,mc->km", p, beta_c)
         by_amplitude = [-2.0 * by_row[:, columns].sum(axis=1) for columns in self._likelihood.columns]
         slopes = np.column_stack([by_noise, *by_amplitude]) / square[:, None]
-        return Errors(self.kinds, np.sqrt(square / self._counts), slopes, squares)
+        return ErrorsByKind(self.kinds, np.sqrt(square / self._counts), slopes, squares)
 
     def _squares(self, frame: _Frame, e: np.ndarray) -> list[float]:
         return [float(e[frame.kind == k] @ e[frame.kind == k]) for k in self.kinds]
@@ -260,7 +260,7 @@ class _Objective:
 
     def __init__(self, errors: LeaveOutErrors, space: Space) -> None:
         self.errors, self._space = errors, space
-        self._known: dict[bytes, Errors] = {}
+        self._known: dict[bytes, ErrorsByKind] = {}
 
     @property
     def visited(self) -> list[np.ndarray]:
@@ -271,7 +271,7 @@ class _Objective:
     def n_evaluations(self) -> int:
         return len(self._known)
 
-    def at(self, x: np.ndarray) -> Errors:
+    def at(self, x: np.ndarray) -> ErrorsByKind:
         """Errors by kind."""
         key = np.asarray(x, dtype=float).tobytes()
         if key not in self._known:
@@ -318,7 +318,7 @@ def _descend(objective: _Objective, space: Space, no_worse: bool) -> tuple[np.nd
     return min([space.start, *allowed], key=lambda y: objective(y)[0]), str(found.message)
 
 
-def _compared(before: Errors, after: Errors) -> tuple[LeftOutError, ...]:
+def _compared(before: ErrorsByKind, after: ErrorsByKind) -> tuple[LeftOutError, ...]:
     """Errors before and after; frames are independent: the variance of ½ log Σa_c/Σb_c is ¼ Σ_c (a_c/Σa - b_c/Σb)²."""
     shares = [found.squares / np.maximum(found.squares.sum(axis=0), LEAST**2) for found in (before, after)]
     std = 0.5 * np.sqrt(np.sum((shares[1] - shares[0]) ** 2, axis=0))
@@ -327,7 +327,7 @@ def _compared(before: Errors, after: Errors) -> tuple[LeftOutError, ...]:
     return tuple(LeftOutError(name, UNITS[name], *own) for name, own in zip(names, values))
 
 
-def _evaluation(likelihood: MarginalLikelihood, space: Space, x: np.ndarray) -> Evaluation:
+def _evaluation(likelihood: MarginalLikelihood, space: Space, x: np.ndarray) -> Evidence:
     return likelihood(np.exp(space.logs(x)[: len(space.groups)]), space.ratios(x))
 
 

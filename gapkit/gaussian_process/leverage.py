@@ -65,7 +65,7 @@ class LeftOut(NamedTuple):
     log_predictive: float
 
 
-class Whitened(NamedTuple):
+class WhitenedRows(NamedTuple):
     """All labels of one frame, each in units of its noise.
 
     Attributes
@@ -86,7 +86,7 @@ class Whitened(NamedTuple):
     W: np.ndarray
 
 
-def without(frame: Whitened) -> LeftOut:
+def without(frame: WhitenedRows) -> LeftOut:
     """Predictions of a frame without it; nothing is said of a frame without labels."""
     r, n = frame.r, len(frame.r)
     H = frame.W.T @ frame.W

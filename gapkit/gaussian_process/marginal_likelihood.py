@@ -32,7 +32,7 @@ LEAST_ACCURACY = 1e-2  # of eps λ_max(S), above which S is factorised by QR
 THIN = 0.5  # factors of fewer rows than this times the sparse points are kept as rows
 
 
-class Evaluation(NamedTuple):
+class Evidence(NamedTuple):
     """The log marginal likelihood at one place, and what its gradient is made of.
 
     Attributes
@@ -154,7 +154,7 @@ class MarginalLikelihood:
         """M."""
         return self._thin.G.shape[1]
 
-    def __call__(self, noise: np.ndarray, amplitudes: np.ndarray) -> Evaluation:
+    def __call__(self, noise: np.ndarray, amplitudes: np.ndarray) -> Evidence:
         """log p and its gradient.
 
         Parameters
@@ -195,7 +195,7 @@ class MarginalLikelihood:
             s[columns] = amplitude
         return s
 
-    def _evaluate(self, noise: np.ndarray, s: np.ndarray) -> Evaluation:
+    def _evaluate(self, noise: np.ndarray, s: np.ndarray) -> Evidence:
         w = 1.0 / noise**2
         C, beta, accuracy = self._factorised(w, s)
         log_det = 2.0 * np.log(np.abs(np.diag(C))).sum()
@@ -209,7 +209,7 @@ class MarginalLikelihood:
         closed = np.array([np.sum(1.0 - open_[c]) for c in self.columns])
         log_p = -0.5 * (misfit.sum() + beta @ beta + log_det + log_noise)
         slopes = (misfit - self.n_rows + effective, weight - closed)
-        return Evaluation(float(log_p), *slopes, misfit, effective, weight, closed, float(accuracy))
+        return Evidence(float(log_p), *slopes, misfit, effective, weight, closed, float(accuracy))
 
     def _factorised(self, w: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
         """Lower C with C Cᵀ = S, β, and eps tr S."""

@@ -31,7 +31,7 @@ from gapkit.checks import check_count
 from gapkit.descriptors.soap import SOAP
 from gapkit.errors import InputError
 from gapkit.fitting.noise import Noises
-from gapkit.model_selection.species_weights_evidence import Found, WeightEvidence, gathered, soap_of
+from gapkit.model_selection.species_weights_evidence import Found, WeightEvidence, soap_of, two_samples
 from gapkit.model_selection.species_weights_result import PRIOR_WIDTH, SpeciesWeights, TermWeights, Visit
 from gapkit.potential.gap import GAP
 from gapkit.runtime.progress import progress
@@ -112,7 +112,7 @@ def learn_species_weights(
     learned = learnable(gap, terms)
     n_atoms, n_sparse = check_count("n_atoms", n_atoms), check_count("n_sparse", n_sparse)
     n_starts, random_state = check_count("n_starts", n_starts), check_count("random_state", random_state, 0)
-    sample = gathered(less_baseline(labelled_frames(structures, keys), gap.baseline), n_atoms, random_state)
+    sample = two_samples(less_baseline(labelled_frames(structures, keys), gap.baseline), n_atoms, random_state)
     e0 = sample.references.e0() if gap.e0 is None else dict(gap.e0)
     noises, given = Noises(gap.energy_noise, gap.forces_noise, gap.virial_noise), tuple(gap.terms or ())
     options = (learned, n_sparse, gap.jitter, random_state)

@@ -138,7 +138,7 @@ class Sample(NamedTuple):
     references: ReferenceEnergies
 
 
-def gathered(frames: Iterable[Frame], n_atoms: int, random_state: int) -> Sample:
+def two_samples(frames: Iterable[Frame], n_atoms: int, random_state: int) -> Sample:
     """Two samples of frames at random, each until it holds `n_atoms` atoms, the second one of what is left.
 
     Isolated atoms are left out, their features do not depend on weights. Memory does not grow with the data.

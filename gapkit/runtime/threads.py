@@ -7,6 +7,7 @@ another one. Blocks do not depend on the number of threads and results are taken
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -24,6 +25,7 @@ Result = TypeVar("Result")
 
 _wanted: int | None = None
 _lock = threading.Lock()
+_thread = threading.local()
 _users = 0
 _limit: Any = None
 
@@ -83,7 +85,11 @@ def one_blas_thread() -> Iterator[None]:
 
 @lru_cache(maxsize=4)
 def _pool(n_threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(n_threads, thread_name_prefix="gapkit")
+    return ThreadPoolExecutor(n_threads, thread_name_prefix="gapkit", initializer=_mark)
+
+
+def _mark() -> None:
+    _thread.of_pool = True
 
 
 if hasattr(os, "register_at_fork"):
@@ -91,8 +97,14 @@ if hasattr(os, "register_at_fork"):
 
 
 def _in_pool() -> bool:
-    name = threading.current_thread().name
-    return name.startswith("gapkit") or "Dask" in name
+    """Whether this thread belongs to a pool of gapkit's or runs a task of Dask's."""
+    if getattr(_thread, "of_pool", False):
+        return True
+    dask = sys.modules.get("distributed")  # whoever runs a task has imported it
+    try:
+        return dask is not None and dask.get_worker() is not None
+    except ValueError:  # no worker
+        return False
 
 
 def ordered_map(

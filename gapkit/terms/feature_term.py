@@ -17,7 +17,6 @@ import numpy as np
 from ase.data import atomic_numbers
 
 from gapkit._numba.kernels import pair_forces
-from gapkit.errors import InputError
 from gapkit.geometry.neighbourhoods import Neighbourhoods
 from gapkit.runtime.threads import ordered_map
 from gapkit.structures.properties import Properties
@@ -303,13 +302,6 @@ def sum_pairs(
 def some_names(names: Sequence[str]) -> str:
     """The first names of a list that may be long."""
     return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
-
-
-def check_positive(name: str, **values: float) -> None:
-    """Raise `InputError` for the first of the `values` that is not a positive number; `name` is the term's."""
-    for parameter, value in values.items():
-        if not value > 0 or not np.isfinite(value):
-            raise InputError(f"{name}: {parameter} = {value} must be a positive number.")
 
 
 def species_index(species: Sequence[str]) -> np.ndarray:

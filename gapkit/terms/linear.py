@@ -12,14 +12,14 @@ from ase import Atoms
 from ase.data import atomic_numbers
 from typing_extensions import TypedDict
 
-from gapkit.checks import build, check_fields, check_keys, checked
+from gapkit.checks import Positive, build, check_fields, check_keys, checked
 from gapkit.errors import InputError
 from gapkit.geometry.neighbourhoods import Neighbourhoods, find_neighbourhoods
 from gapkit.quantities import VOIGT
 from gapkit.structures.properties import Properties
 from gapkit.structures.species import check_known, check_symbols
 from gapkit.structures.statistics import DataFacts
-from gapkit.terms.feature_term import Candidates, FeatureRows, FeatureTerm, check_positive
+from gapkit.terms.feature_term import Candidates, FeatureRows, FeatureTerm
 from gapkit.terms.protocol import as_dict, term_type
 from gapkit.terms.records import SparseBlock
 
@@ -135,7 +135,7 @@ class InversePowers:
 
     species: Sequence[str]
     exponents: Sequence[float] = (1.0, 6.0, 12.0)
-    cutoff: float = 6.0
+    cutoff: Positive = 6.0
 
     @property
     def pairs(self) -> list[tuple[int, int]]:
@@ -151,7 +151,6 @@ class InversePowers:
         """Raise `InputError` for parameters that cannot work."""
         check_symbols(self.species, "InversePowers")
         check_fields(self)
-        check_positive("InversePowers", cutoff=self.cutoff)
         if not len(self.exponents) or not all(0 <= n <= 50 for n in self.exponents):
             raise InputError(f"exponents = {list(self.exponents)} of InversePowers must be numbers between 0 and 50.")
 
@@ -209,8 +208,8 @@ class Linear(FeatureTerm):
     """
 
     function: FeatureFunction
-    delta: float = 1.0
-    scales: Sequence[float] | None = None
+    delta: Positive = 1.0
+    scales: Sequence[Positive] | None = None
 
     species_part: ClassVar[str | None] = "function"
 
@@ -223,13 +222,10 @@ class Linear(FeatureTerm):
             )
         self.function.validate()
         check_fields(self)
-        check_positive("Linear", delta=self.delta)
-        if self.scales is not None:
-            check_positive("Linear", **{f"scales[{k}]": s for k, s in enumerate(self.scales)})
-            if len(self.scales) != self.function.n_features:
-                raise InputError(
-                    f"Linear has {len(self.scales)} scales for {self.function.n_features} features: give one for each."
-                )
+        if self.scales is not None and len(self.scales) != self.function.n_features:
+            raise InputError(
+                f"Linear has {len(self.scales)} scales for {self.function.n_features} features: give one for each."
+            )
 
     @property
     def reach(self) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 from ase import Atoms
+from pydantic import Field
 
 from gapkit.checks import check_fields, check_number
 from gapkit.errors import InputError
@@ -74,8 +75,8 @@ class LongRange:
 
     species: Sequence[str]
     powers: Sequence[Literal[1, 6]] = (1, 6)
-    width: float = 1.0
-    tolerance: float = 1e-10
+    width: Annotated[float, Field(ge=0, description="0 is no damping")] = 1.0
+    tolerance: Annotated[float, Field(ge=1e-14, le=1e-3, description="1e-10 is usual")] = 1e-10
     charges: Mapping[str, float] | None = None
 
     @property
@@ -103,10 +104,6 @@ class LongRange:
         check_fields(self)
         if not len(self.powers) or not set(self.powers) <= {1, 6} or len(set(self.powers)) < len(self.powers):
             raise InputError(f"powers = {self.powers!r} must be [1], [6] or [1, 6].")
-        if not 0 <= self.width < np.inf:
-            raise InputError(f"width = {self.width} must be 0 or a length in Å.")
-        if not 1e-14 <= self.tolerance <= 1e-3:
-            raise InputError(f"tolerance = {self.tolerance} must lie between 1e-14 and 1e-3; 1e-10 is usual.")
         if self.charges is not None:
             self._check_charges(self.charges)
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 from ase.data import atomic_numbers, chemical_symbols, covalent_radii
+from pydantic import Field
 
 from gapkit._numba import distances as loops
-from gapkit.checks import check_fields
+from gapkit.checks import Positive, check_fields
 from gapkit.errors import InputError, did_you_mean
 from gapkit.geometry.distances import pair_name
 from gapkit.geometry.neighbourhoods import SHORTEST_DISTANCE, Neighbourhoods
@@ -23,7 +24,6 @@ from gapkit.terms.feature_term import (
     Candidates,
     FeatureRows,
     FeatureTerm,
-    check_positive,
     some_names,
     species_index,
     sum_pairs,
@@ -95,28 +95,23 @@ class Pair(FeatureTerm):
     """
 
     species: Sequence[str]
-    cutoff: float = 5.0
-    cutoff_width: float = 1.0
-    delta: float = 1.0
-    length_scale: float = 1.0
+    cutoff: Positive = 5.0
+    cutoff_width: Positive = 1.0
+    delta: Positive = 1.0
+    length_scale: Positive = 1.0
     transform: str = "logarithm"
-    n_sparse: int | None = None
+    n_sparse: Annotated[int, Field(ge=2)] | None = None
     shortest: float | None = None
 
     def validate(self) -> None:
         """Raise `InputError` for parameters that cannot work."""
         check_symbols(self.species, "Pair")
         check_fields(self)
-        check_positive(
-            "Pair", cutoff=self.cutoff, cutoff_width=self.cutoff_width, delta=self.delta, length_scale=self.length_scale
-        )
         if self.transform not in TRANSFORMS:
             meant = did_you_mean(str(self.transform), TRANSFORMS)
             raise InputError(f"transform = {self.transform!r} is unknown{meant}.")
         if not self.cutoff_width <= self.cutoff:
             raise InputError(f"cutoff_width = {self.cutoff_width} Å must not exceed the cutoff, {self.cutoff} Å.")
-        if self.n_sparse is not None and (self.n_sparse < 2 or self.n_sparse % 1):
-            raise InputError(f"n_sparse = {self.n_sparse} of Pair must be a whole number of at least 2, or left out.")
         if self.shortest is not None and not SHORTEST_DISTANCE <= self.shortest < self.cutoff:
             raise InputError(
                 f"shortest = {self.shortest} Å must lie between {SHORTEST_DISTANCE} Å and the cutoff, {self.cutoff} Å."

@@ -192,7 +192,7 @@ class Term(CentreTerm):
             return 0.0
         neighbours = facts.n_neighbours(self.descriptor.cutoff)
         counts = [(n, min(self._points_of(symbol), n)) for symbol, n in facts.species.items()]
-        return sum(n * cheapest_route(self.descriptor, neighbours, n_sparse) for n, n_sparse in counts)
+        return sum(n * cheapest_route(self.descriptor.basis, neighbours, n_sparse) for n, n_sparse in counts)
 
     # -- sparse points --------------------------------------------------------------------------------------------
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
 from numpy.typing import NDArray
+from pydantic import Field
 from scipy.linalg import solve_banded
 
 from gapkit._numba import triplets as loops
-from gapkit.checks import check_fields
+from gapkit.checks import Positive, check_fields
 from gapkit.errors import InputError
 from gapkit.gaussian_process.sparsification import select_sparse_points
 from gapkit.geometry.neighbourhoods import SHORTEST_DISTANCE, Neighbourhoods
@@ -24,7 +25,6 @@ from gapkit.terms.feature_term import (
     Candidates,
     FeatureRows,
     FeatureTerm,
-    check_positive,
     some_names,
     species_index,
     sum_pairs,
@@ -100,27 +100,19 @@ class Triplet(FeatureTerm):
     """
 
     species: Sequence[str]
-    cutoff: float = 4.0
-    cutoff_width: float = 1.0
-    delta: float = 0.3
-    length_scale: float = 1.0
-    n_sparse: int = 200
-    table: float | None = 0.05
+    cutoff: Positive = 4.0
+    cutoff_width: Positive = 1.0
+    delta: Positive = 0.3
+    length_scale: Positive = 1.0
+    n_sparse: Annotated[int, Field(ge=1, description="200 is usual")] = 200
+    table: Annotated[float, Field(ge=0.02, le=0.5, description="None is for no table")] | None = 0.05
 
     def validate(self) -> None:
         """Raise `InputError` for parameters that cannot work."""
         check_symbols(self.species, "Triplet")
         check_fields(self)
-        check_positive(
-            "Triplet", cutoff=self.cutoff, cutoff_width=self.cutoff_width, delta=self.delta,
-            length_scale=self.length_scale,
-        )  # fmt: skip
         if not self.cutoff_width <= self.cutoff:
             raise InputError(f"cutoff_width = {self.cutoff_width} Å must not exceed the cutoff, {self.cutoff} Å.")
-        if self.n_sparse < 1 or self.n_sparse % 1:
-            raise InputError(f"n_sparse = {self.n_sparse} of Triplet must be a positive whole number; 200 is usual.")
-        if self.table is not None and not 0.02 <= self.table <= 0.5:
-            raise InputError(f"table = {self.table} of Triplet must lie between 0.02 and 0.5, or be None for no table.")
 
     @property
     def reach(self) -> float:

@@ -83,7 +83,7 @@ class Std(NamedTuple):
     forces: FloatArray
 
 
-class Uncertainty(Protocol):
+class Estimator(Protocol):
     """An estimate of how wrong predictions are."""
 
     def std(self, atoms: Atoms) -> Std:
@@ -298,7 +298,7 @@ def _over_blocks(
 
 def with_std(
     gap: GAP,
-    uncertainty: Uncertainty,
+    uncertainty: Estimator,
     frames: Sequence[Atoms],
     comparisons: Mapping[str, Comparison],
     noise: bool = True,
@@ -309,7 +309,7 @@ def with_std(
     ----------
     gap : GAP
         Its noise is added as in `gapkit.evaluation.compare.evaluate`.
-    uncertainty : Uncertainty
+    uncertainty : Estimator
     frames : sequence of Atoms
     comparisons : mapping of kind to Comparison
         Of these frames, from ``evaluate(gap, frames, return_std=False)``; whole frames.

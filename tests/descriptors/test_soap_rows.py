@@ -54,7 +54,7 @@ def test_both_routes_agree_for_one_to_five_species(n_species, compression, weigh
     species = FIVE[:n_species]
     weights = {s: WEIGHTS[s] for s in species} if weighted else None
     soap = SOAP(species, cutoff=4.2, n_max=4, l_max=3, compression=compression, species_weights=weights)
-    assert_both_routes_agree(soap, five_species(n_species), 2 * soap_rows.chunk_size(soap) + 3)
+    assert_both_routes_agree(soap, five_species(n_species), 2 * soap_rows.chunk_size(soap.basis) + 3)
 
 
 @pytest.mark.parametrize("compression", COMPRESSIONS)
@@ -114,14 +114,14 @@ def chosen_route(monkeypatch, soap, atoms, n_sparse):
 def test_the_route_with_fewer_operations_is_taken(monkeypatch, n_species, compression, route):
     soap, atoms = SOAP(FIVE[:n_species], 5.0, 8, 6, compression=compression), five_species(n_species).repeat(2)
     n_neighbours = soap_rows.neighbour_slots(find_neighbourhoods(atoms, 5.0))[1].mean()
-    jacobian, *density = np.multiply(soap_rows.COSTS, soap_rows.operations(soap, n_neighbours, 200))
+    jacobian, *density = np.multiply(soap_rows.COSTS, soap_rows.operations(soap.basis, n_neighbours, 200))
     assert route == ROUTES[int(sum(density) < jacobian)].__name__
     assert chosen_route(monkeypatch, soap, atoms, 200) == [route]
 
 
 def test_the_count_is_that_of_the_matrix_products():
     """4 species, 8 radial functions, l up to 6, 28 neighbours: counted by hand."""
-    jacobian, pull_back, contraction = soap_rows.operations(SOAP(FIVE[:4], 5.0, 8, 6), 28, 10**9)
+    jacobian, pull_back, contraction = soap_rows.operations(SOAP(FIVE[:4], 5.0, 8, 6).basis, 28, 10**9)
     assert pull_back == 2e9 * 32 * 32 * 49
     assert contraction == 2e9 * (84 * 8 * 49 + 9 * 32 * 49)
     np.testing.assert_allclose(jacobian, 2e9 * 93 * 3696, rtol=1e-6)
@@ -134,12 +134,29 @@ def test_the_reference_engine_has_the_jacobian_only(monkeypatch):
 
 
 def test_forms_are_made_once_and_live_as_long_as_their_points():
-    soap = SOAP(["Cu", "Au"], 4.0, 3, 2)
+    basis = SOAP(["Cu", "Au"], 4.0, 3, 2).basis
     gc.collect()
-    X, before = sparse_points(soap, 5), len(soap_rows._forms)
-    forms = soap_rows.density_forms(soap, X)
-    assert soap_rows.density_forms(SOAP(["Cu", "Au"], 3.0, 3, 2), X) is forms
-    assert soap_rows.density_forms(SOAP(["Cu", "Au"], 4.0, 3, 2), X.copy()) is not forms
+    X, before = sparse_points(SOAP(["Cu", "Au"], 4.0, 3, 2), 5), len(soap_rows.density_forms)
+    forms = soap_rows.density_forms(basis, X)
+    assert soap_rows.density_forms(SOAP(["Cu", "Au"], 3.0, 3, 2).basis, X) is forms  # the cutoff is not in them
+    assert soap_rows.density_forms(basis, X.copy()) is not forms
     del X
     gc.collect()
-    assert len(soap_rows._forms) == before
+    assert len(soap_rows.density_forms) == before
+
+
+def test_points_cannot_change_under_their_forms():
+    """Through the array or what it is a view of; if somebody insists, the forms are those of the new numbers."""
+    soap = SOAP(["Cu", "Au"], 4.0, 3, 2)
+    whole = sparse_points(soap, 8)
+    X = whole[:5]
+    forms = soap_rows.density_forms(soap.basis, X)
+    for array in (X, whole):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] *= 2.0
+    whole.setflags(write=True)
+    X.setflags(write=True)
+    X *= 2.0
+    for old, new in zip(forms, soap_rows.density_forms(soap.basis, X), strict=True):
+        for a, b in zip(old, new, strict=True):
+            np.testing.assert_array_equal(2.0 * a, b)

@@ -177,11 +177,12 @@ def test_overlap_is_one_for_the_same_surroundings_and_near_the_exact_one(gap, fr
     loo = leave_one_out(fitted, together, method="sor")
     assert loo.overlap(3)[12] == pytest.approx(1.0, abs=1e-4)
     assert loo.frames[3].z == pytest.approx(loo.frames[12].z, rel=1e-4)
-    from gapkit.fitting.second_pass import frame_rows, whitened
+    from gapkit.fitting.second_pass import frame_rows, whitened_rows
     from gapkit.structures.frames import labelled_frames
 
     W = [
-        whitened(fitted.recipe_, fitted.posterior_, frame_rows(fitted.recipe_, f)).W for f in labelled_frames(together)
+        whitened_rows(fitted.recipe_, fitted.posterior_, frame_rows(fitted.recipe_, f)).W
+        for f in labelled_frames(together)
     ]
     G = np.array([(w @ w.T).ravel() for w in W])
     exact = G @ G[0] / np.linalg.norm(G, axis=1) / np.linalg.norm(G[0])

@@ -24,7 +24,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from gapkit import GAP, SOAP, ZBL, DotProduct, Ewald, InputError, InversePowers, Linear, LongRange, Pair, Term, Triplet
 from gapkit.baselines import Calculator
 from gapkit.evaluation.compare import evaluate
-from gapkit.fitting import first_pass as training
+from gapkit.fitting import first_pass, second_pass
 from gapkit.potential.distributed import OnWorkers, predict
 from gapkit.runtime import threads
 from gapkit.runtime.cluster import AHEAD, connected, spread
@@ -161,7 +161,7 @@ def test_sparse_points_do_not_depend_on_the_workers_when_candidates_are_thinned_
     assert not selection["exact"]
     assert selection["n_seen"] == sum(len(atoms) for atoms in frames)
     X = found[0].blocks_[0].X
-    Q = np.concatenate([Q for atoms in frames for _, Q in training.candidates(found[0].terms_, atoms).offered])
+    Q = np.concatenate([Q for atoms in frames for _, Q in first_pass.candidates(found[0].terms_, atoms).offered])
     assert np.allclose((X @ Q.T).max(axis=1), 1.0, atol=1e-12)  # all are real environments
     radius = np.sqrt(np.maximum(2.0 - 2.0 * (Q @ X.T).max(axis=1), 0.0)).max()
     assert radius <= selection["covering_radius"] + 1e-7
@@ -421,7 +421,7 @@ def test_arrays_arrive_aligned_wherever_they_stood_in_the_message(client):
 
 def test_workers_in_this_process_work_on_one_thread_each(frames, monkeypatch):
     seen = set()
-    rows = training.frame_rows
+    rows = second_pass.frame_rows
 
     def spy(recipe, frame):
         blas = max(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas")

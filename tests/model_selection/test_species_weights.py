@@ -21,7 +21,7 @@ from gapkit import GAP, SOAP, Composition, DotProduct, InputError, Linear, Pair,
 from gapkit.covariances.rows import structure_rows
 from gapkit.fitting.noise import Noises
 from gapkit.gaussian_process.kernels import normalise
-from gapkit.model_selection.species_weights_evidence import Found, WeightEvidence, gathered
+from gapkit.model_selection.species_weights_evidence import Found, WeightEvidence, two_samples
 from gapkit.model_selection.species_weights_result import PRIOR_WIDTH
 from gapkit.potential.settings import settings_from_dict
 from gapkit.structures.frames import labelled_frames
@@ -124,14 +124,14 @@ def test_frames_are_two_samples_of_the_stream_that_hold_so_many_atoms(alloys):
     isolated = labelled(Atoms("Cu", cell=[20] * 3, pbc=True), "isolated_atom")
     seen = []
     for seed in range(12):
-        sample = gathered(labelled_frames([isolated, *alloys]), 22, seed)
+        sample = two_samples(labelled_frames([isolated, *alloys]), 22, seed)
         assert [sum(len(f.atoms) for f in part) for part in (sample.used, sample.others)] == [24, 20]  # of 44
         names = [[f.digest() for f in part] for part in (sample.used, sample.others)]
         assert not set(names[0]) & set(names[1])
         assert sample.references.e0()["Cu"] == pytest.approx(isolated.get_potential_energy())
         seen.append(tuple(names[0]))
     assert len(set(seen)) > 9
-    whole = gathered(labelled_frames(alloys), 10**6, 0)
+    whole = two_samples(labelled_frames(alloys), 10**6, 0)
     assert [f.digest() for f in whole.used] == [f.digest() for f in labelled_frames(alloys)]
     assert whole.others == []
 

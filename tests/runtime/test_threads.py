@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -83,6 +84,37 @@ def test_ordered_map_keeps_order_passes_errors_on_and_nests():
         stream.close()
         time.sleep(0.3)
         assert len(begun) < 8  # seven were ahead at most, and those that had not begun are cancelled
+    finally:
+        set_num_threads(None)
+
+
+def _threads_of_a_map(_=None):
+    """Whether a map of many items was done by other threads than the one that asks for it."""
+    names = set(ordered_map(lambda _: threading.current_thread().name, range(20)))
+    return names != {threading.current_thread().name}
+
+
+def test_what_a_thread_is_called_does_not_matter():
+    set_num_threads(2)
+    try:
+        for name in ("gapkit", "Dask-Worker-Threads", "other"):
+            found = []
+            thread = threading.Thread(target=lambda found=found: found.append(_threads_of_a_map()), name=name)
+            thread.start()
+            thread.join()
+            assert found == [True]
+        assert list(ordered_map(_threads_of_a_map, range(4))) == [False] * 4
+    finally:
+        set_num_threads(None)
+
+
+def test_a_task_of_dask_stays_on_its_thread():
+    distributed = pytest.importorskip("distributed", reason="needs the dask extra")
+    set_num_threads(2)
+    try:
+        with distributed.Client(processes=False, n_workers=1, threads_per_worker=1, dashboard_address=None) as client:
+            assert client.submit(_threads_of_a_map).result(timeout=60) is False
+            assert _threads_of_a_map()
     finally:
         set_num_threads(None)
 
