@@ -255,8 +255,13 @@ def _measures(
 
     def held_out(gap: GAP) -> float:
         folds = KFold(n_folds, shuffle=True, random_state=random_state)
+
+        def score(fitted: GAP, frames: Sequence[Atoms], y: None = None) -> float:
+            """By the labels that the fit has read."""
+            return fitted.score(frames, keys=keys)
+
         options = {"optimize": optimize, "keys": keys}
-        return float(np.mean(cross_val_score(gap, data, cv=folds, params=options, error_score="raise")))
+        return float(np.mean(cross_val_score(gap, data, scoring=score, cv=folds, params=options, error_score="raise")))
 
     return {
         "evidence": lambda gap: evidence_score(fitted(gap)),

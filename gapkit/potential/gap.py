@@ -43,8 +43,7 @@ from gapkit.runtime.memory import MemoryUse, in_bytes
 from gapkit.runtime.progress import progress
 from gapkit.runtime.threads import one_blas_thread, ordered_map
 from gapkit.structures.frames import Frames, Structures, labelled_frames
-from gapkit.structures.labels import LabelKeys, check_structures, read_labels
-from gapkit.structures.reading import find_label_keys
+from gapkit.structures.labels import LabelKeys, check_structures
 from gapkit.structures.reference_energies import check_e0
 from gapkit.terms.evaluate import fold_weights
 from gapkit.terms.term import AnyTerm, SparseBlock, known_numbers
@@ -388,7 +387,7 @@ class GAP(NestedParameters):
 
     # -- predictions -------------------------------------------------------------------------------------------------
 
-    def frames_of(self, structures: Structures, keys: LabelKeys | None = None) -> Frames:
+    def frames_of(self, structures: Structures | Frames, keys: LabelKeys | None = None) -> Frames:
         """Labelled frames as `GAP.fit` takes them, labels less the model's baselines."""
         return less_baseline(labelled_frames(structures, keys), self.baseline_)
 
@@ -479,17 +478,31 @@ class GAP(NestedParameters):
         shortest = getattr(self, "training_", {}).get("shortest_distances")
         return Potential(*own, self.recalibration_, self.baseline_, shortest)
 
-    def score(self, structures: Sequence[Atoms], y: None = None) -> float:
-        """Minus the root-mean-square error of the forces (eV/Å) or, without forces, of the energies (eV/atom)."""
-        keys = find_label_keys(list(structures))
-        labels = [read_labels(atoms, keys) for atoms in structures]
-        p = self.predict(structures)
-        errors = [(f - x.forces).ravel() for f, x in zip(p.forces, labels) if x.forces is not None]
+    def score(self, structures: Structures | Frames, y: None = None, keys: LabelKeys | None = None) -> float:
+        """Minus the root-mean-square error of the forces (eV/Å) or, without forces, of the energies (eV/atom).
+
+        Parameters
+        ----------
+        structures : as in `fit`
+            Held in memory.
+        y : None
+            Ignored; labels belong to the structures.
+        keys : LabelKeys, optional
+            Where the labels are; found if not given.
+
+        Raises
+        ------
+        InputError
+            If there are neither forces nor energies; as `predict`.
+        """
+        frames = list(labelled_frames(structures, keys))
+        p = self.predict([frame.atoms for frame in frames])
+        errors = [(f - x.forces).ravel() for f, (_, x) in zip(p.forces, frames) if x.forces is not None]
         if not errors:
-            pairs = zip(p.energy, labels, structures)
-            errors = [np.array([(e - x.energy) / len(a)]) for e, x, a in pairs if x.energy is not None]
+            pairs = zip(p.energy, frames)
+            errors = [np.array([(e - x.energy) / len(a)]) for e, (a, x) in pairs if x.energy is not None]
         if not errors:
-            raise InputError("score needs frames with forces or energies.")
+            raise InputError("score needs frames with forces or energies: label them, or name their keys.")
         return -float(np.sqrt(np.mean(np.concatenate(errors) ** 2)))
 
     def sample(self, n: int, rng: np.random.Generator | int = 0) -> Ensemble:
