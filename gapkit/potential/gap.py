@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from ase import Atoms
-from ase.data import chemical_symbols
 from sklearn.utils.validation import check_is_fitted
 
 from gapkit.baselines import Baseline, baseline_to_dict, check_baselines, warn_of_overlap
@@ -27,11 +26,13 @@ from gapkit.fitting.fit import Learned, Options, Walks, learn
 from gapkit.fitting.hyperparameters import as_rows, learn_hyperparameters, parse_optimize
 from gapkit.fitting.noise import Noise, Noises, check_noise, noise_std
 from gapkit.fitting.second_pass import Factors, Recipe
-from gapkit.fitting.updates import Fitted, counted, solve, updated, with_more_sparse_points
+from gapkit.fitting.updates import Fitted, updated, with_more_sparse_points
+from gapkit.gaussian_process.optimum import Optimum
 from gapkit.gaussian_process.posterior import SparsePosterior
 from gapkit.geometry.neighbourhoods import NeighbourList
 from gapkit.potential.decomposition import Contributions, decompose
 from gapkit.potential.ensemble import Ensemble, sample
+from gapkit.potential.fitted_model import FittedModel, Origin, Reference, solved
 from gapkit.potential.model_file import from_path, to_file
 from gapkit.potential.parameters import NestedParameters
 from gapkit.potential.prediction import Potential, Predictions, gathered
@@ -45,8 +46,7 @@ from gapkit.runtime.threads import one_blas_thread, ordered_map
 from gapkit.structures.frames import Frames, Structures, labelled_frames
 from gapkit.structures.labels import LabelKeys, check_structures
 from gapkit.structures.reference_energies import check_e0
-from gapkit.terms.evaluate import fold_weights
-from gapkit.terms.term import AnyTerm, SparseBlock, known_numbers
+from gapkit.terms.term import AnyTerm, SparseBlock
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -110,6 +110,14 @@ class GAP(NestedParameters):
     terms_: tuple[AnyTerm, ...]
     blocks_: tuple[SparseBlock, ...]
     alpha_: np.ndarray
+    noise_: Noises
+    factors_: Factors | None
+    training_: dict[str, Any]
+    selection_: dict[str, Any]
+    references_: list[Reference]
+    memory_: MemoryUse | None
+    optimum_: Optimum | None
+    hyperparameters_: list[dict[str, Any]]
     folds_: dict[tuple[int, int], np.ndarray]
     posterior_: SparsePosterior
     e0_: dict[str, float]
@@ -225,8 +233,12 @@ class GAP(NestedParameters):
         with _walks(client, self.terms or ()) as walks:
             options = Options(budget, state, walks, progress(self.verbose), bool(wanted), "leave_out" in wanted)
             learned = learn(self.terms or (), noises, self._given_e0(), self.random_state, frames, options)
-        self.baseline_ = tuple(self.baseline)
-        self._adopt(learned, wanted, frames)
+        model, optimum = self._learned(learned, wanted, frames)
+        memory = learned.memory
+        memory.check()
+        self._become(model)
+        self.optimum_, self.hyperparameters_, self.memory_ = optimum, as_rows(optimum), memory
+        self.recalibration_ = None
         if state is not None:
             state.remove()
         return self
@@ -258,33 +270,25 @@ class GAP(NestedParameters):
         known = {"baseline": [baseline_to_dict(b) for b in self.baseline], "e0": self.e0}
         return {"terms": terms, "groups": groups, "split": noises[3], "seed": self.random_state, **known}
 
-    def _adopt(self, learned: Learned, wanted: frozenset[str], frames: Frames) -> None:
-        """Take over what both walks have found, learn what is to be learned, and solve."""
-        recipe, factors, self.optimum_ = learn_hyperparameters(
-            learned.start.recipe, learned.factors, self.jitter, wanted, frames, self.random_state
+    def _learned(self, learned: Learned, wanted: frozenset[str], frames: Frames) -> tuple[FittedModel, Optimum | None]:
+        """The model that both passes have found, after learning what is to be learned."""
+        start, baseline = learned.start, tuple(self.baseline)
+        recipe, factors, optimum = learn_hyperparameters(
+            start.recipe, learned.factors, self.jitter, wanted, frames, self.random_state
         )
-        start, self.hyperparameters_ = learned.start, as_rows(self.optimum_)
-        self.selection_, self.frames_ = start.selection, start.frames
-        warn_of_overlap(self.baseline, start.training["shortest_distances"])
-        self._take(recipe, factors, solve(recipe, factors, self.jitter), start.training)
-        self.memory_: MemoryUse | None = learned.memory
-        learned.memory.check()
-        self.recalibration_ = None
-        self._remember(learned.start.references)
+        warn_of_overlap(baseline, start.training["shortest_distances"])
+        origin = Origin(start.training, start.frames, start.selection)
+        return solved(recipe, factors, self.jitter, origin, baseline, start.references), optimum
 
-    def _take(self, recipe: Recipe, factors: Factors, posterior: SparsePosterior, training: dict[str, Any]) -> None:
-        """Become this fitted model."""
-        self.terms_, self.blocks_, self.e0_, self.noise_ = recipe
-        self.species_ = tuple(chemical_symbols[z] for z in known_numbers(self.terms_, self.blocks_, self.e0_))
-        self.factors_: Factors | None = factors
-        self.posterior_, self.training_, self.alpha_, self.conformal_ = posterior, training, posterior.alpha, {}
-        self.selection_ = counted(getattr(self, "selection_", {}), self.blocks_)
-        self.folds_ = fold_weights(self.terms_, self.blocks_, self.alpha_)
+    def _become(self, model: FittedModel) -> None:
+        """Be this model from now on, all at once."""
+        self.__dict__.update({f"{name}_": value for name, value in model._asdict().items()}, conformal_={})
 
-    def _remember(self, structures: Sequence[Atoms]) -> None:
-        """Keep a few small training structures with their predictions, for the model file's self-test."""
-        p = self.predict(structures)
-        self.references_ = [(a, float(e), f) for a, e, f in zip(structures, p.energy, p.forces)]
+    def _solved(self, recipe: Recipe, factors: Factors, training: dict[str, Any], frames: Counter[int]) -> FittedModel:
+        """The model with other rows, noises or sparse points, or other training frames."""
+        origin = Origin(training, frames, self.selection_)
+        references = [atoms for atoms, _, _ in self.references_]
+        return solved(recipe, factors, self.jitter, origin, self.baseline_, references)
 
     @property
     def recipe_(self) -> Recipe:
@@ -339,9 +343,7 @@ class GAP(NestedParameters):
         frames = self.frames_of(structures, keys)
         present = Fitted(self._own_factors(), self.training_, self.frames_)
         new = updated(self.recipe_, present, frames, remove)
-        self._take(self.recipe_, new.factors, solve(self.recipe_, new.factors, self.jitter), new.training)
-        self.frames_ = new.frames
-        self._remember([atoms for atoms, _, _ in self.references_])
+        self._become(self._solved(self.recipe_, new.factors, new.training, new.frames))
         self._warn_of_older_factors(stacklevel=4)
         return self
 
@@ -380,8 +382,7 @@ class GAP(NestedParameters):
         frames = self.frames_of(structures, keys)
         pool = frames if candidates is None else labelled_frames(candidates)
         recipe, factors = with_more_sparse_points(self.recipe_, frames, self.training_, pool, n_sparse)
-        self._take(recipe, factors, solve(recipe, factors, self.jitter), self.training_)
-        self._remember([atoms for atoms, _, _ in self.references_])
+        self._become(self._solved(recipe, factors, self.training_, self.frames_))
         self._warn_of_older_factors(stacklevel=3)
         return self
 
