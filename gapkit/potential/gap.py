@@ -73,6 +73,15 @@ class GAP(NestedParameters):
         before the fit, added to every prediction.
     verbose : bool
         Show a progress bar on a terminal.
+    optimize : bool, str or list of {"noise", "delta", "config_type", "outliers", "leave_out"}
+        Learn noises and amplitudes δ from the training data by their evidence, without another walk: "noise" those
+        of the groups as given, "config_type" one for every kind and config type but isolated atoms, "delta" the
+        amplitudes, "outliers" an own noise for frames that the others contradict (two more walks). True: "noise"
+        and "delta".
+        "leave_out" takes the ratios between kinds, and of δ to them, from the errors of left-out frames instead
+        (with a walk, and rows of at most 134 MB): no kind gets worse than with the noises as given, or as the
+        evidence has them by "config_type" or with "outliers"; the evidence sets the common factor of them all.
+        Results are in ``noise_``, ``terms_`` and ``optimum_``.
 
     Attributes
     ----------
@@ -138,6 +147,7 @@ class GAP(NestedParameters):
         random_state: int = 0,
         verbose: bool = True,
         baseline: Sequence[Baseline] = (),
+        optimize: bool | str | Sequence[str] = False,
     ) -> None:
         self.terms = terms
         self.energy_noise = energy_noise
@@ -148,10 +158,11 @@ class GAP(NestedParameters):
         self.random_state = random_state
         self.verbose = verbose
         self.baseline = baseline
+        self.optimize = optimize
 
     @classmethod
     def preset(cls, name: str, species: Sequence[str], **overrides: Any) -> GAP:
-        """A potential, not fitted yet, that is a good start; to be fitted with ``optimize=PRESETS[name].optimize``.
+        """A potential, not fitted yet, that is a good start, with what its fit shall learn.
 
         Numbers and reasons are in `gapkit.potential.presets`; ``baseline=[ZBL.from_structures(train)]`` has radii from
         the data.
@@ -178,7 +189,7 @@ class GAP(NestedParameters):
         y: None = None,
         keys: LabelKeys | None = None,
         *,
-        optimize: bool | str | Sequence[str] = False,
+        optimize: bool | str | Sequence[str] | None = None,
         max_memory: str | float | None = None,
         checkpoint: str | Path | None = None,
         resume: bool = False,
@@ -195,15 +206,8 @@ class GAP(NestedParameters):
             Ignored; labels belong to the structures.
         keys : LabelKeys, optional
             Where the labels are; found if not given.
-        optimize : bool or list of {"noise", "delta", "config_type", "outliers", "leave_out"}
-            Learn noises and amplitudes δ from the training data by their evidence, without another walk: "noise" those
-            of the groups as given, "config_type" one for every kind and config type but isolated atoms, "delta" the
-            amplitudes, "outliers" an own noise for frames that the others contradict (two more walks). True: "noise"
-            and "delta".
-            "leave_out" takes the ratios between kinds, and of δ to them, from the errors of left-out frames instead
-            (with a walk, and rows of at most 134 MB): no kind gets worse than with the noises as given, or as the
-            evidence has them by "config_type" or with "outliers"; the evidence sets the common factor of them all.
-            Results are in ``noise_``, ``terms_`` and ``optimum_``.
+        optimize : as the parameter of that name, optional
+            What to learn in this fit instead.
         max_memory : str or float, optional
             Such as "4GB", of the whole process: less is held at one time, or the fit is refused before the rows.
         checkpoint : path, optional
@@ -225,7 +229,7 @@ class GAP(NestedParameters):
             For parameters or data that cannot be used.
         """
         self._validate()
-        wanted = parse_optimize(optimize)
+        wanted = parse_optimize(self.optimize if optimize is None else optimize)
         noises = self._given_noises()._replace(by_config_type="config_type" in wanted)
         frames = less_baseline(labelled_frames(structures, keys), self.baseline)
         budget = in_bytes(max_memory)
@@ -253,6 +257,7 @@ class GAP(NestedParameters):
         check_e0(self.e0)
         check_number("jitter", self.jitter, 0.0, 1e-4, "1e-10")
         check_seed(self.random_state)
+        parse_optimize(self.optimize)
         for term in terms:
             term.validate()
         check_baselines(self.baseline, np.empty(0, dtype=int))

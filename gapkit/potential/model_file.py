@@ -59,6 +59,7 @@ def _header(gap: GAP) -> dict[str, Any]:
         "units": "eV, Å; stress = (1/V) dE/dε in eV/Å³, positive under tension; virial = -V stress in eV",
         "terms": [term_to_dict(term) for term in gap.terms_],
         "parameters": parameters,
+        "optimize": gap.optimize if isinstance(gap.optimize, bool | str) else list(gap.optimize),
         "baseline": [baseline_to_dict(b) for b in gap.baseline_],
         "e0": gap.e0_,
         "species": list(gap.species_),
@@ -85,7 +86,8 @@ def from_file(
     terms = [term_from_dict(d, f"terms[{k}]") for k, d in enumerate(header["terms"])]
     known = header.get("baseline", [])
     gap.baseline_ = tuple(baseline_from_dict(d, f"baseline[{k}]", trusted_calculators) for k, d in enumerate(known))
-    gap.set_params(terms=terms, baseline=gap.baseline_, **header["parameters"])
+    optimize = header.get("optimize", False)  # not in earlier files
+    gap.set_params(terms=terms, baseline=gap.baseline_, optimize=optimize, **header["parameters"])
     gap.terms_ = tuple(gap.terms or ())
     gap.e0_ = header["e0"]
     gap.species_ = tuple(header["species"])
