@@ -58,7 +58,7 @@ def info(model: Model, as_json: Json = False) -> None:
         print_json({name: value for name, value in header.items() if name not in hidden})
         return
     rows = {"File": f"{model}, format {header['version']}", "Saved": f"{header['saved']} by gapkit {header['gapkit']}"}
-    rows |= describe_model(load_model(model, verbose=False), None)
+    rows |= describe_model(load_model(model, verbose=False))
     width = max(map(len, rows))
     typer.echo("\n".join(f"{name:<{width}}  {value}" for name, value in rows.items()))
 

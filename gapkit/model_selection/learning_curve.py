@@ -265,7 +265,8 @@ def with_fewer_sparse_points(gap: GAP, n_sparse: int, optimize: bool | str | Seq
     small = copy.copy(gap)
     small.terms = _with_n_sparse(gap.terms or (), n)
     small.optimum_, small.hyperparameters_ = optimum, as_rows(optimum)
-    small._become(gap._solved(recipe, factors, gap.training_, gap.frames_))
+    asked = gap.training_.get("fit", {}) | {"optimize": sorted(wanted)}
+    small._become(gap._solved(recipe, factors, {"fit": asked}, gap.frames_))
     return small
 
 

@@ -99,7 +99,8 @@ class GAP(NestedParameters):
     factors_ : dict of group to RowFactor
         Row factors of the noise groups, from which the model can be continued; 8 n_sparse² bytes each.
     training_ : dict
-        Counts and fingerprint of the training data.
+        Counts and fingerprint of the training data; ``"fit"``: what `fit` was asked to learn and the keys it was given;
+        ``"updates"``: the methods that have changed the model since.
     frames_ : Counter
         The training frames by their identity.
     selection_ : dict
@@ -237,7 +238,7 @@ class GAP(NestedParameters):
         with _walks(client, self.terms or ()) as walks:
             options = Options(budget, state, walks, progress(self.verbose), bool(wanted), "leave_out" in wanted)
             learned = learn(self.terms or (), noises, self._given_e0(), self.random_state, frames, options)
-        model, optimum = self._learned(learned, wanted, frames)
+        model, optimum = self._learned(learned, wanted, frames, {"optimize": sorted(wanted), "keys": _as_dict(keys)})
         memory = learned.memory
         memory.check()
         self._become(model)
@@ -275,14 +276,16 @@ class GAP(NestedParameters):
         known = {"baseline": [baseline_to_dict(b) for b in self.baseline], "e0": self.e0}
         return {"terms": terms, "groups": groups, "split": noises[3], "seed": self.random_state, **known}
 
-    def _learned(self, learned: Learned, wanted: frozenset[str], frames: Frames) -> tuple[FittedModel, Optimum | None]:
-        """The model that both passes have found, after learning what is to be learned."""
+    def _learned(
+        self, learned: Learned, wanted: frozenset[str], frames: Frames, asked: dict[str, Any]
+    ) -> tuple[FittedModel, Optimum | None]:
+        """The model that both passes have found, after learning what is to be learned; it remembers what was asked."""
         start, baseline = learned.start, tuple(self.baseline)
         recipe, factors, optimum = learn_hyperparameters(
             start.recipe, learned.factors, self.jitter, wanted, frames, self.random_state
         )
         warn_of_overlap(baseline, start.training["shortest_distances"])
-        origin = Origin(start.training, start.frames, start.selection)
+        origin = Origin(start.training | {"fit": asked}, start.frames, start.selection)
         return solved(recipe, factors, self.jitter, origin, baseline, start.references), optimum
 
     def _become(self, model: FittedModel) -> None:
@@ -290,8 +293,8 @@ class GAP(NestedParameters):
         self.__dict__.update({f"{name}_": value for name, value in model._asdict().items()}, conformal_={})
 
     def _solved(self, recipe: Recipe, factors: Factors, training: dict[str, Any], frames: Counter[int]) -> FittedModel:
-        """The model with other rows, noises or sparse points, or other training frames."""
-        origin = Origin(training, frames, self.selection_)
+        """The model with other rows, noises or sparse points, or other training frames; `training` adds to what was."""
+        origin = Origin(self.training_ | training, frames, self.selection_)
         references = [atoms for atoms, _, _ in self.references_]
         return solved(recipe, factors, self.jitter, origin, self.baseline_, references)
 
@@ -348,9 +351,14 @@ class GAP(NestedParameters):
         frames = self.frames_of(structures, keys)
         present = Fitted(self._own_factors(), self.training_, self.frames_)
         new = updated(self.recipe_, present, frames, remove)
-        self._become(self._solved(self.recipe_, new.factors, new.training, new.frames))
+        training = new.training | self._updated_by("remove" if remove else "partial_fit")
+        self._become(self._solved(self.recipe_, new.factors, training, new.frames))
         self._warn_of_older_factors(stacklevel=4)
         return self
+
+    def _updated_by(self, what: str) -> dict[str, Any]:
+        """What `training_` remembers of changes after the fit."""
+        return {"updates": [*self.training_.get("updates", ()), what]}
 
     def _own_factors(self) -> Factors:
         if self.factors_ is None:
@@ -387,7 +395,7 @@ class GAP(NestedParameters):
         frames = self.frames_of(structures, keys)
         pool = frames if candidates is None else labelled_frames(candidates)
         recipe, factors = with_more_sparse_points(self.recipe_, frames, self.training_, pool, n_sparse)
-        self._become(self._solved(recipe, factors, self.training_, self.frames_))
+        self._become(self._solved(recipe, factors, self._updated_by("add_sparse_points"), self.frames_))
         self._warn_of_older_factors(stacklevel=3)
         return self
 
@@ -612,6 +620,10 @@ class GAP(NestedParameters):
             If the file is missing, damaged, newer than this gapkit or predicts other numbers than when it was saved.
         """
         return from_path(cls(), path, self_test, trusted_calculators)
+
+
+def _as_dict(keys: LabelKeys | None) -> dict[str, str | None] | None:
+    return None if keys is None else keys._asdict()
 
 
 def _walks(client: Client | int | None, terms: Sequence[AnyTerm]) -> AbstractContextManager[Walks | None]:
