@@ -24,7 +24,7 @@ class _Echo(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Information to `say`, warnings to standard error."""
-        if record.module == self.leave_out:
+        if record.name == self.leave_out:
             return
         sentence = _for_the_shell(record.getMessage())
         if record.levelno < logging.WARNING:
@@ -51,7 +51,7 @@ def print_json(data: Mapping[str, Any]) -> None:
 
 @contextmanager
 def log_to(say: Say, leave_out: str = "") -> Iterator[None]:
-    """Pass on what gapkit logs, but not from the module `leave_out`; its warnings go to standard error."""
+    """Pass on what gapkit logs, but not under the name `leave_out`; its warnings go to standard error."""
     handler = _Echo(say, leave_out)
     logger = logging.getLogger("gapkit")
     level = logger.level

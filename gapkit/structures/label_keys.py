@@ -14,7 +14,8 @@ from ase import Atoms
 
 from gapkit.errors import InputError, did_you_mean
 
-logger = logging.getLogger("gapkit")
+LOG = "gapkit.labels"  # who finds labels logs under this name, so that others can leave it out
+logger = logging.getLogger(LOG)
 
 QUANTITIES = ("energy", "forces", "stress", "virial")
 
