@@ -7,8 +7,47 @@ from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 
+class Parameter(NamedTuple):
+    """A parameter that a sentence names, in the words of Python; the command line has a flag for it.
+
+    Attributes
+    ----------
+    name : str
+    value : str
+        As it stands in the sentence; "True" is what a flag without a value means.
+    equals : str
+        What stands between the two; " = " in a statement, "=" in advice.
+    """
+
+    name: str
+    value: str = ""
+    equals: str = "="
+
+    def __str__(self) -> str:
+        return f"{self.name}{self.equals}{self.value}"
+
+    def flag(self) -> str:
+        """The same for the shell: ``--energy-key=…``, ``--max-memory …``, ``--resume``."""
+        flag = f"--{self.name.replace('_', '-')}"
+        return flag if self.value == "True" else f"{flag}{self.equals.replace(' = ', ' ')}{self.value}"
+
+
 class InputError(ValueError):
-    """Something the user gave cannot be used: one sentence with the condition, the values and the cure."""
+    """Something the user gave cannot be used: one sentence with the condition, the values and the cure.
+
+    Parameters
+    ----------
+    *parts : str or Parameter
+        The sentence; parameters that the command line has flags for may be told apart from the words around them.
+    """
+
+    def __init__(self, *parts: str | Parameter) -> None:
+        super().__init__("".join(map(str, parts)))
+        self.parts = parts
+
+    def for_the_shell(self) -> str:
+        """The sentence with flags instead of parameters."""
+        return "".join(part.flag() if isinstance(part, Parameter) else part for part in self.parts)
 
 
 class ExtrapolationWarning(UserWarning):

@@ -13,7 +13,7 @@ import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
 
-from gapkit.errors import InputError
+from gapkit.errors import InputError, Parameter
 from gapkit.fitting.noise import Group, Noises
 from gapkit.gaussian_process.kernels import normalise
 from gapkit.gaussian_process.sparse_pool import SparsePool, default_capacity
@@ -180,7 +180,9 @@ class Summary:
         if not self.rows:
             raise InputError(
                 f"none of the {self.n_structures} frames has an energy, forces or a stress: "
-                "name their keys with read_structures(…, energy_key=…)."
+                "name their keys with read_structures(…, ",
+                Parameter("energy_key", "…"),
+                ").",
             )
 
     def as_dict(self) -> dict[str, Any]:

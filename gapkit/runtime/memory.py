@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import psutil
 
-from gapkit.errors import InputError
+from gapkit.errors import InputError, Parameter
 
 logger = logging.getLogger("gapkit")
 TOLERANCE = 0.2  # of the estimate
@@ -53,7 +53,8 @@ def in_bytes(memory: str | float | None) -> int | None:
         return None
     found = re.fullmatch(r"\s*([0-9]*\.?[0-9]+(?:e[0-9]+)?)\s*([kmgt]i?b|)\s*", str(memory).lower())
     if found is None or found[2] not in UNITS or not float(found[1]) > 0:
-        raise InputError(f"max_memory = {memory!r} is no amount of memory: write for example '4GB'.")
+        asked = Parameter("max_memory", repr(memory), " = ")
+        raise InputError(asked, " is no amount of memory: write for example '4GB'.")
     return int(float(found[1]) * UNITS[found[2]])
 
 
