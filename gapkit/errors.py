@@ -1,7 +1,9 @@
-"""The exception that bad input raises with its "did you mean", and the one that ends a run beyond the data."""
+"""Exceptions and warnings: of bad input, with "did you mean", of extrapolation, and of a run beyond the data."""
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any, NamedTuple
@@ -50,6 +52,10 @@ class InputError(ValueError):
         return "".join(part.flag() if isinstance(part, Parameter) else part for part in self.parts)
 
 
+# packages between the user's line and a warning: decorators, and those that call an estimator or a calculator
+PASSED_BY = frozenset(("gapkit", "contextlib", "sklearn", "joblib", "ase"))
+
+
 class ExtrapolationWarning(UserWarning):
     """A structure, or part of a model, that the training data say nothing about."""
 
@@ -91,6 +97,14 @@ class UncertaintyError(RuntimeError):
         super().__init__(message)
         self.atoms = atoms
         self.excess = excess
+
+
+def warn(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warn at the line of the user's code: the innermost frame that is neither gapkit's nor of what passes calls on."""
+    frame, stacklevel = sys._getframe(1), 2
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] in PASSED_BY:
+        frame, stacklevel = frame.f_back, stacklevel + 1
+    warnings.warn(message, category, stacklevel=stacklevel)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

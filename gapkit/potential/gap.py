@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -17,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from gapkit.baselines import Baseline, baseline_to_dict, check_baselines, warn_of_overlap
 from gapkit.baselines.residual_labels import less_baseline
 from gapkit.checks import check_number, check_seed
-from gapkit.errors import InputError
+from gapkit.errors import InputError, warn
 from gapkit.evaluation.comparison import Comparison
 from gapkit.evaluation.conformal import Conformal
 from gapkit.evaluation.recalibration import Recalibration, fit_recalibration, labelled_comparisons
@@ -353,7 +352,7 @@ class GAP(NestedParameters):
         new = updated(self.recipe_, present, frames, remove)
         training = new.training | self._updated_by("remove" if remove else "partial_fit")
         self._become(self._solved(self.recipe_, new.factors, training, new.frames))
-        self._warn_of_older_factors(stacklevel=4)
+        self._warn_of_older_factors()
         return self
 
     def _updated_by(self, what: str) -> dict[str, Any]:
@@ -396,7 +395,7 @@ class GAP(NestedParameters):
         pool = frames if candidates is None else labelled_frames(candidates)
         recipe, factors = with_more_sparse_points(self.recipe_, frames, self.training_, pool, n_sparse)
         self._become(self._solved(recipe, factors, self._updated_by("add_sparse_points"), self.frames_))
-        self._warn_of_older_factors(stacklevel=3)
+        self._warn_of_older_factors()
         return self
 
     # -- predictions -------------------------------------------------------------------------------------------------
@@ -457,7 +456,7 @@ class GAP(NestedParameters):
         follow = progress(self.verbose and len(structures) > 1)
         found = gathered(list(follow(singles, "predictions", len(structures))))
         if neighbour_lists is None:
-            found.warn(stacklevel=3)
+            found.warn()
         return found
 
     @one_blas_thread()
@@ -582,13 +581,12 @@ class GAP(NestedParameters):
         self.recalibration_, self.conformal_ = fit_recalibration(comparisons, how, source), {}
         return self
 
-    def _warn_of_older_factors(self, stacklevel: int) -> None:
-        """After a change of the model: its recalibration is another model's. `stacklevel` as of the caller."""
+    def _warn_of_older_factors(self) -> None:
+        """After a change of the model: its recalibration is another model's."""
         if self.recalibration_ is not None:
-            warnings.warn(
+            warn(
                 "the factors on the standard deviations were fitted to the model before this change "
-                f"(on {self.recalibration_.provenance.date}) and are kept: recalibrate again.",
-                stacklevel=stacklevel + 1,
+                f"(on {self.recalibration_.provenance.date}) and are kept: recalibrate again."
             )
 
     # -- model files ----------------------------------------------------------------------------------------------
