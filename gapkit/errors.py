@@ -1,14 +1,59 @@
-"""The exception that bad input raises with its "did you mean", and the one that ends a run beyond the data."""
+"""Exceptions and warnings: of bad input, with "did you mean", of extrapolation, and of a run beyond the data."""
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 
+class Parameter(NamedTuple):
+    """A parameter that a sentence names, in the words of Python; the command line has a flag for it.
+
+    Attributes
+    ----------
+    name : str
+    value : str
+        As it stands in the sentence; "True" is what a flag without a value means.
+    equals : str
+        What stands between the two; " = " in a statement, "=" in advice.
+    """
+
+    name: str
+    value: str = ""
+    equals: str = "="
+
+    def __str__(self) -> str:
+        return f"{self.name}{self.equals}{self.value}"
+
+    def flag(self) -> str:
+        """The same for the shell: ``--energy-key=…``, ``--max-memory …``, ``--resume``."""
+        flag = f"--{self.name.replace('_', '-')}"
+        return flag if self.value == "True" else f"{flag}{self.equals.replace(' = ', ' ')}{self.value}"
+
+
 class InputError(ValueError):
-    """Something the user gave cannot be used: one sentence with the condition, the values and the cure."""
+    """Something the user gave cannot be used: one sentence with the condition, the values and the cure.
+
+    Parameters
+    ----------
+    *parts : str or Parameter
+        The sentence; parameters that the command line has flags for may be told apart from the words around them.
+    """
+
+    def __init__(self, *parts: str | Parameter) -> None:
+        super().__init__("".join(map(str, parts)))
+        self.parts = parts
+
+    def for_the_shell(self) -> str:
+        """The sentence with flags instead of parameters."""
+        return "".join(part.flag() if isinstance(part, Parameter) else part for part in self.parts)
+
+
+# packages between the user's line and a warning: decorators, and those that call an estimator or a calculator
+PASSED_BY = frozenset(("gapkit", "contextlib", "sklearn", "joblib", "ase"))
 
 
 class ExtrapolationWarning(UserWarning):
@@ -52,6 +97,14 @@ class UncertaintyError(RuntimeError):
         super().__init__(message)
         self.atoms = atoms
         self.excess = excess
+
+
+def warn(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warn at the line of the user's code: the innermost frame that is neither gapkit's nor of what passes calls on."""
+    frame, stacklevel = sys._getframe(1), 2
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] in PASSED_BY:
+        frame, stacklevel = frame.f_back, stacklevel + 1
+    warnings.warn(message, category, stacklevel=stacklevel)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

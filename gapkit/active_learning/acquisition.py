@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 TARGETS = ("local_energies", "energy")
 _WORDS = dict(zip(TARGETS, ("local energies", "energies per atom")))
 LABELS = tuple(COMPARED)
+ADDING = "add_sparse_points"  # how the library adds sparse points
 ROW_BYTES = 2**28  # of candidates' rows that are kept for another look
 NEGLIGIBLE = 1e-10  # of the variance of all targets: a fall that is none
 UNCOVERED = 0.5  # share of a structure's variance above which labels alone do not help
@@ -110,8 +111,8 @@ class MostWanted:
     std_before: float
     foreign: tuple[tuple[int, float], ...]
 
-    def table(self) -> str:
-        """The choices as aligned plain text."""
+    def table(self, adding: str = ADDING) -> str:
+        """The choices as aligned plain text; `adding` is how sparse points are added, in the reader's words."""
         lines = [
             f"{len(self.choices)} of {self.n_candidates} candidates; error bar of {self.n_targets} {self.targets} "
             f"{1000 * self.std_before:.3g} meV now (root mean square).",
@@ -119,7 +120,7 @@ class MostWanted:
         ]
         if self.foreign:
             names = ", ".join(f"{number} ({1000 * std:.3g} meV/atom)" for number, std in self.foreign)
-            lines.append(f"No sparse point is like the surroundings in candidates {names}: add_sparse_points first.")
+            lines.append(f"No sparse point is like the surroundings in candidates {names}: {adding} first.")
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:

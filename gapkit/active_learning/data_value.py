@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from scipy.stats import chi2
 
-from gapkit.active_learning.acquisition import Cost, MostWanted, cubed, most_wanted
+from gapkit.active_learning.acquisition import ADDING, Cost, MostWanted, cubed, most_wanted
 from gapkit.checks import is_count
 from gapkit.errors import InputError
 from gapkit.evaluation.leave_one_out import FrameWithout, LeaveOneOut
@@ -98,14 +98,14 @@ class WhichData:
     usual_z: dict[str, float]
     messages: tuple[str, ...]
 
-    def table(self) -> str:
-        """All tables as aligned plain text, each under a line that says what it tells."""
+    def table(self, adding: str = ADDING) -> str:
+        """All tables as aligned plain text, each under a line that says what it tells; `adding` as in `MostWanted`."""
         parts = [
             "Redundant: least information beyond all others; take frames out one at a time, the rest then tell more.\n"
             + _redundant_table(self.redundant),
             "Outliers: contradicted by all others.\n" + _outlier_table(self.outliers) if self.outliers
             else "Outliers: none.",
-            *(["Most wanted next: " + self.most_wanted.table()] if self.most_wanted else []),
+            *(["Most wanted next: " + self.most_wanted.table(adding)] if self.most_wanted else []),
             *(["\n".join(self.messages)] if self.messages else []),
         ]  # fmt: skip
         return "\n\n".join(parts)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -12,7 +11,7 @@ from ase import Atoms
 from ase.io import write
 
 from gapkit.checks import is_list, is_number
-from gapkit.errors import Excess, InputError, UncertaintyError, did_you_mean
+from gapkit.errors import Excess, InputError, UncertaintyError, did_you_mean, warn
 from gapkit.interfaces.ase_calculator import GAPCalculator, Uncertainty
 from gapkit.runtime.files import check_output
 
@@ -152,7 +151,7 @@ class UncertaintyGuard:
         if stops:
             raise UncertaintyError(f"stopped {self._sentence(excess)}: label this structure and add it.", frame, excess)
         if not was_above:
-            warnings.warn(self._sentence(excess), stacklevel=2)
+            warn(self._sentence(excess))
 
     def _keep(self, frame: Atoms, excess: Excess) -> None:
         self.frames.append(frame)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -12,7 +11,7 @@ from ase.data import atomic_numbers, chemical_symbols, covalent_radii
 
 from gapkit._numba.repulsion import screened_repulsion
 from gapkit.checks import check_fields
-from gapkit.errors import InputError, did_you_mean
+from gapkit.errors import InputError, did_you_mean, warn
 from gapkit.geometry.distances import distance_warning, pair_name, pair_names, shortest_distances
 from gapkit.geometry.neighbourhoods import SHORTEST_DISTANCE, find_neighbourhoods
 from gapkit.quantities import COULOMB
@@ -174,10 +173,10 @@ class ZBL:
 
 
 def warn_of_overlap(baselines: Sequence[object], shortest: Mapping[str, float]) -> None:
-    """Warn of every ZBL baseline that acts at distances of the training data; the caller's caller is named."""
+    """Warn of every ZBL baseline that acts at distances of the training data."""
     for zbl in baselines:
         if isinstance(zbl, ZBL) and (sentence := zbl.overlap(shortest)):
-            warnings.warn(sentence, UserWarning, stacklevel=5)
+            warn(sentence, UserWarning)
 
 
 def _noting_species(structures: Iterable[Atoms], present: set[str]) -> Iterator[Atoms]:

@@ -84,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             if not isinstance(error, InputError | NotFittedError):
                 raise
-            return refuse(str(error))
+            return refuse(error if isinstance(error, InputError) else str(error))
         except OSError as error:
             return refuse(f"{error.filename or 'a file'}: {(error.strerror or str(error)).lower()}.")
         except MemoryError:

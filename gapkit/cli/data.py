@@ -57,7 +57,7 @@ def data(
         leave_one_out = _left_out(gap, read_labelled(train, keys, say, not quiet))
         pool = [atoms for path in candidates or () for atoms in _bare(path)] or None
         found = which_data_matter(gap, leave_one_out, pool, n=rows, cost=lambda atoms: COSTS[cost](len(atoms)))
-    say(f"{_HOW_TO_READ}\n{leave_one_out.table(rows)}\n\n{found.table()}".replace("add_sparse_points", ADD_SPARSE))
+    say(f"{_HOW_TO_READ}\n{leave_one_out.table(rows)}\n\n{found.table(ADD_SPARSE)}")
     if as_json:
         print_json({"leave_one_out": leave_one_out.to_dict(rows), **found.to_dict(), "warnings": warned})
 

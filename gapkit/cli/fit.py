@@ -26,6 +26,7 @@ from gapkit.cli.options import (
 from gapkit.cli.terminal import Say, log_to, print_json, speaker, warnings_kept
 from gapkit.errors import InputError
 from gapkit.runtime.files import check_output
+from gapkit.structures.label_keys import LOG as LABELS_LOG
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -188,7 +189,7 @@ def _fit(
 
     gap = new_gap(settings, data, verbose)
     start = time.perf_counter()
-    with means.client() as client, log_to(say, leave_out="label_keys"):
+    with means.client() as client, log_to(say, leave_out=LABELS_LOG):
         gap.fit(
             data.paths,
             keys=data.keys,
@@ -241,7 +242,7 @@ def _read_all(
 
 def _update(gap: GAP, data: Mapping[str, LabelledFiles], add_sparse: int | None, say: Say) -> None:
     """Removal comes last: sparse points can only be added while all frames are known in their order."""
-    with log_to(say, leave_out="label_keys"):
+    with log_to(say, leave_out=LABELS_LOG):
         if "add" in data:
             gap.partial_fit(data["add"].paths, keys=data["add"].keys)
         if add_sparse is not None:

@@ -46,7 +46,7 @@ def describe_fit(gap: GAP, seconds: float, say: Callable[[str], None], outliers:
     for baseline in gap.baseline_:
         say(f"baseline: {in_words_of(baseline)}")
     for name, chosen in gap.selection_.items():
-        say(f"sparse points of {_name(*name, gap)}: {chosen['text']}")
+        say(f"sparse points of {_name(name, gap)}: {chosen['text']}")
     if shortest := gap.training_.get("shortest_distances"):
         say("shortest distances: " + ", ".join(f"{pair} {distance:.3f} Å" for pair, distance in shortest.items()))
     if gap.e0 is not None:  # otherwise the search has told
@@ -91,14 +91,15 @@ def noises_in_words(gap: GAP) -> str:
 
 def conditioning_sentences(gap: GAP) -> list[str]:
     """How well determined the sparse points are."""
-    columns = {_name(*gap.basis_.block_name(block), gap): block.columns for block in gap.blocks_}
+    columns = {_name(gap.basis_.block_name(block), gap): block.columns for block in gap.blocks_}
     posterior = gap.posterior_
     return explain(posterior.conditioning, columns, determined(posterior.L, posterior.R))
 
 
-def _name(term: int, block: str, gap: GAP) -> str:
+def _name(block: tuple[int, str], gap: GAP) -> str:
     """ "Si", or "term 1, Si" if there are several terms."""
-    return f"term {term + 1}, {block}" if len(gap.terms_) > 1 else block
+    term, name = block
+    return f"term {term + 1}, {name}" if len(gap.terms_) > 1 else name
 
 
 def fit_summary(gap: GAP, outliers: Mapping[str, OutlierFrame]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import typer
 from gapkit.cli.inputs import load_model
 from gapkit.cli.options import Json, Model, Quiet, labelled_file, option
 from gapkit.cli.terminal import print_json, speaker
-from gapkit.errors import ExtrapolationWarning, InputError
+from gapkit.errors import ExtrapolationWarning, InputError, warn
 from gapkit.runtime.files import check_output, complete_file
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def info(model: Model, as_json: Json = False) -> None:
         print_json({name: value for name, value in header.items() if name not in hidden})
         return
     rows = {"File": f"{model}, format {header['version']}", "Saved": f"{header['saved']} by gapkit {header['gapkit']}"}
-    rows |= describe_model(load_model(model, verbose=False), None)
+    rows |= describe_model(load_model(model, verbose=False))
     typer.echo(aligned([*rows.items()], "ll"))
 
 
@@ -95,7 +95,7 @@ def _predict(gap: GAP, source: Path, output: Path, std: bool, show: bool) -> int
             contacts += p.short_contacts or []
             write(file, _with_predictions(atoms, p), format="extxyz")
     if sentence := contacts_in_words(contacts):
-        warnings.warn(sentence, ExtrapolationWarning, stacklevel=2)
+        warn(sentence, ExtrapolationWarning)
     return len(frames)
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import typer
+
+from gapkit.errors import InputError, Parameter
 
 Say = Callable[[str], None]
 
@@ -24,9 +25,9 @@ class _Echo(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Information to `say`, warnings to standard error."""
-        if record.module == self.leave_out:
+        if record.name == self.leave_out:
             return
-        sentence = _for_the_shell(record.getMessage())
+        sentence = _one_line(_message(record))
         if record.levelno < logging.WARNING:
             self.say(sentence)
         else:
@@ -51,7 +52,7 @@ def print_json(data: Mapping[str, Any]) -> None:
 
 @contextmanager
 def log_to(say: Say, leave_out: str = "") -> Iterator[None]:
-    """Pass on what gapkit logs, but not from the module `leave_out`; its warnings go to standard error."""
+    """Pass on what gapkit logs, but not under the name `leave_out`; its warnings go to standard error."""
     handler = _Echo(say, leave_out)
     logger = logging.getLogger("gapkit")
     level = logger.level
@@ -64,16 +65,15 @@ def log_to(say: Say, leave_out: str = "") -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _for_the_shell(sentence: str) -> str:
-    """energy_key=… -> --energy-key …: advice in the words of the command line."""
-    sentence = " ".join(sentence.split())
-    for words, instead in (("(resume=True)", "(--resume)"), ("max_memory = ", "--max-memory ")):
-        sentence = sentence.replace(words, instead)
-    return re.sub(r"\b(energy|forces|stress|virial|config_type)_key=", _as_flag, sentence)
+def _message(record: logging.LogRecord) -> str:
+    """What a record says, with flags instead of parameters."""
+    if not isinstance(record.args, tuple):
+        return record.getMessage()
+    return str(record.msg) % tuple(x.flag() if isinstance(x, Parameter) else x for x in record.args)
 
 
-def _as_flag(match: re.Match[str]) -> str:
-    return f"--{match[1].replace('_', '-')}-key="
+def _one_line(sentence: object) -> str:
+    return " ".join(str(sentence).split())
 
 
 @contextmanager
@@ -84,7 +84,7 @@ def warnings_kept() -> Iterator[list[str]]:
 
     def keep(message: Warning | str, category: type[Warning], *rest: Any) -> None:
         if issubclass(category, UserWarning):
-            kept.append(_for_the_shell(str(message)))
+            kept.append(_one_line(message))
         shown(message, category, *rest)
 
     warnings.showwarning = keep  # type: ignore[assignment]
@@ -97,10 +97,11 @@ def warnings_kept() -> Iterator[list[str]]:
 def warn(message: Warning | str, category: type[Warning], *_: Any) -> None:
     """One sentence on standard error; for `warnings.showwarning`."""
     if issubclass(category, UserWarning):
-        typer.secho(f"warning: {_for_the_shell(str(message))}", fg="yellow", err=True)
+        typer.secho(f"warning: {_one_line(message)}", fg="yellow", err=True)
 
 
-def refuse(sentence: str) -> int:
+def refuse(problem: str | InputError) -> int:
     """One sentence on standard error; returns the exit code of bad input."""
-    typer.secho(f"error: {_for_the_shell(sentence)}", fg="red", err=True)
+    sentence = problem.for_the_shell() if isinstance(problem, InputError) else problem
+    typer.secho(f"error: {_one_line(sentence)}", fg="red", err=True)
     return 2

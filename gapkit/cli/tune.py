@@ -22,6 +22,7 @@ from gapkit.cli.options import (
 from gapkit.cli.terminal import log_to, print_json, speaker, warnings_kept
 from gapkit.errors import InputError, did_you_mean
 from gapkit.runtime.files import check_output, complete_file
+from gapkit.structures.label_keys import LOG as LABELS_LOG
 
 if TYPE_CHECKING:
     from gapkit.model_selection.search import Search
@@ -135,7 +136,7 @@ def learning_curve(
         held_out = None if not test else read_labelled(test, settings.keys, say, not quiet).in_memory()
         structures, keys = frames_of(data)
         gap = new_gap(settings, data, verbose=not quiet)
-        with log_to(say, leave_out="label_keys"):
+        with log_to(say, leave_out=LABELS_LOG):
             curve = follow(
                 gap, structures, sizes, held_out, optimize=settings.optimize, keys=keys, max_memory=max_memory
             )

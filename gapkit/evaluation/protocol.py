@@ -43,6 +43,6 @@ class FittedPotential(Predictor, Protocol):
         """Everything but the data that rows depend on."""
         ...
 
-    def frames_of(self, structures: Structures, keys: LabelKeys | None = None) -> Frames:
+    def frames_of(self, structures: Structures | Frames, keys: LabelKeys | None = None) -> Frames:
         """Labelled frames, labels less the potential's baselines."""
         ...

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -22,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gapkit.errors import InputError, did_you_mean
+from gapkit.errors import InputError, did_you_mean, warn
 from gapkit.evaluation.calibration import calibration, z_scores
 from gapkit.evaluation.compare import evaluate
 from gapkit.evaluation.comparison import Comparison
@@ -184,10 +183,9 @@ class Recalibration:
             remembered = set(self.provenance.seen.get(kind, ()))
             again = len(remembered & set(_digests(comparison)))
             if again:
-                warnings.warn(
+                warn(
                     f"the standard deviations of the {kind} were recalibrated on {again} of these structures (of "
-                    f"{len(remembered)} remembered): judge their calibration on other data.",
-                    stacklevel=3,
+                    f"{len(remembered)} remembered): judge their calibration on other data."
                 )
 
     def to_dict(self) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from gapkit.errors import InputError
+from gapkit.errors import InputError, Parameter
 from gapkit.runtime.archive import read_model, write_model
 from gapkit.runtime.files import check_output
 
@@ -47,7 +47,9 @@ class Checkpoint:
         check_output(path)
         if self._path.exists() and not resume:
             raise InputError(
-                f"there is a checkpoint '{path}' already: resume it (resume=True), or remove it to start anew."
+                f"there is a checkpoint '{path}' already: resume it (",
+                Parameter("resume", "True"),
+                "), or remove it to start anew.",
             )
 
     def read(self) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:

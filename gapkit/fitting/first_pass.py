@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from ase import Atoms
 
-from gapkit.errors import InputError
+from gapkit.errors import InputError, Parameter
 from gapkit.fitting.noise import Group, Noises
 from gapkit.geometry.distances import closest_by_pair, shorter
 from gapkit.quantities import FITTED, KINDS
@@ -158,7 +158,9 @@ class Summary:
         if not self.rows:
             raise InputError(
                 f"none of the {self.n_structures} frames has an energy, forces or a stress: "
-                "name their keys with read_structures(…, energy_key=…)."
+                "name their keys with read_structures(…, ",
+                Parameter("energy_key", "…"),
+                ").",
             )
 
     def as_dict(self) -> dict[str, Any]:

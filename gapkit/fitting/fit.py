@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -13,7 +12,7 @@ import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
 
-from gapkit.errors import ExtrapolationWarning, InputError
+from gapkit.errors import ExtrapolationWarning, InputError, warn
 from gapkit.fitting.checkpoint import Checkpoint
 from gapkit.fitting.first_pass import Selection, SparsePools, Summary, survey
 from gapkit.fitting.hyperparameters import ROWS_BYTES
@@ -203,12 +202,12 @@ def _survey(
         summary = options.walks.survey(frames, noises, pools, options.follow)
     known = _known_e0(e0, summary)
     for message in summary.duplicates.messages():
-        warnings.warn(message, stacklevel=5)
+        warn(message)
     basis, selection = pools.choose()
     for chosen in selection.values():
         if chosen.get("unmet"):
             message = f"{chosen['unmet']}; only other terms and baselines act there: add frames with them."
-            warnings.warn(message, ExtrapolationWarning, stacklevel=5)
+            warn(message, ExtrapolationWarning)
     recipe = Recipe(basis, known, noises)
     sizes = (summary.rows, summary.largest_frame, pools.n_neighbours)
     training = summary.as_dict() | {"shortest_distances": pools.shortest}

@@ -41,6 +41,8 @@ def parse_optimize(optimize: bool | str | Sequence[str]) -> frozenset[str]:
         For an unknown name.
     """
     names = ["noise", "delta"] if optimize is True else [optimize] if isinstance(optimize, str) else optimize or []
+    if not isinstance(names, Iterable):
+        raise InputError(f"optimize = {optimize!r} must be True, False or a list of {', '.join(OPTIONS)}.")
     for name in names:
         if name not in OPTIONS:
             raise InputError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from gapkit.errors import InputError
+from gapkit.errors import InputError, Parameter
 from gapkit.gaussian_process.row_factor import ROWS_TOGETHER
 from gapkit.runtime.memory import in_words
 
@@ -63,6 +63,7 @@ def check_budget(needed: int, budget: int | None, sizes: RowSizes) -> None:
     if budget is not None and needed > budget:
         raise InputError(
             f"the fit needs about {in_words(needed)} ({sizes.n_sparse} sparse points, {len(sizes.rows)} noise groups, "
-            f"largest frame {sizes.largest_frame} atoms), more than max_memory = {in_words(budget)}: "
-            "use fewer sparse points, noise groups or threads."
+            f"largest frame {sizes.largest_frame} atoms), more than ",
+            Parameter("max_memory", in_words(budget), " = "),
+            ": use fewer sparse points, noise groups or threads.",
         )

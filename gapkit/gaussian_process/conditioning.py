@@ -8,7 +8,6 @@ and its weight is zero.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -16,7 +15,7 @@ import numpy as np
 from scipy.linalg import cholesky, solve_triangular
 from scipy.linalg.lapack import dpstrf
 
-from gapkit.errors import InputError
+from gapkit.errors import InputError, warn
 
 LARGEST_JITTER = 1e-4
 _SMALLEST_JITTER = 1e-14  # the first that is tried after none
@@ -87,9 +86,9 @@ def factorise(K_mm: np.ndarray, jitter: float) -> tuple[np.ndarray, float]:
             jitter = _next(jitter)
             continue
         if jitter > wanted:
-            warnings.warn(
+            warn(
                 f"the sparse points are nearly dependent: jitter was raised from {wanted:g} to {jitter:g}; "
-                "fewer sparse points would do.", stacklevel=3,
+                "fewer sparse points would do."
             )  # fmt: skip
         return L, jitter
     raise InputError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
@@ -12,7 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from gapkit._numba import sparsification as loops
 from gapkit.checks import is_count
-from gapkit.errors import InputError, did_you_mean
+from gapkit.errors import InputError, did_you_mean, warn
 
 __all__ = ["Cover", "farthest_points", "select_sparse_points"]
 
@@ -100,10 +99,9 @@ def check_choice(n_sparse: int, method: str) -> None:
 def warn_if_few(n_distinct: int, n_sparse: int) -> None:
     """Say so if there are fewer distinct environments than sparse points."""
     if n_sparse > n_distinct:
-        warnings.warn(
+        warn(
             f"n_sparse = {n_sparse} exceeds the {n_distinct} distinct environments, which are all selected.",
             UserWarning,
-            stacklevel=3,
         )
 
 

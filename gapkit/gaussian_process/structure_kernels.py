@@ -8,7 +8,6 @@ scikit-learn method with ``kernel="precomputed"``.
 
 from __future__ import annotations
 
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gapkit._numba.similarity import match_pairs
-from gapkit.errors import InputError
+from gapkit.errors import InputError, warn
 
 __all__ = ["AverageKernel", "LocalKernel", "REMatchKernel", "StructureKernel", "SumKernel", "find_duplicates"]
 
@@ -215,10 +214,9 @@ class REMatchKernel(StructureKernel):
             C, a.first, b.first, pairs, float(self.alpha), float(self.threshold), _MAX_ITERATIONS
         )
         if not converged.all():
-            warnings.warn(
+            warn(
                 f"REMatchKernel: {(~converged).sum()} of {len(pairs)} pairs did not reach threshold {self.threshold:g} "
-                f"in {_MAX_ITERATIONS} steps; raise alpha ({self.alpha:g}) or the threshold.",
-                stacklevel=2,
+                f"in {_MAX_ITERATIONS} steps; raise alpha ({self.alpha:g}) or the threshold."
             )
         K[tuple(pairs.T)] = similarity
         return K

@@ -122,7 +122,7 @@ class GAPCalculator(Calculator):
         p = self.gap.predict(self.atoms, return_std=std, neighbour_lists=self._lists)
         if not self._has_warned and any(p.short_contacts or ()):
             self._has_warned = True
-            p.warn(stacklevel=2)
+            p.warn()
         self.local_energies_std = p.local_energies_std[0] if p.local_energies_std else None
         self.results = {
             "energy": float(p.energy[0]),

@@ -27,7 +27,6 @@ from gapkit.evaluation.compare import Rows, evaluate, left_out_values
 from gapkit.evaluation.comparison import ErrorRow, Evaluation
 from gapkit.fitting.hyperparameters import as_rows, learn_hyperparameters, parse_optimize
 from gapkit.fitting.second_pass import Recipe, frame_rows, left_out_of_rows
-from gapkit.fitting.updates import solve
 from gapkit.gaussian_process.conditioning import determined
 from gapkit.gaussian_process.leverage import LeftOutLabels
 from gapkit.gaussian_process.row_factor import RowFactor
@@ -266,8 +265,8 @@ def with_fewer_sparse_points(gap: GAP, n_sparse: int, optimize: bool | str | Seq
     small = copy.copy(gap)
     small.terms = _with_n_sparse(gap.terms or (), n)
     small.optimum_, small.hyperparameters_ = optimum, as_rows(optimum)
-    small._take(recipe, factors, solve(recipe, factors, gap.jitter), gap.training_)
-    small._remember([atoms for atoms, _, _ in gap.references_])
+    asked = gap.training_.get("fit", {}) | {"optimize": sorted(wanted)}
+    small._become(gap._solved(recipe, factors, {"fit": asked}, gap.frames_))
     return small
 
 

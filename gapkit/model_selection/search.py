@@ -1,6 +1,6 @@
 """Search over what needs new rows: ζ, cutoff, atom_sigma, n_sparse and every other parameter of a potential.
 
-Each trial is a whole fit, by default with noises and amplitudes learned inside of it (`GAP.fit(optimize=True)`), so the
+Each trial is a whole fit, by default with noises and amplitudes learned inside of it (`GAP(optimize=True)`), so the
 search only goes over the rest. Trials are compared by one of three scores, the larger the better:
 
     evidence   log p(labels), at the learned noises. One fit a trial; the labels must be the same in all trials.
@@ -153,7 +153,7 @@ def tune(
     search: str = "grid",
     n_trials: int = 20,
     n_folds: int = 5,
-    optimize: bool | str | Sequence[str] = True,
+    optimize: bool | str | Sequence[str] | None = None,
     species_weights: bool = False,
     keys: LabelKeys | None = None,
     random_state: int = 0,
@@ -177,8 +177,9 @@ def tune(
         Of "random" and "optuna". Fewer if the space has not so many points.
     n_folds : int
         Of "kfold". The frames are shuffled first.
-    optimize : bool or list of str
-        What each fit learns, as for `GAP.fit`.
+    optimize : bool, str or list of str, optional
+        What each fit learns, as for `GAP.fit`; what `gap` is to learn if not given, noises and amplitudes if that is
+        nothing.
     species_weights : bool
         Learn the species weights of all SOAP terms for the best of the trials, and make one more trial with them; the
         space may then be empty.
@@ -204,7 +205,8 @@ def tune(
     data: Any = list(structures) if isinstance(structures, Iterator) else structures
     if score == "kfold":
         _check_in_memory(data, n_folds)
-    measure = _measures(data, keys, optimize, int(n_folds), random_state)[score]
+    learned = (gap.optimize or True) if optimize is None else optimize
+    measure = _measures(data, keys, learned, int(n_folds), random_state)[score]
 
     def trial(params: Params) -> Trial:
         full = {target: value for name, value in params.items() for target in named[name]}
@@ -218,8 +220,8 @@ def tune(
     if not species_weights:
         return found
     template = clone(gap).set_params(**found.best_params)
-    learned = learn_species_weights(template, data, keys=keys, random_state=random_state)
-    return Search(score, (*trials, _tried(gap, found.best_params | learned.params, measure)), learned)
+    weights = learn_species_weights(template, data, keys=keys, random_state=random_state)
+    return Search(score, (*trials, _tried(gap, found.best_params | weights.params, measure)), weights)
 
 
 # ---- scores
@@ -255,8 +257,13 @@ def _measures(
 
     def held_out(gap: GAP) -> float:
         folds = KFold(n_folds, shuffle=True, random_state=random_state)
+
+        def score(fitted: GAP, frames: Sequence[Atoms], y: None = None) -> float:
+            """By the labels that the fit has read."""
+            return fitted.score(frames, keys=keys)
+
         options = {"optimize": optimize, "keys": keys}
-        return float(np.mean(cross_val_score(gap, data, cv=folds, params=options, error_score="raise")))
+        return float(np.mean(cross_val_score(gap, data, scoring=score, cv=folds, params=options, error_score="raise")))
 
     return {
         "evidence": lambda gap: evidence_score(fitted(gap)),

@@ -52,7 +52,7 @@ def predict(gap: GAP, structures: Iterable[Atoms], client: Client | int, return_
     with connected(client) as own:
         results = spread(own, _predictions_of, (gap.potential_, return_std), chunks)
         found = gathered([single for _, future in results for single in pickle.loads(answer(future.result))])
-    found.warn(stacklevel=2)
+    found.warn()
     return found
 
 

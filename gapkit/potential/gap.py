@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -12,26 +11,28 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from ase import Atoms
-from ase.data import chemical_symbols
 from sklearn.utils.validation import check_is_fitted
 
 from gapkit.baselines import Baseline, baseline_to_dict, check_baselines, warn_of_overlap
 from gapkit.baselines.residual_labels import less_baseline
 from gapkit.checks import check_number, check_seed
-from gapkit.errors import InputError
+from gapkit.errors import InputError, warn
 from gapkit.evaluation.comparison import Comparison
 from gapkit.evaluation.conformal import Conformal
 from gapkit.evaluation.recalibration import Recalibration, fit_recalibration, labelled_comparisons
 from gapkit.fitting.checkpoint import Checkpoint
+from gapkit.fitting.first_pass import Selection
 from gapkit.fitting.fit import Learned, Options, Walks, learn
 from gapkit.fitting.hyperparameters import as_rows, learn_hyperparameters, parse_optimize
 from gapkit.fitting.noise import Noise, Noises, check_noise, noise_std
 from gapkit.fitting.second_pass import Factors, Recipe
-from gapkit.fitting.updates import Fitted, counted, solve, updated, with_more_sparse_points
+from gapkit.fitting.updates import Fitted, updated, with_more_sparse_points
+from gapkit.gaussian_process.optimum import Optimum
 from gapkit.gaussian_process.posterior import SparsePosterior
 from gapkit.geometry.neighbourhoods import NeighbourList
 from gapkit.potential.decomposition import Contributions, decompose
 from gapkit.potential.ensemble import Ensemble, sample
+from gapkit.potential.fitted_model import FittedModel, Origin, Reference, solved
 from gapkit.potential.model_file import from_path, to_file
 from gapkit.potential.parameters import NestedParameters
 from gapkit.potential.prediction import Potential, Predictions, gathered
@@ -42,8 +43,7 @@ from gapkit.runtime.memory import MemoryUse, in_bytes
 from gapkit.runtime.progress import progress
 from gapkit.runtime.threads import one_blas_thread, ordered_map
 from gapkit.structures.frames import Frames, Structures, labelled_frames
-from gapkit.structures.labels import LabelKeys, check_structures, read_labels
-from gapkit.structures.reading import find_label_keys
+from gapkit.structures.labels import LabelKeys, check_structures
 from gapkit.structures.reference_energies import check_e0
 from gapkit.terms.basis import Basis
 from gapkit.terms.protocol import AdditiveTerm, Folds
@@ -75,6 +75,15 @@ class GAP(NestedParameters):
         before the fit, added to every prediction.
     verbose : bool
         Show a progress bar on a terminal.
+    optimize : bool, str or list of {"noise", "delta", "config_type", "outliers", "leave_out"}
+        Learn noises and amplitudes δ from the training data by their evidence, without another walk: "noise" those
+        of the groups as given, "config_type" one for every kind and config type but isolated atoms, "delta" the
+        amplitudes, "outliers" an own noise for frames that the others contradict (two more walks). True: "noise"
+        and "delta".
+        "leave_out" takes the ratios between kinds, and of δ to them, from the errors of left-out frames instead
+        (with a walk, and rows of at most 134 MB): no kind gets worse than with the noises as given, or as the
+        evidence has them by "config_type" or with "outliers"; the evidence sets the common factor of them all.
+        Results are in ``noise_``, ``terms_`` and ``optimum_``.
 
     Attributes
     ----------
@@ -94,7 +103,8 @@ class GAP(NestedParameters):
     factors_ : dict of group to RowFactor
         Row factors of the noise groups, from which the model can be continued; 8 n_sparse² bytes each.
     training_ : dict
-        Counts and fingerprint of the training data.
+        Counts and fingerprint of the training data; ``"fit"``: what `fit` was asked to learn and the keys it was given;
+        ``"updates"``: the methods that have changed the model since.
     frames_ : Counter
         The training frames by their identity.
     selection_ : dict
@@ -113,6 +123,14 @@ class GAP(NestedParameters):
 
     basis_: Basis
     alpha_: np.ndarray
+    noise_: Noises
+    factors_: Factors | None
+    training_: dict[str, Any]
+    selection_: Selection
+    references_: list[Reference]
+    memory_: MemoryUse | None
+    optimum_: Optimum | None
+    hyperparameters_: list[dict[str, Any]]
     folds_: Folds
     posterior_: SparsePosterior
     e0_: dict[str, float]
@@ -133,6 +151,7 @@ class GAP(NestedParameters):
         random_state: int = 0,
         verbose: bool = True,
         baseline: Sequence[Baseline] = (),
+        optimize: bool | str | Sequence[str] = False,
     ) -> None:
         self.terms = terms
         self.energy_noise = energy_noise
@@ -143,10 +162,11 @@ class GAP(NestedParameters):
         self.random_state = random_state
         self.verbose = verbose
         self.baseline = baseline
+        self.optimize = optimize
 
     @classmethod
     def preset(cls, name: str, species: Sequence[str], **overrides: Any) -> GAP:
-        """A potential, not fitted yet, that is a good start; to be fitted with ``optimize=PRESETS[name].optimize``.
+        """A potential, not fitted yet, that is a good start, with what its fit shall learn.
 
         Numbers and reasons are in `gapkit.potential.presets`; ``baseline=[ZBL.from_structures(train)]`` has radii from
         the data.
@@ -173,7 +193,7 @@ class GAP(NestedParameters):
         y: None = None,
         keys: LabelKeys | None = None,
         *,
-        optimize: bool | str | Sequence[str] = False,
+        optimize: bool | str | Sequence[str] | None = None,
         max_memory: str | float | None = None,
         checkpoint: str | Path | None = None,
         resume: bool = False,
@@ -190,15 +210,8 @@ class GAP(NestedParameters):
             Ignored; labels belong to the structures.
         keys : LabelKeys, optional
             Where the labels are; found if not given.
-        optimize : bool or list of {"noise", "delta", "config_type", "outliers", "leave_out"}
-            Learn noises and amplitudes δ from the training data by their evidence, without another walk: "noise" those
-            of the groups as given, "config_type" one for every kind and config type but isolated atoms, "delta" the
-            amplitudes, "outliers" an own noise for frames that the others contradict (two more walks). True: "noise"
-            and "delta".
-            "leave_out" takes the ratios between kinds, and of δ to them, from the errors of left-out frames instead
-            (with a walk, and rows of at most 134 MB): no kind gets worse than with the noises as given, or as the
-            evidence has them by "config_type" or with "outliers"; the evidence sets the common factor of them all.
-            Results are in ``noise_``, ``terms_`` and ``optimum_``.
+        optimize : as the parameter of that name, optional
+            What to learn in this fit instead.
         max_memory : str or float, optional
             Such as "4GB", of the whole process: less is held at one time, or the fit is refused before the rows.
         checkpoint : path, optional
@@ -220,7 +233,7 @@ class GAP(NestedParameters):
             For parameters or data that cannot be used.
         """
         self._validate()
-        wanted = parse_optimize(optimize)
+        wanted = parse_optimize(self.optimize if optimize is None else optimize)
         noises = self._given_noises()._replace(by_config_type="config_type" in wanted)
         frames = less_baseline(labelled_frames(structures, keys), self.baseline)
         budget = in_bytes(max_memory)
@@ -228,8 +241,12 @@ class GAP(NestedParameters):
         with _walks(client, self.terms or ()) as walks:
             options = Options(budget, state, walks, progress(self.verbose), bool(wanted), "leave_out" in wanted)
             learned = learn(self.terms or (), noises, self._given_e0(), self.random_state, frames, options)
-        self.baseline_ = tuple(self.baseline)
-        self._adopt(learned, wanted, frames)
+        model, optimum = self._learned(learned, wanted, frames, {"optimize": sorted(wanted), "keys": _as_dict(keys)})
+        memory = learned.memory
+        memory.check()
+        self._become(model)
+        self.optimum_, self.hyperparameters_, self.memory_ = optimum, as_rows(optimum), memory
+        self.recalibration_ = None
         if state is not None:
             state.remove()
         return self
@@ -244,6 +261,7 @@ class GAP(NestedParameters):
         check_e0(self.e0)
         check_number("jitter", self.jitter, 0.0, 1e-4, "1e-10")
         check_seed(self.random_state)
+        parse_optimize(self.optimize)
         for term in terms:
             term.validate()
         check_baselines(self.baseline, np.empty(0, dtype=int))
@@ -261,33 +279,27 @@ class GAP(NestedParameters):
         known = {"baseline": [baseline_to_dict(b) for b in self.baseline], "e0": self.e0}
         return {"terms": terms, "groups": groups, "split": noises[3], "seed": self.random_state, **known}
 
-    def _adopt(self, learned: Learned, wanted: frozenset[str], frames: Frames) -> None:
-        """Take over what both walks have found, learn what is to be learned, and solve."""
-        recipe, factors, self.optimum_ = learn_hyperparameters(
-            learned.start.recipe, learned.factors, self.jitter, wanted, frames, self.random_state
+    def _learned(
+        self, learned: Learned, wanted: frozenset[str], frames: Frames, asked: dict[str, Any]
+    ) -> tuple[FittedModel, Optimum | None]:
+        """The model that both passes have found, after learning what is to be learned; it remembers what was asked."""
+        start, baseline = learned.start, tuple(self.baseline)
+        recipe, factors, optimum = learn_hyperparameters(
+            start.recipe, learned.factors, self.jitter, wanted, frames, self.random_state
         )
-        start, self.hyperparameters_ = learned.start, as_rows(self.optimum_)
-        self.selection_, self.frames_ = start.selection, start.frames
-        warn_of_overlap(self.baseline, start.training["shortest_distances"])
-        self._take(recipe, factors, solve(recipe, factors, self.jitter), start.training)
-        self.memory_: MemoryUse | None = learned.memory
-        learned.memory.check()
-        self.recalibration_ = None
-        self._remember(learned.start.references)
+        warn_of_overlap(baseline, start.training["shortest_distances"])
+        origin = Origin(start.training | {"fit": asked}, start.frames, start.selection)
+        return solved(recipe, factors, self.jitter, origin, baseline, start.references), optimum
 
-    def _take(self, recipe: Recipe, factors: Factors, posterior: SparsePosterior, training: dict[str, Any]) -> None:
-        """Become this fitted model."""
-        self.basis_, self.e0_, self.noise_ = recipe
-        self.species_ = tuple(chemical_symbols[z] for z in self.basis_.known_numbers(self.e0_))
-        self.factors_: Factors | None = factors
-        self.posterior_, self.training_, self.alpha_, self.conformal_ = posterior, training, posterior.alpha, {}
-        self.selection_ = counted(getattr(self, "selection_", {}), self.basis_)
-        self.folds_ = self.basis_.fold(self.alpha_)
+    def _become(self, model: FittedModel) -> None:
+        """Be this model from now on, all at once."""
+        self.__dict__.update({f"{name}_": value for name, value in model._asdict().items()}, conformal_={})
 
-    def _remember(self, structures: Sequence[Atoms]) -> None:
-        """Keep a few small training structures with their predictions, for the model file's self-test."""
-        p = self.predict(structures)
-        self.references_ = [(a, float(e), f) for a, e, f in zip(structures, p.energy, p.forces)]
+    def _solved(self, recipe: Recipe, factors: Factors, training: dict[str, Any], frames: Counter[int]) -> FittedModel:
+        """The model with other rows, noises or sparse points, or other training frames; `training` adds to what was."""
+        origin = Origin(self.training_ | training, frames, self.selection_)
+        references = [atoms for atoms, _, _ in self.references_]
+        return solved(recipe, factors, self.jitter, origin, self.baseline_, references)
 
     @property
     def terms_(self) -> tuple[AdditiveTerm, ...]:
@@ -352,11 +364,14 @@ class GAP(NestedParameters):
         frames = self.frames_of(structures, keys)
         present = Fitted(self._own_factors(), self.training_, self.frames_)
         new = updated(self.recipe_, present, frames, remove)
-        self._take(self.recipe_, new.factors, solve(self.recipe_, new.factors, self.jitter), new.training)
-        self.frames_ = new.frames
-        self._remember([atoms for atoms, _, _ in self.references_])
-        self._warn_of_older_factors(stacklevel=4)
+        training = new.training | self._updated_by("remove" if remove else "partial_fit")
+        self._become(self._solved(self.recipe_, new.factors, training, new.frames))
+        self._warn_of_older_factors()
         return self
+
+    def _updated_by(self, what: str) -> dict[str, Any]:
+        """What `training_` remembers of changes after the fit."""
+        return {"updates": [*self.training_.get("updates", ()), what]}
 
     def _own_factors(self) -> Factors:
         if self.factors_ is None:
@@ -393,14 +408,13 @@ class GAP(NestedParameters):
         frames = self.frames_of(structures, keys)
         pool = frames if candidates is None else labelled_frames(candidates)
         recipe, factors = with_more_sparse_points(self.recipe_, frames, self.training_, pool, n_sparse)
-        self._take(recipe, factors, solve(recipe, factors, self.jitter), self.training_)
-        self._remember([atoms for atoms, _, _ in self.references_])
-        self._warn_of_older_factors(stacklevel=3)
+        self._become(self._solved(recipe, factors, self._updated_by("add_sparse_points"), self.frames_))
+        self._warn_of_older_factors()
         return self
 
     # -- predictions -------------------------------------------------------------------------------------------------
 
-    def frames_of(self, structures: Structures, keys: LabelKeys | None = None) -> Frames:
+    def frames_of(self, structures: Structures | Frames, keys: LabelKeys | None = None) -> Frames:
         """Labelled frames as `GAP.fit` takes them, labels less the model's baselines."""
         return less_baseline(labelled_frames(structures, keys), self.baseline_)
 
@@ -456,7 +470,7 @@ class GAP(NestedParameters):
         follow = progress(self.verbose and len(structures) > 1)
         found = gathered(list(follow(singles, "predictions", len(structures))))
         if neighbour_lists is None:
-            found.warn(stacklevel=3)
+            found.warn()
         return found
 
     @one_blas_thread()
@@ -491,17 +505,31 @@ class GAP(NestedParameters):
         shortest = getattr(self, "training_", {}).get("shortest_distances")
         return Potential(*own, self.recalibration_, self.baseline_, shortest)
 
-    def score(self, structures: Sequence[Atoms], y: None = None) -> float:
-        """Minus the root-mean-square error of the forces (eV/Å) or, without forces, of the energies (eV/atom)."""
-        keys = find_label_keys(list(structures))
-        labels = [read_labels(atoms, keys) for atoms in structures]
-        p = self.predict(structures)
-        errors = [(f - x.forces).ravel() for f, x in zip(p.forces, labels) if x.forces is not None]
+    def score(self, structures: Structures | Frames, y: None = None, keys: LabelKeys | None = None) -> float:
+        """Minus the root-mean-square error of the forces (eV/Å) or, without forces, of the energies (eV/atom).
+
+        Parameters
+        ----------
+        structures : as in `fit`
+            Held in memory.
+        y : None
+            Ignored; labels belong to the structures.
+        keys : LabelKeys, optional
+            Where the labels are; found if not given.
+
+        Raises
+        ------
+        InputError
+            If there are neither forces nor energies; as `predict`.
+        """
+        frames = list(labelled_frames(structures, keys))
+        p = self.predict([frame.atoms for frame in frames])
+        errors = [(f - x.forces).ravel() for f, (_, x) in zip(p.forces, frames) if x.forces is not None]
         if not errors:
-            pairs = zip(p.energy, labels, structures)
-            errors = [np.array([(e - x.energy) / len(a)]) for e, x, a in pairs if x.energy is not None]
+            pairs = zip(p.energy, frames)
+            errors = [np.array([(e - x.energy) / len(a)]) for e, (a, x) in pairs if x.energy is not None]
         if not errors:
-            raise InputError("score needs frames with forces or energies.")
+            raise InputError("score needs frames with forces or energies: label them, or name their keys.")
         return -float(np.sqrt(np.mean(np.concatenate(errors) ** 2)))
 
     def sample(self, n: int, rng: np.random.Generator | int = 0) -> Ensemble:
@@ -567,13 +595,12 @@ class GAP(NestedParameters):
         self.recalibration_, self.conformal_ = fit_recalibration(comparisons, how, source), {}
         return self
 
-    def _warn_of_older_factors(self, stacklevel: int) -> None:
-        """After a change of the model: its recalibration is another model's. `stacklevel` as of the caller."""
+    def _warn_of_older_factors(self) -> None:
+        """After a change of the model: its recalibration is another model's."""
         if self.recalibration_ is not None:
-            warnings.warn(
+            warn(
                 "the factors on the standard deviations were fitted to the model before this change "
-                f"(on {self.recalibration_.provenance.date}) and are kept: recalibrate again.",
-                stacklevel=stacklevel + 1,
+                f"(on {self.recalibration_.provenance.date}) and are kept: recalibrate again."
             )
 
     # -- model files ----------------------------------------------------------------------------------------------
@@ -605,6 +632,10 @@ class GAP(NestedParameters):
             If the file is missing, damaged, newer than this gapkit or predicts other numbers than when it was saved.
         """
         return from_path(cls(), path, self_test, trusted_calculators)
+
+
+def _as_dict(keys: LabelKeys | None) -> dict[str, str | None] | None:
+    return None if keys is None else keys._asdict()
 
 
 def _walks(client: Client | int | None, terms: Sequence[AdditiveTerm]) -> AbstractContextManager[Walks | None]:

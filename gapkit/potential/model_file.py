@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from ase import Atoms
 
-from gapkit.baselines import baseline_from_dict, baseline_to_dict
+from gapkit.baselines import Baseline, baseline_from_dict, baseline_to_dict
 from gapkit.errors import InputError
 from gapkit.evaluation.conformal import pack_conformal, unpack_conformal
 from gapkit.evaluation.recalibration import Recalibration
@@ -32,6 +32,7 @@ from gapkit.gaussian_process.conditioning import Conditioning
 from gapkit.gaussian_process.posterior import SparsePosterior
 from gapkit.quantities import KINDS
 from gapkit.runtime.archive import read_model
+from gapkit.terms.protocol import AdditiveTerm
 from gapkit.terms.serialisation import term_from_dict, term_to_dict
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def _header(gap: GAP) -> dict[str, Any]:
         "units": "eV, Å; stress = (1/V) dE/dε in eV/Å³, positive under tension; virial = -V stress in eV",
         "terms": [term_to_dict(term) for term in gap.terms_],
         "parameters": parameters,
+        "given": _given(gap),
         "baseline": [baseline_to_dict(b) for b in gap.baseline_],
         "e0": gap.e0_,
         "species": list(gap.species_),
@@ -88,10 +90,9 @@ def from_file(
     gap: GAP, header: dict[str, Any], arrays: dict[str, np.ndarray], trusted_calculators: Collection[str] = ()
 ) -> GAP:
     """Give a new `gap` the parameters and the fitted model of `to_file`."""
-    terms = [term_from_dict(d, f"terms[{k}]") for k, d in enumerate(header["terms"])]
-    known = header.get("baseline", [])
-    gap.baseline_ = tuple(baseline_from_dict(d, f"baseline[{k}]", trusted_calculators) for k, d in enumerate(known))
-    gap.set_params(terms=terms, baseline=gap.baseline_, **header["parameters"])
+    terms = _terms(header)
+    gap.baseline_ = tuple(_baselines(header, trusted_calculators))
+    gap.set_params(**header["parameters"], **_as_given(header, trusted_calculators))
     gap.e0_ = header["e0"]
     gap.species_ = tuple(header["species"])
     gap.basis_ = unpack_basis(terms, header["blocks"], arrays)
@@ -120,6 +121,31 @@ def from_file(
         for k, r in enumerate(header["references"])
     ]
     return gap
+
+
+def _given(gap: GAP) -> dict[str, Any]:
+    """Parameters of which a fit makes something else under another name, as they were given."""
+    return {
+        "terms": [term_to_dict(term) for term in gap.terms or ()],
+        "baseline": [baseline_to_dict(b) for b in gap.baseline],
+        "optimize": gap.optimize if isinstance(gap.optimize, bool | str) else list(gap.optimize),
+    }
+
+
+def _as_given(header: dict[str, Any], trusted_calculators: Collection[str]) -> dict[str, Any]:
+    """Parameters from `_given`; earlier files have the learned terms alone."""
+    given = header.get("given", header)
+    baseline = _baselines(given, trusted_calculators)
+    return {"terms": _terms(given), "baseline": baseline or (), "optimize": given.get("optimize", False)}
+
+
+def _terms(data: Mapping[str, Any]) -> list[AdditiveTerm]:
+    return [term_from_dict(d, f"terms[{k}]") for k, d in enumerate(data["terms"])]
+
+
+def _baselines(data: Mapping[str, Any], trusted_calculators: Collection[str]) -> list[Baseline]:
+    known = data.get("baseline", [])
+    return [baseline_from_dict(d, f"baseline[{k}]", trusted_calculators) for k, d in enumerate(known)]
 
 
 def from_path(gap: GAP, path: str | Path, self_test: bool, trusted_calculators: Collection[str]) -> GAP:

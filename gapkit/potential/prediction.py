@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,7 +14,7 @@ from ase.stress import voigt_6_to_full_3x3_stress
 from gapkit.baselines import Baseline, evaluate_baselines
 from gapkit.covariances import rows as covariance
 from gapkit.covariances.derivative_variance import derivative_variances
-from gapkit.errors import ExtrapolationWarning, InputError
+from gapkit.errors import ExtrapolationWarning, InputError, warn
 from gapkit.gaussian_process.posterior import SparsePosterior
 from gapkit.geometry.distances import ShortContact, contacts_in_words, worst_contact
 from gapkit.geometry.neighbourhoods import NeighbourList
@@ -63,10 +62,10 @@ class Predictions:
     stress_std: list[np.ndarray | None] | None = None
     short_contacts: list[ShortContact | None] | None = None
 
-    def warn(self, stacklevel: int) -> None:
-        """One warning if a pair of atoms comes too close for the training data; `stacklevel` as of the caller."""
+    def warn(self) -> None:
+        """One warning if a pair of atoms comes too close for the training data."""
         if sentence := contacts_in_words(self.short_contacts or ()):
-            warnings.warn(sentence, ExtrapolationWarning, stacklevel=stacklevel + 1)
+            warn(sentence, ExtrapolationWarning)
 
 
 class Potential(NamedTuple):

@@ -344,6 +344,6 @@ def preset_parameters(
             raise InputError(f"a preset has no parameter {key!r}{did_you_mean(key, allowed)}.")
     rest = dict(overrides)
     terms = preset_terms(name, species, rest.pop("cutoff", None), rest.pop("n_sparse", None))
-    noises = {key: value for key, value in preset_settings(name).items() if key.endswith("_noise")}
+    own = {key: value for key, value in preset_settings(name).items() if key != "baseline"}
     baseline = [ZBL(sorted(species, key=atomic_numbers.__getitem__))] if preset_named(name).zbl else []
-    return {"terms": terms, **noises, "baseline": baseline, **rest}
+    return {"terms": terms, **own, "baseline": baseline, **rest}

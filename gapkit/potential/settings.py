@@ -66,7 +66,7 @@ class ModelSettings:
     energy_noise, forces_noise, virial_noise, e0, jitter, random_state
         As in `GAP`, in its units; None takes its default.
     optimize : bool, str or list of str
-        What a fit learns, as in `GAP.fit`.
+        What a fit learns, as in `GAP`.
     baseline : list of dict
         As in `baseline_from_dict`; a ZBL takes species and, without inner and outer, its radii from the data.
     keys : dict
@@ -89,7 +89,7 @@ class ModelSettings:
 
     def parameters(self) -> dict[str, Any]:
         """Arguments of `GAP` other than the terms."""
-        names = ("energy_noise", "forces_noise", "virial_noise", "e0", "jitter", "random_state")
+        names = ("energy_noise", "forces_noise", "virial_noise", "e0", "jitter", "random_state", "optimize")
         return {name: value for name in names if (value := getattr(self, name)) is not None}
 
     def make_terms(self, species: Iterable[str] | None = None) -> list[AdditiveTerm]:

@@ -172,8 +172,8 @@ def gather(
 
 
 def _model_rows(gap: GAP, extras: Extras) -> Rows:
-    card = describe_model(gap, extras.train)
-    if getattr(gap, "hyperparameters_", None):
+    card = describe_model(gap)
+    if gap.hyperparameters_:
         card.pop("Learned from the data", None)  # has a table of its own
     card |= {name: as_text(value) for name, value in extras.model_card.items()}
     return list(card.items())
@@ -181,9 +181,9 @@ def _model_rows(gap: GAP, extras: Extras) -> Rows:
 
 def _provenance(gap: GAP, evaluation: Evaluation) -> Rows:
     found = {
-        "Training data SHA-256": (getattr(gap, "training_", None) or {}).get("sha256"),
+        "Training data SHA-256": gap.training_.get("sha256"),
         "Test labels SHA-256": _fingerprint(evaluation),
-        "Random seed": getattr(gap, "random_state", None),
+        "Random seed": gap.random_state,
         "Versions": versions(),
     }
     return [(name, as_text(value)) for name, value in found.items() if value is not None]

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 def part_tables(gap: GAP, evaluation: Evaluation, frames: Sequence[Atoms]) -> tuple[list[Table], list[str]]:
     """What e0 and baselines say alone and what the fit adds, and the size of every part; with sentences.
 
-    Nothing for a potential of one term without baselines, or one that cannot be taken apart.
+    Nothing for a potential of one term without baselines.
     """
-    if not hasattr(gap, "decompose") or len(gap.terms_) + len(gap.baseline_) < 2:
+    if len(gap.terms_) + len(gap.baseline_) < 2:
         return [], []
     numbers = np.unique(np.concatenate([c.structure for c in evaluation.comparisons.values()]))
     parts = gap.decompose([frames[k] for k in numbers])

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gapkit.gaussian_process.conditioning import Conditioning, explain
+from gapkit.fitting.hyperparameters import parse_optimize
+from gapkit.gaussian_process.conditioning import explain
+from gapkit.quantities import UNITS
+from gapkit.structures.labels import LabelKeys
 
 if TYPE_CHECKING:
-    from gapkit.evaluation.comparison import Evaluation
     from gapkit.potential.gap import GAP
 
 # names that reprs of parameters call, and that `gapkit` exports
@@ -36,44 +38,33 @@ def versions() -> str:
     return " · ".join(found)
 
 
-def describe_model(gap: GAP, train_evaluation: Evaluation | None) -> dict[str, str]:
-    """Rows for whatever of these the potential has."""
+def describe_model(gap: GAP) -> dict[str, str]:
+    """Rows for whatever of these a fitted potential has."""
     card: dict[str, Any] = {}
-    terms = list(getattr(gap, "terms_", None) or getattr(gap, "terms", None) or ())
-    for index, term in enumerate(terms, start=1):
-        head = f"Term {index}: " if len(terms) > 1 else ""
+    for index, term in enumerate(gap.terms_, start=1):
+        head = f"Term {index}: " if len(gap.terms_) > 1 else ""
         rows = {f"{head}{words}": part for words, part in term.parts.items()}
         card |= {name[0].upper() + name[1:]: value for name, value in rows.items()}
-    posterior = getattr(gap, "posterior_", None)
-    training = getattr(gap, "training_", None) or {}
-    n_training = training.get("n_structures", None if train_evaluation is None else train_evaluation.n_structures)
+    posterior, training = gap.posterior_, gap.training_
     card |= {
-        "Species": getattr(gap, "species_", None),
-        "e0 (eV)": getattr(gap, "e0_", None),
-        "Baselines": getattr(gap, "baseline_", None) or None,
-        "Energy noise (eV/atom)": _noise(gap, "energy"),
-        "Forces noise (eV/Å)": _noise(gap, "forces"),
-        "Virial noise (eV/atom)": _noise(gap, "virial"),
-        "Learned from the data": _learned(getattr(gap, "hyperparameters_", None) or ()),
-        "Sparse points of the fit": _sparse_points(getattr(gap, "selection_", None) or {}),
+        "Species": gap.species_,
+        "e0 (eV)": gap.e0_,
+        "Baselines": gap.baseline_ or None,
+        **{f"{kind.capitalize()} noise ({unit})": getattr(gap.noise_, kind) for kind, unit in UNITS.items()},
+        "Learned from the data": _learned(gap.hyperparameters_),
+        "Sparse points of the fit": _sparse_points(gap.selection_),
         "Conditioning": _conditioning(gap),
-        "Log marginal likelihood": getattr(posterior, "log_marginal_likelihood", None),
-        "Training frames": n_training,
+        "Log marginal likelihood": posterior.log_marginal_likelihood,
+        "Training frames": training["n_structures"],
         "Training frames by config type": _frames_by_config_type(training),
         "Shortest training distances (Å)": training.get("shortest_distances") or None,
-        "Training rows": getattr(posterior, "n_rows", None),
+        "Training rows": posterior.n_rows,
         "Training data SHA-256": training.get("sha256"),
         "Can be updated": _updatable(gap),
-        "Conformal intervals of": sorted(getattr(gap, "conformal_", None) or ()) or None,
-        **_recalibration(getattr(gap, "recalibration_", None)),
+        "Conformal intervals of": sorted(gap.conformal_) or None,
+        **_recalibration(gap.recalibration_),
     }
     return {name: as_text(value) for name, value in card.items() if value is not None}
-
-
-def _noise(gap: GAP, kind: str) -> Any:
-    """That of the fit, learned or given; before a fit that which is given."""
-    noises = getattr(gap, "noise_", None)
-    return getattr(gap, f"{kind}_noise", None) if noises is None else getattr(noises, kind)
 
 
 def _learned(rows: Iterable[Mapping[str, Any]]) -> str | None:
@@ -87,18 +78,13 @@ def _sparse_points(selection: Mapping[tuple[int, str], Mapping[str, Any]]) -> st
     return "; ".join(f"{name}: {chosen['text']}" for name, chosen in named) or None
 
 
-def _updatable(gap: GAP) -> str | None:
-    if not hasattr(gap, "factors_"):
-        return None
+def _updatable(gap: GAP) -> str:
     return "no: it was saved without its row factors" if gap.factors_ is None else "yes, with gapkit update"
 
 
-def _conditioning(gap: GAP) -> Any:
+def _conditioning(gap: GAP) -> str:
     """In sentences."""
-    found = getattr(getattr(gap, "posterior_", None), "conditioning", None)
-    if not isinstance(found, Conditioning):
-        return found
-    return " ".join(explain(found, gap.basis_.column_names))
+    return " ".join(explain(gap.posterior_.conditioning, gap.basis_.column_names))
 
 
 def _frames_by_config_type(training: Mapping[str, Any]) -> dict[str, int] | None:
@@ -119,24 +105,50 @@ def _recalibration(found: Any) -> dict[str, Any]:
 
 
 def recipe(gap: GAP) -> str:
-    """Python that fits and evaluates such a potential, from the parameters of `gap`."""
-    parameters = gap.get_params(deep=False) if hasattr(gap, "get_params") else {}
-    settings = "".join(f"    {name}={value!r},\n" for name, value in parameters.items())
-    model = f"GAP(\n{settings})" if settings else "GAP(...)"
+    """Python that fits and evaluates this very potential, from its parameters and what its fit was asked for."""
+    parameters = gap.get_params(deep=False)
+    with np.printoptions(legacy="1.25"):  # NumPy's numbers as numbers
+        settings = "".join(f"    {name}={value!r},\n" for name, value in parameters.items())
+    model = f"GAP(\n{settings})"
     called = set(re.findall(r"\b(\w+)\(", model))
     ours = ", ".join(sorted({"GAP", "evaluate", "read_structures"} | called & PUBLIC))
     calculator = "from gapkit.baselines import Calculator\n" if "Calculator" in called else ""
+    labels = _key_arguments(gap)
     return (
         f"from gapkit import {ours}\n{calculator}"
         "from gapkit.report import write_report\n\n"
-        'train = read_structures("train.xyz")\n'
-        'test = read_structures("test.xyz")\n'
+        f'train = read_structures("train.xyz"{labels})\n'
+        f'test = read_structures("test.xyz"{labels})\n'
         f"gap = {model}\n"
-        "gap.fit(train)\n"
+        f"{_fit_line(gap)}\n"
         'evaluation = evaluate(gap, test, return_std="all")\n'
         "print(evaluation.table())\n"
         'write_report("report.html", gap, evaluation, frames=test)'
     )
+
+
+def _key_arguments(gap: GAP) -> str:
+    """Names of labels as the fit was given them, as further arguments of `read_structures`."""
+    keys = gap.training_.get("fit", {}).get("keys")
+    if keys is None:
+        return ""
+    names = LabelKeys(**keys).as_arguments()
+    if names["config_type_key"] == LabelKeys().config_type:
+        del names["config_type_key"]
+    return "".join(f", {name}={key!r}" for name, key in names.items())
+
+
+def _fit_line(gap: GAP) -> str:
+    """The call of fit, with what it was to learn where that is not the parameter; and what no call can tell."""
+    asked = gap.training_.get("fit")
+    lines = ["gap.fit(train)"]
+    if asked is not None and frozenset(asked["optimize"]) != parse_optimize(gap.optimize):
+        lines = [f"gap.fit(train, optimize={asked['optimize']!r})"]
+    if asked is None and gap.hyperparameters_:
+        lines.append("# a file of an earlier gapkit: add optimize=[...], the model card names what was learned")
+    if updates := gap.training_.get("updates"):
+        lines.append(f"# afterwards: {', '.join(updates)}; a new fit to all frames may choose other sparse points")
+    return "\n".join(lines)
 
 
 def as_text(value: Any) -> str:

@@ -303,7 +303,7 @@ def worst_atoms(atoms: Mapping[str, np.ndarray]) -> Table:
 
 def hyperparameter_table(gap: GAP) -> Table | None:
     """Noises and amplitudes that the fit has learned."""
-    found = list(getattr(gap, "hyperparameters_", None) or [])
+    found = gap.hyperparameters_
     if not found:
         return None
     rows: list[tuple[Cell, ...]] = []

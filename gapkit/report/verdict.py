@@ -294,7 +294,7 @@ def _noise_shares(gap: GAP, kind: str, comparison: Comparison) -> dict[str, str]
 def _noise(gap: GAP, kind: str, config_type: str, part: Comparison) -> float:
     """Noise of the labels, recalibrated as the model is; root of the mean square over species."""
     noise = gap.noise_std(kind, config_type)
-    recalibration = getattr(gap, "recalibration_", None)
+    recalibration = gap.recalibration_
     if recalibration is None:
         return noise
     if kind == "energy" or part.species is None:
@@ -306,7 +306,7 @@ def _noise(gap: GAP, kind: str, config_type: str, part: Comparison) -> float:
 
 
 def _untrained(gap: GAP, evaluation: Evaluation) -> list[Finding]:
-    trained = (getattr(gap, "training_", None) or {}).get("config_types")
+    trained = gap.training_.get("config_types")
     new = tuple(name for name in evaluation.config_types if trained and name not in trained)
     if not new:
         return []

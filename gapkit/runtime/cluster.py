@@ -10,7 +10,7 @@ from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from gapkit.errors import InputError
+from gapkit.errors import InputError, Parameter
 from gapkit.runtime.threads import one_blas_thread
 
 if TYPE_CHECKING:
@@ -130,7 +130,9 @@ def answer(ask: Callable[[], Any]) -> Any:
     except CancelledError:
         raise InputError(
             "the cluster was closed or started anew before the work was done: start it again; a fit with a checkpoint "
-            "goes on with resume=True."
+            "goes on with ",
+            Parameter("resume", "True"),
+            ".",
         ) from None
 
 

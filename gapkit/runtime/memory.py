@@ -9,7 +9,7 @@ from typing import Annotated, NamedTuple
 
 import psutil
 
-from gapkit.errors import InputError
+from gapkit.errors import InputError, Parameter
 
 logger = logging.getLogger("gapkit")
 TOLERANCE = 0.2  # of the estimate
@@ -58,7 +58,8 @@ def in_bytes(memory: str | float | None) -> int | None:
     except ValidationError:
         amount = 0.0
     if not 1.0 <= amount < math.inf:
-        raise InputError(f"max_memory = {memory!r} is no amount of memory: write for example '4GB'.")
+        asked = Parameter("max_memory", repr(memory), " = ")
+        raise InputError(asked, " is no amount of memory: write for example '4GB'.")
     return int(amount)
 
 

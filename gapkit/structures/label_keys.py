@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from ase import Atoms
 
-from gapkit.errors import InputError, did_you_mean
+from gapkit.errors import InputError, Parameter, did_you_mean
 
-logger = logging.getLogger("gapkit")
+LOG = "gapkit.labels"  # who finds labels logs under this name, so that others can leave it out
+logger = logging.getLogger(LOG)
 
 QUANTITIES = ("energy", "forces", "stress", "virial")
 
@@ -116,7 +117,9 @@ def _check(value: object, quantity: str, key: str, atoms: Atoms, where: str) -> 
         n_bad = int((~np.isfinite(numbers)).sum())
         raise InputError(
             f"{where}: '{key}' has {n_bad} of {numbers.size} numbers that are not finite (NaN or infinite), correct "
-            f'them, remove the key from the frame, or leave the label out ({quantity}_key="").'
+            "them, remove the key from the frame, or leave the label out (",
+            Parameter(f"{quantity}_key", '""'),
+            ").",
         )
     return numbers if expected is not None else _full_matrix(numbers, where, key)
 
@@ -223,13 +226,17 @@ class KeyFinder:
             found = " and ".join(f"'{key}' in {count}" for key, count in sorted(counts.items()))
             raise InputError(
                 f"the {quantity} label is ambiguous, {found} of {self.n_frames} frames and no name in all that are "
-                f"labelled, rename them or name the one to use ({quantity}_key=...)."
+                "labelled, rename them or name the one to use (",
+                Parameter(f"{quantity}_key", "..."),
+                ").",
             )
         taken = min(complete, key=lambda key: (not _is_free(key), key))
         for pair, message in self.differ.items():
             if pair <= counts.keys() and not self._settled_by_free_energy(pair, taken):
                 raise InputError(
-                    f"the {quantity} label is ambiguous, {message}, name the one to use ({quantity}_key=...)."
+                    f"the {quantity} label is ambiguous, {message}, name the one to use (",
+                    Parameter(f"{quantity}_key", "..."),
+                    ").",
                 )
         return taken
 
@@ -243,12 +250,15 @@ class KeyFinder:
         """After the last frame: refuse named keys that no frame has; log what was taken."""
         for quantity, key in self.named.items():
             if key and not self.counts[quantity]:
-                raise InputError(f"{quantity}_key='{key}' is in none of the {self.n_frames} frames{self._hint(key)}.")
+                raise self._absent(quantity, key)
         if self.config_type_key != "config_type" and not self.n_config_types:
-            key = self.config_type_key
-            raise InputError(f"config_type_key='{key}' is in none of the {self.n_frames} frames{self._hint(key)}.")
+            raise self._absent("config_type", self.config_type_key)
         for quantity, key in zip(QUANTITIES, self.keys()):
             self._log(quantity, key)
+
+    def _absent(self, quantity: str, key: str) -> InputError:
+        named = Parameter(f"{quantity}_key", f"'{key}'")
+        return InputError(named, f" is in none of the {self.n_frames} frames{self._hint(key)}.")
 
     def _hint(self, key: str) -> str:
         return did_you_mean(key, self.known) if self.known else ", which carry no labels at all; check the file"
@@ -265,7 +275,8 @@ class KeyFinder:
         similar = sorted(key for key in self.known if word in key.lower() and _recognise(key) is None)
         if similar and self.named[quantity] is None:
             names = ", ".join(f"'{key}'" for key in similar)
-            logger.warning("%s: none taken; %s not recognised, name it (%s_key=...)", quantity, names, quantity)
+            named = Parameter(f"{quantity}_key", "...")
+            logger.warning("%s: none taken; %s not recognised, name it (%s)", quantity, names, named)
         else:
             logger.info("%s: none in %d frames", quantity, self.n_frames)
 

@@ -12,7 +12,7 @@ import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
 
-from gapkit.errors import InputError
+from gapkit.errors import InputError, Parameter
 from gapkit.structures.label_keys import QUANTITIES, Found, KeyFinder, find_label
 
 
@@ -113,7 +113,11 @@ def labels_of(atoms: Atoms, keys: LabelKeys, where: str, found: Found = MappingP
     if (stress is not None or virial is not None) and atoms.cell.rank < 3:
         raise InputError(
             f"{where} has a {'stress' if virial is None else 'virial'} but no cell volume, give the frame three cell "
-            'vectors or leave the label out (remove it, or stress_key="", virial_key="").'
+            "vectors or leave the label out (remove it, or ",
+            Parameter("stress_key", '""'),
+            ", ",
+            Parameter("virial_key", '""'),
+            ").",
         )
     if stress is not None and virial is not None:
         _check_virial(virial, -atoms.get_volume() * stress, atoms.get_volume(), where)
@@ -148,7 +152,11 @@ def _check_virial(virial: np.ndarray, expected: np.ndarray, volume: float, where
     raise InputError(
         f"{where}: virial and stress contradict each other, virial[{a},{b}] = {virial[a, b]:.6g} eV but "
         f"-V*stress[{a},{b}] = {expected[a, b]:.6g} eV{hint}, "
-        "correct one, or name the right one (stress_key= or virial_key=)."
+        "correct one, or name the right one (",
+        Parameter("stress_key"),
+        " or ",
+        Parameter("virial_key"),
+        ").",
     )
 
 

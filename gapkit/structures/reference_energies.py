@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,7 +12,7 @@ from ase.data import atomic_numbers, chemical_symbols
 from ase.geometry import minkowski_reduce
 
 from gapkit.checks import is_number
-from gapkit.errors import InputError
+from gapkit.errors import InputError, warn
 
 if TYPE_CHECKING:
     from gapkit.structures.labels import Labels
@@ -118,7 +117,7 @@ class ReferenceEnergies:
         """Symbol to energy, eV, ordered by atomic number; warns as `find_e0`."""
         numbers = sorted(self.numbers)
         if not self._compositions:
-            warnings.warn("no frame has an energy: e0 is zero for every species, fit to forces only.", stacklevel=3)
+            warn("no frame has an energy: e0 is zero for every species, fit to forces only.")
             return {chemical_symbols[z]: 0.0 for z in numbers}
         e0 = {z: found.total / found.n for z, found in self._isolated.items()}
         unknown = [z for z in numbers if z not in e0]
@@ -172,9 +171,8 @@ def is_isolated(atoms: Atoms, label: Labels) -> bool:
 
 def _warn_inseparable(symbols: list[str], n_open: int) -> None:
     names = f"e0 of {' and '.join(symbols)}" + (" separately" if len(symbols) > 1 else "")
-    warnings.warn(
+    warn(
         f"the compositions of the frames with energies do not determine the {names}: the energy is shared out evenly, "
         f"wrong for other compositions; add isolated-atom frames (or frames of other compositions) for at least "
-        f"{n_open} of these species.",
-        stacklevel=4,
+        f"{n_open} of these species."
     )

@@ -168,7 +168,7 @@ def test_models_remember(gap, tmp_path):
     gap.save(tmp_path / "m.gap")
     loaded = GAP.load(tmp_path / "m.gap")
     assert loaded.training_["shortest_distances"] == gap.training_["shortest_distances"]
-    card = describe_model(loaded, None)
+    card = describe_model(loaded)
     assert "Cu-Au within Pair's" in card["Sparse points of the fit"]
     assert f"Cu-Cu {gap.training_['shortest_distances']['Cu-Cu']:.6g}" in card["Shortest training distances (Å)"]
     del loaded.training_["shortest_distances"]  # as in files of earlier versions

@@ -2,14 +2,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 from scipy.linalg import cho_factor, cho_solve
+from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, KFold, RandomizedSearchCV, cross_val_score
 
 from gapkit import GAP, SOAP, DotProduct, InputError, Term
 from gapkit.fitting.second_pass import frame_rows
 from gapkit.model_selection.search import Between, evidence_score, left_out_score, tune, whole
 from gapkit.structures.frames import labelled_frames
+from gapkit.structures.labels import LabelKeys
 
 CUTOFF, ZETA = "terms__0__descriptor__cutoff", "terms__0__kernel__zeta"
 
@@ -82,6 +85,38 @@ def test_left_out_score_is_that_of_dense_gaussians(base, few):
         wanted -= 0.5 * (residual @ np.linalg.solve(S, residual) + np.linalg.slogdet(2 * np.pi * S)[1])
     assert left_out_score(gap, few) == pytest.approx(wanted, rel=1e-6)
     assert tune(base, few, {ZETA: [2]}, score="loo", optimize=False).best.score == pytest.approx(wanted, rel=1e-6)
+
+
+@pytest.fixture(scope="module")
+def renamed(few):
+    """The same labels under names that nothing finds, beside wrong ones that discovery would take."""
+    structures = []
+    for atoms in few:
+        new = atoms.copy()
+        new.info["mine"], new.arrays["pulls"] = atoms.calc.results["energy"], atoms.calc.results["forces"]
+        new.calc = SinglePointCalculator(new, energy=100.0, forces=atoms.calc.results["forces"] + 1.0)
+        structures.append(new)
+    return structures
+
+
+@pytest.mark.parametrize("score", ["evidence", "loo", "kfold"])
+def test_every_score_reads_the_labels_that_the_keys_name(base, few, renamed, score):
+    """The same labels give the same scores, to the last bit."""
+    plain = LabelKeys("energy", "forces")
+    options = {"score": score, "n_folds": 3, "optimize": False}
+    named = tune(base, renamed, {ZETA: [1, 2]}, keys=LabelKeys("mine", "pulls"), **options)
+    expected = tune(base, few, {ZETA: [1, 2]}, keys=plain, **options)
+    assert [trial.score for trial in named.trials] == [trial.score for trial in expected.trials]
+    assert np.isfinite(named.best.score)
+
+
+def test_score_of_a_potential_takes_keys_and_frames(base, few, renamed):
+    keys = LabelKeys("mine", "pulls")
+    gap = clone(base).fit(few, keys=LabelKeys("energy", "forces"))
+    assert gap.score(renamed, keys=keys) == gap.score(few) == gap.score(labelled_frames(renamed, keys))
+    assert gap.score(renamed, keys=keys) > gap.score(renamed) + 0.5
+    with pytest.raises(InputError, match="score needs frames with forces or energies"):
+        gap.score(renamed, keys=LabelKeys())
 
 
 def test_kfold_is_scikit_learns(base, few):

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 from example_structures import alloy, structures
+from sklearn.base import clone
 
-from gapkit import GAP, SOAP, DotProduct, InputError, SquaredExponential, Term
+from gapkit import GAP, SOAP, ZBL, DotProduct, InputError, Pair, SquaredExponential, Term
 from gapkit.runtime.archive import read_model, write_model
 
 
@@ -141,6 +142,41 @@ def test_numpy_parameters_and_tuples_can_be_saved(frames, tmp_path, changes):
     np.testing.assert_array_equal(loaded.predict(alloy(3)).energy, gap.predict(alloy(3)).energy)
     for name in ("energy_noise", "forces_noise", "virial_noise", "jitter", "random_state", "verbose"):
         assert getattr(loaded, name) == getattr(gap, name)
+
+
+@pytest.fixture(scope="module")
+def learned(frames):
+    """A model whose noises and amplitudes are not those that were given."""
+    terms = [Term(SOAP(["Cu", "Au"], 4.0, 3, 2), DotProduct(2, 3.0), 5), Pair(["Cu", "Au"], 4.0)]
+    known = {"baseline": [ZBL(["Cu", "Au"])], "e0": {"Cu": 0.0, "Au": 0.1}}
+    return GAP(terms, **known, optimize=["noise", "delta"], verbose=False).fit(frames[:6])
+
+
+def test_parameters_come_back_as_they_were_given_beside_what_was_learned(learned, frames, tmp_path):
+    """The clone of a loaded model is the estimator that was fitted."""
+    learned.save(tmp_path / "m.gap")
+    loaded = GAP.load(tmp_path / "m.gap")
+    assert loaded.get_params(deep=False) == learned.get_params(deep=False)
+    assert loaded.terms_ == learned.terms_
+    assert [term.delta for term in loaded.terms_] != [term.delta for term in loaded.terms]
+    again = clone(loaded).fit(frames[:6])
+    np.testing.assert_array_equal(again.alpha_, learned.alpha_)
+    assert again.noise_ == learned.noise_
+    loaded.save(tmp_path / "again.gap")
+    assert GAP.load(tmp_path / "again.gap").get_params(deep=False) == learned.get_params(deep=False)
+
+
+def test_earlier_files_have_the_learned_terms_alone(learned, tmp_path):
+    learned.save(tmp_path / "m.gap")
+    contents = members(tmp_path / "m.gap")
+    header = json.loads(contents["header.json"])
+    del header["given"]
+    contents["header.json"] = json.dumps(header).encode()
+    loaded = GAP.load(rezip(tmp_path / "older.gap", contents))
+    assert tuple(loaded.terms) == loaded.terms_ == learned.terms_
+    assert loaded.baseline == list(learned.baseline_)
+    assert loaded.optimize is False
+    np.testing.assert_array_equal(loaded.predict(alloy(3)).energy, learned.predict(alloy(3)).energy)
 
 
 def test_path_may_be_text(gap, tmp_path):

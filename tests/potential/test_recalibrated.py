@@ -118,10 +118,10 @@ def test_samples_come_from_the_posterior(gap, honest):
 
 
 def test_the_model_card_tells(gap, honest):
-    card = describe_model(honest, None)
+    card = describe_model(honest)
     assert card["Recalibrated on"].startswith("held-out labels, alloys, 20")
     assert f"forces/Au {honest.recalibration_.scales['forces/Au']:.6g}" in card["Factors on standard deviations"]
-    assert not {"Recalibrated on", "Factors on standard deviations"} & set(describe_model(gap, None))
+    assert not {"Recalibrated on", "Factors on standard deviations"} & set(describe_model(gap))
 
 
 # -- from which data ------------------------------------------------------------------------------------------------
@@ -295,7 +295,7 @@ def test_conformal_intervals_travel_with_the_model(gap, frames, held_out, tmp_pa
     }
     gap.save(tmp_path / "m.gap")
     loaded = GAP.load(tmp_path / "m.gap")
-    assert describe_model(loaded, None)["Conformal intervals of"] == "energy, forces"
+    assert describe_model(loaded)["Conformal intervals of"] == "energy, forces"
     for kind, intervals in gap.conformal_.items():
         one, other = (g.conformal_[kind].intervals(found[kind], 0.8) for g in (loaded, gap))
         np.testing.assert_array_equal(one.lower, other.lower)

@@ -87,7 +87,7 @@ def test_a_baseline_that_acts_nowhere_is_not_blamed(tmp_path):
 
 
 def test_features_of_all_species_are_called_so(gap):
-    text = describe_model(gap, None)["Sparse points of the fit"]
+    text = describe_model(gap)["Sparse points of the fit"]
     assert "term 6, all species: " in text  # triangles
     assert ", X:" not in text
 

@@ -1,9 +1,8 @@
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
+from fake_predictor import FakeGAP
 
 from gapkit.evaluation.comparison import Comparison, Evaluation
 from gapkit.report.verdict import judge
@@ -12,10 +11,15 @@ from gapkit.uncertainty.extrapolation import Extrapolation
 N_FRAMES, N_ATOMS = 200, 4
 
 
-def _gap(noise: float = 1e-6, trained: tuple[str, ...] = ("a", "b")) -> SimpleNamespace:
-    return SimpleNamespace(
-        noise_std=lambda kind, config_type: noise, training_={"config_types": {name: {} for name in trained}}
-    )
+class _Noisy(FakeGAP):
+    """The same noise for everything, as `energy_noise`."""
+
+    def noise_std(self, kind: str, config_type: str) -> float:
+        return self.energy_noise
+
+
+def _gap(noise: float = 1e-6, trained: tuple[str, ...] = ("a", "b")) -> FakeGAP:
+    return _Noisy(energy_noise=noise, training_={"config_types": {name: {} for name in trained}})
 
 
 def _forces(factor=(1.0, 1.0), spread: float = 1.0, informative: bool = True, reference: float = 1.0) -> Comparison:

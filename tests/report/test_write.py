@@ -23,7 +23,6 @@ pytest.importorskip("jinja2", reason="needs the report extra")
 
 import matplotlib.style
 
-from gapkit import GAP, SOAP, DotProduct, Term
 from gapkit.active_learning.data_value import which_data_matter
 from gapkit.errors import InputError
 from gapkit.evaluation.calibration import calibration
@@ -33,7 +32,6 @@ from gapkit.evaluation.leave_one_out import leave_one_out
 from gapkit.evaluation.ranking import error_retention
 from gapkit.model_selection.learning_curve import learning_curve
 from gapkit.report import figures
-from gapkit.report.model_card import describe_model, recipe
 from gapkit.report.tables import with_error
 from gapkit.report.write import write_report
 
@@ -168,19 +166,6 @@ def test_calibration_and_md_are_told(written):
             assert f'data-value="{value!r}"' in text
     for words in ("0.0125", "NVE", "PBE", "Si -4.5", "0.002", "5eed", "<td>77</td>"):
         assert words in text
-
-
-def test_recipe_makes_the_same_potential():
-    terms = [Term(SOAP(species=["Si"], cutoff=4.5), DotProduct(zeta=2), n_sparse={"Si": 30})]
-    gap = GAP(terms, energy_noise={"beta_tin": 0.002, "default": 0.01}, e0={"Si": -4.5}, random_state=3)
-    lines = recipe(gap).split("train = ")[0], recipe(gap)[recipe(gap).index("gap = ") : recipe(gap).index("gap.fit")]
-    scope: dict[str, object] = {}
-    exec("".join(lines), scope)
-    assert scope["gap"].get_params(deep=False) == gap.get_params(deep=False)
-    card = describe_model(gap, None)
-    assert card["Energy noise (eV/atom)"] == "beta_tin 0.002, default 0.01"
-    assert card["Kernel"] == repr(DotProduct(zeta=2))
-    assert card["Sparse points asked for"] == "Si 30"
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def refit(recipe, frames):
     """A fit with given sparse points."""
     from gapkit.fitting.first_pass import Summary
     from gapkit.fitting.second_pass import stream_rows
-    from gapkit.fitting.updates import solve
+    from gapkit.potential.fitted_model import Origin, solved
 
     new = model()
     summary = Summary()
@@ -67,5 +67,6 @@ def refit(recipe, frames):
     for frame in walk:
         summary.add(frame, recipe.noises)
     factors = stream_rows(recipe, walk, {})
-    new._take(recipe, factors, solve(recipe, factors, new.jitter), summary.as_dict())
+    origin = Origin(summary.as_dict(), summary.frames, {})
+    new._become(solved(recipe, factors, new.jitter, origin, (), summary.references()))
     return new

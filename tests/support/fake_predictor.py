@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -10,24 +11,55 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
+from gapkit import GAP
 from gapkit.evaluation.recalibration import Recalibration
+from gapkit.fitting.noise import Noises
+from gapkit.gaussian_process.conditioning import Conditioning
 
 ENERGY_NOISE = {"bulk": 0.002, "slab": 0.004}  # eV/atom
+POSTERIOR = SimpleNamespace(conditioning=Conditioning(3, 3, 0.5, (), 1e-10), log_marginal_likelihood=-12.5, n_rows=99)
 
 
 @dataclass
 class FakeGAP:
-    """Looks predictions up by ``atoms.info["frame"]``; has the attributes of a fitted GAP."""
+    """Looks predictions up by ``atoms.info["frame"]``; has every attribute of a fitted GAP, parameters included."""
 
     known: dict[int, SimpleNamespace] = field(default_factory=dict)
     terms: Sequence[object] = ("SOAP(species=['Si'], cutoff=5.0)",)
     energy_noise: float = 0.002
     forces_noise: float = 0.05
     virial_noise: float = 0.02
+    e0: dict[str, float] | None = None
+    jitter: float = 1e-10
+    random_state: int = 0
+    verbose: bool = False
+    baseline: Sequence[object] = ()
+    optimize: bool | str | Sequence[str] = False
     e0_: dict[str, float] = field(default_factory=lambda: {"Si": -4.5, "O": -2.0})
     species_: Sequence[str] = ("O", "Si")
     training_: dict[str, object] = field(default_factory=lambda: {"n_structures": 77, "sha256": "5eed"})
+    noise_: Noises = field(default_factory=lambda: Noises({**ENERGY_NOISE, "default": 0.002}, 0.05, 0.02))
+    posterior_: SimpleNamespace = field(default_factory=lambda: POSTERIOR)
+    alpha_: np.ndarray = field(default_factory=lambda: np.zeros(3))
+    blocks_: Sequence[object] = ()
+    baseline_: Sequence[object] = ()
+    folds_: dict[tuple[int, int], np.ndarray] = field(default_factory=dict)
+    factors_: dict[tuple[str, str], object] | None = None
+    frames_: Counter[int] = field(default_factory=Counter)
+    references_: Sequence[object] = ()
+    selection_: dict[str, dict[str, object]] = field(default_factory=dict)
+    hyperparameters_: Sequence[dict[str, object]] = ()
+    optimum_: object | None = None
+    memory_: object | None = None
     recalibration_: Recalibration | None = None
+    conformal_: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def terms_(self) -> tuple[object, ...]:
+        return tuple(self.terms)
+
+    def get_params(self, deep: bool = True) -> dict[str, object]:
+        return {name: getattr(self, name) for name in GAP._get_param_names()}
 
     def noise_std(self, kind: str, config_type: str) -> float:
         if kind == "energy":
