@@ -7,6 +7,7 @@ from collections.abc import Callable
 import naive
 import numpy as np
 from ase import Atoms
+from expected_warnings import extrapolation
 
 from gapkit import Pair, Triplet
 from gapkit.terms import whitening
@@ -16,10 +17,11 @@ Predict = Callable[[Atoms], tuple[float, np.ndarray, np.ndarray | None]]
 
 
 def predictor(gap) -> Predict:
-    """The first structure's energy, forces and stress of a fitted GAP."""
+    """The first structure's energy, forces and stress of a fitted GAP, which warns where it extrapolates."""
 
     def predict(atoms):
-        p = gap.predict(atoms)
+        with extrapolation(gap, atoms):
+            p = gap.predict(atoms)
         return float(p.energy[0]), p.forces[0], p.stress[0]
 
     # round-off of an energy, eV: weights that nearly cancel times kernels of 16 digits, s and φ(s) both rounded
@@ -101,7 +103,7 @@ def check_exact_energy(gap, atoms: Atoms) -> None:
     """The energy equals the sum of its terms, to the round-off of that sum and 1e-10 eV of the radial table."""
     exact = float(naive.energy(gap, atoms))
     atol = len(atoms) * predictor(gap).round_off + 1e-10
-    np.testing.assert_allclose(gap.predict(atoms).energy[0], exact, rtol=1e-14, atol=atol)
+    np.testing.assert_allclose(predictor(gap)(atoms)[0], exact, rtol=1e-14, atol=atol)
 
 
 def check_exact_derivatives(gap, atoms: Atoms, atol: float = 1e-8, n: int | None = None) -> None:
@@ -110,10 +112,10 @@ def check_exact_derivatives(gap, atoms: Atoms, atol: float = 1e-8, n: int | None
     No energies are subtracted, so that the bound has no round-off term; gapkit's own round-off is within it.
     """
     which = np.linspace(0, len(atoms) - 1, min(n or len(atoms), len(atoms))).astype(int)
-    p = gap.predict(atoms)
-    np.testing.assert_allclose(p.forces[0][which], naive.exact_forces(gap, atoms, which), rtol=0, atol=atol)
-    if p.stress[0] is not None:
-        np.testing.assert_allclose(p.stress[0], naive.exact_stress(gap, atoms), rtol=0, atol=atol)
+    _, forces, stress = predictor(gap)(atoms)
+    np.testing.assert_allclose(forces[which], naive.exact_forces(gap, atoms, which), rtol=0, atol=atol)
+    if stress is not None:
+        np.testing.assert_allclose(stress, naive.exact_stress(gap, atoms), rtol=0, atol=atol)
 
 
 def check_momentum(predict: Predict, atoms: Atoms) -> None:

@@ -60,7 +60,7 @@ def fill_folder(path: Path) -> Path:
     isolated = [labelled(Atoms(s, cell=[20] * 3, pbc=True), "isolated_atom") for s in ("Cu", "Au")]
     frames = [labelled(alloy(k), "bulk" if k % 2 else "other") for k in range(6)]
     write(path / "train.xyz", frames + isolated)
-    write(path / "test.xyz", [labelled(alloy(k), "bulk" if k % 2 else "other") for k in range(20, 24)])
+    write(path / "test.xyz", [labelled(alloy(k), "bulk" if k % 2 else "other") for k in range(22, 26)])
     renamed = []
     for atoms in frames:
         bare = Atoms(atoms.symbols, atoms.positions, cell=atoms.cell, pbc=True)
