@@ -1,3 +1,5 @@
+"""The guard warns, stops and keeps structures at the very steps that an unguarded run shows."""
+
 from __future__ import annotations
 
 import copy

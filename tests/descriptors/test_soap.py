@@ -1,3 +1,5 @@
+"""SOAP equals dscribe's, its derivatives those of a twin; tables keep their bound; refusals."""
+
 from __future__ import annotations
 
 from dataclasses import replace

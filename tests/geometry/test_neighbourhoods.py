@@ -1,3 +1,5 @@
+"""Neighbours equal a search through all images; lists with a skin; cells that are refused."""
+
 from __future__ import annotations
 
 from itertools import product

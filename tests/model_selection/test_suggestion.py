@@ -1,3 +1,5 @@
+"""A configuration from data: every choice has its reason, and can be fitted."""
+
 from __future__ import annotations
 
 import json

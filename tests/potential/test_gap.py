@@ -1,3 +1,5 @@
+"""The potential as a whole: laws, variances, labels, e0, scikit-learn."""
+
 from __future__ import annotations
 
 import laws

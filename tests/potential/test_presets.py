@@ -1,3 +1,5 @@
+"""Presets for every element: parameters, laws when fitted, refusals."""
+
 from __future__ import annotations
 
 import re

@@ -1,3 +1,5 @@
+"""Reports: every number is that of the evaluation, hostile names do no harm."""
+
 from __future__ import annotations
 
 import base64

@@ -39,12 +39,14 @@ def predictor(gap) -> Predict:
 
 
 def displaced(atoms: Atoms, i: int, a: int, h: float) -> Atoms:
+    """A copy with coordinate a of atom i moved by h, Å."""
     moved = atoms.copy()
     moved.positions[i, a] += h
     return moved
 
 
 def strained(atoms: Atoms, strain: np.ndarray) -> Atoms:
+    """A copy with cell and positions multiplied by 1 + ε."""
     moved = atoms.copy()
     moved.set_cell(atoms.cell.array @ (np.eye(3) + strain), scale_atoms=True)
     return moved
@@ -63,6 +65,8 @@ def derivative(f: Callable[[float], float], h: float = 5e-3) -> float:
 
 
 def finite_difference_forces(predict: Predict, atoms: Atoms, which, h: float = 5e-3) -> np.ndarray:
+    """-∂E/∂r of the atoms `which`, eV/Å, shape (len(which), 3)."""
+
     def slope(i, a):
         return derivative(lambda x: predict(displaced(atoms, i, a, x))[0], h)
 
@@ -70,6 +74,7 @@ def finite_difference_forces(predict: Predict, atoms: Atoms, which, h: float = 5
 
 
 def finite_difference_stress(predict: Predict, atoms: Atoms) -> np.ndarray:
+    """(1/V) dE/dε, eV/Å³, shape (3, 3)."""
     stress = np.zeros((3, 3))
     for a in range(3):
         for b in range(3):
@@ -141,6 +146,7 @@ def check_rotation(predict: Predict, atoms: Atoms, seed: int = 0) -> None:
 
 
 def check_permutation(predict: Predict, atoms: Atoms, seed: int = 0) -> None:
+    """The order of the atoms does not matter, and forces go along with them."""
     order = np.random.default_rng(seed).permutation(len(atoms))
     (e, f, _), (e_p, f_p, _) = predict(atoms), predict(atoms[order])
     np.testing.assert_allclose(e_p, e, atol=1e-9)

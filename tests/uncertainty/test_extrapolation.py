@@ -1,3 +1,5 @@
+"""How far environments lie from the sparse points, by distance and by variance."""
+
 from __future__ import annotations
 
 import json
