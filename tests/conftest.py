@@ -1,3 +1,5 @@
+"""Options, and the small potential that most tests share."""
+
 from __future__ import annotations
 
 import os
@@ -14,10 +16,12 @@ from gapkit import GAP, SOAP, DotProduct, Term
 
 
 def pytest_addoption(parser):
+    """``--slow``."""
     parser.addoption("--slow", action="store_true", help="run the slow tests too")
 
 
 def pytest_collection_modifyitems(config, items):
+    """Skip what is marked slow unless it was asked for."""
     if not config.getoption("--slow"):
         skip = pytest.mark.skip(reason="slow; run with --slow")
         for item in items:
@@ -27,12 +31,14 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.fixture(scope="session")
 def frames() -> list[Atoms]:
+    """Ten labelled alloys of two config types, and both isolated atoms."""
     isolated = [labelled(Atoms(s, cell=[20] * 3, pbc=True), "isolated_atom") for s in ("Cu", "Au")]
     return [labelled(alloy(k), "bulk" if k % 2 else "other") for k in range(10)] + isolated
 
 
 @pytest.fixture(scope="session")
 def soap() -> SOAP:
+    """The descriptor of the first term of `gap`."""
     return SOAP(species=["Cu", "Au"], cutoff=4.5, n_max=4, l_max=3, smoothness=2)
 
 
@@ -52,4 +58,5 @@ def gap(frames, soap) -> GAP:
 
 @pytest.fixture(scope="session")
 def water() -> Atoms:
+    """A molecule without a cell."""
     return molecule("H2O")

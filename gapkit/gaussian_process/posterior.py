@@ -142,7 +142,9 @@ def fit_posterior(
     full = np.zeros((M + 1, M + 1), order="F")
     full[:M, :M] = L.T
     for group, factor in factors.items():
-        full = fold(full, factor.factor / noise[group], triangular=True, overwrite=True)
+        with np.errstate(over="ignore"):  # of tiny noises; weights that are not finite are refused below
+            scaled = factor.factor / noise[group]
+        full = fold(full, scaled, triangular=True, overwrite=True)
     removed = [factor.removed / noise[group] for group, factor in factors.items() if factor.removed is not None]
     if removed:
         full[M, M] = full[M, M] or 1.0  # targets that are met exactly leave nothing to remove from

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from os import PathLike
@@ -127,6 +128,7 @@ class SpooledFrames(Frames):
 
     def _spool(self) -> Iterator[Frame]:
         self._file = tempfile.TemporaryFile(prefix="gapkit-")  # noqa: SIM115 - it lives as long as these frames
+        weakref.finalize(self, self._file.close)
         n_frames = 0
         for frame in self._first:
             _write(self._file, frame)
@@ -138,7 +140,12 @@ class SpooledFrames(Frames):
         if self.n_frames is None:
             raise InputError("an iterator of structures was not walked to its end before: give a list or a file.")
         file.seek(0)
-        return (_read(file) for _ in range(self.n_frames))
+        return self._frames_of(file, self.n_frames)
+
+    def _frames_of(self, file: IO[bytes], n_frames: int) -> Iterator[Frame]:
+        """A generator of this object, which keeps the file open until it ends."""
+        for _ in range(n_frames):
+            yield _read(file)
 
 
 def _write(file: IO[bytes], frame: Frame) -> None:

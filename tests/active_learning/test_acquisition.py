@@ -11,6 +11,7 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 from copper_models import model
+from expected_warnings import extrapolation
 from labelled_frames import copper_frames
 
 from gapkit import InputError
@@ -138,7 +139,8 @@ def test_surroundings_without_sparse_points_are_named(gap):
     found = most_wanted(gap, [dimer, bare(copper_frames(1)[0])], 2)
     assert found.foreign[0][0] == 0
     assert "add_sparse_points" in found.table()
-    p = gap.predict(dimer, return_std="local")
+    with extrapolation(gap, dimer):
+        p = gap.predict(dimer, return_std="local")
     assert found.foreign[0][1] == pytest.approx(np.sqrt(np.mean(p.local_energies_std[0] ** 2)), rel=1e-6)
 
 

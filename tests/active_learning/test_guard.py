@@ -1,8 +1,11 @@
+"""The guard warns, stops and keeps structures at the very steps that an unguarded run shows."""
+
 from __future__ import annotations
 
 import copy
 import pickle
 import warnings
+from itertools import count
 
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ from ase.io import read
 from ase.md.verlet import VelocityVerlet
 from ase.optimize import BFGS
 from example_structures import alloy, labelled
+from expected_warnings import CLOSER, extrapolation, none_too_close
 
 from gapkit import GAP, GAPCalculator, InputError
 from gapkit.active_learning.guard import QUANTITIES, Thresholds, UncertaintyGuard, deviations, guard_thresholds
@@ -36,7 +40,8 @@ def breathing(gap, **options):
 
 def largest(gap, atoms, quantity: str) -> tuple[int, float]:
     """Independent of the guard: worst atom and its number from `GAP.predict`."""
-    p = gap.predict(atoms, "all")
+    with extrapolation(gap, atoms):
+        p = gap.predict(atoms, "all")
     numbers = {
         "local_energies": p.local_energies_std[0],
         "forces": np.sqrt(np.sum(p.forces_std[0] ** 2, axis=1)),
@@ -46,11 +51,12 @@ def largest(gap, atoms, quantity: str) -> tuple[int, float]:
 
 
 def path_of(gap, quantity: str, n: int = 40) -> tuple[list, list[tuple[int, float]]]:
-    """Structures and worst numbers of an unguarded run."""
+    """Structures and worst numbers of an unguarded run, which comes too close for the data on its way."""
     atoms, run = breathing(gap), []
     dynamics = VelocityVerlet(atoms, 2 * units.fs)
     dynamics.attach(lambda: run.append(atoms.copy()))
-    dynamics.run(n)
+    with pytest.warns(ExtrapolationWarning, match=CLOSER):
+        dynamics.run(n)
     return run, [largest(gap, frame, quantity) for frame in run]
 
 
@@ -71,7 +77,11 @@ def test_constant_energy_run_is_warned_of_and_stopped(gap, quantity, tmp_path):
     dynamics = VelocityVerlet(atoms, 2 * units.fs)
     guard = UncertaintyGuard(atoms, warn, stop, quantity, dynamics=dynamics, file=tmp_path / "to_label.xyz")
     dynamics.attach(guard)
-    with pytest.warns(UserWarning, match=rf"^at step {warned_at}: ") as caught, pytest.raises(UncertaintyError) as end:
+    with (
+        extrapolation(gap, run[: stopped_at + 1]),
+        pytest.warns(UserWarning, match=rf"^at step {warned_at}: ") as caught,
+        pytest.raises(UncertaintyError) as end,
+    ):
         dynamics.run(len(run))
     assert len([w for w in caught if w.category is not ExtrapolationWarning]) == 1
     assert dynamics.nsteps == stopped_at
@@ -100,7 +110,8 @@ def test_constant_energy_run_is_warned_of_and_stopped(gap, quantity, tmp_path):
         assert kept.calc is frame.calc is None  # the potential's own numbers are no labels
         assert frame.info["step"] == e.step
         assert frame.info.get("uncertain_atom") == e.atom
-        expected = gap.predict(kept, "local").local_energies_std[0]
+        with extrapolation(gap, kept):
+            expected = gap.predict(kept, "local").local_energies_std[0]
         np.testing.assert_allclose(frame.arrays["local_energies_std"], expected, rtol=1e-5, atol=1e-7)
 
 
@@ -115,7 +126,11 @@ def test_what_it_kept_can_be_labelled_and_learned(gap, frames):
     stop = 0.9 * max(value for _, value in path_of(gap, "forces", 30)[1])
     guard = UncertaintyGuard(atoms, 1e-6, stop, "forces", dynamics=dynamics)
     dynamics.attach(guard, interval=5)
-    with pytest.warns(UserWarning, match="at step 0"), pytest.raises(UncertaintyError) as end:
+    with (
+        pytest.warns(ExtrapolationWarning, match=CLOSER),
+        pytest.warns(UserWarning, match="at step 0"),
+        pytest.raises(UncertaintyError) as end,
+    ):
         dynamics.run(30)
     assert end.value.excess.step in (15, 20, 25)
     new = labelled(end.value.atoms)
@@ -142,7 +157,10 @@ def test_relaxations_are_guarded_too(gap):
     atoms = on(alloy(3, rattle=0.3), gap)
     with BFGS(atoms, logfile=None) as optimiser:
         optimiser.attach(UncertaintyGuard(atoms, 1e-6, 1e-5, dynamics=optimiser))
-        with pytest.raises(UncertaintyError, match="stopped at step 0: "):
+        with (
+            pytest.warns(ExtrapolationWarning, match=CLOSER),
+            pytest.raises(UncertaintyError, match="stopped at step 0: "),
+        ):
             optimiser.run(fmax=0.01, steps=5)
 
 
@@ -259,7 +277,8 @@ def test_frames_without_uncertainty_make_no_thresholds(gap, frames):
 
 
 def test_thresholds_are_those_of_the_recalibrated_model(gap, frames):
-    honest = copy.copy(gap).recalibrate([labelled(alloy(100 + k)) for k in range(20)])
+    new = none_too_close(gap, (labelled(alloy(100 + k)) for k in count()), 20)
+    honest = copy.copy(gap).recalibrate(new)
     scale = honest.recalibration_.scales["energy"]
     expected = [scale * x for x in guard_thresholds(gap, frames)]
     assert guard_thresholds(honest, frames) == pytest.approx(expected, rel=1e-9)

@@ -1,3 +1,5 @@
+"""Labels less their baselines, in memory, from files and from iterators."""
+
 from __future__ import annotations
 
 import pickle

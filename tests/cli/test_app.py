@@ -1,3 +1,5 @@
+"""The command line beside the library: fits, evaluations and predictions are the same numbers."""
+
 from __future__ import annotations
 
 import json

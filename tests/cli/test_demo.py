@@ -1,3 +1,5 @@
+"""`gapkit demo`: its checks, its files, its words."""
+
 from __future__ import annotations
 
 from types import SimpleNamespace

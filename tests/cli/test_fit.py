@@ -1,3 +1,5 @@
+"""`gapkit fit`: options and summary are those of the fit."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""What commands do not accept: one sentence, exit code 2, no file."""
+
 from __future__ import annotations
 
 import json

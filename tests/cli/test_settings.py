@@ -1,3 +1,5 @@
+"""Settings in a YAML file, and options over them."""
+
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,3 +1,5 @@
+"""`gapkit tune`, `learning-curve` and `data`: what the library finds."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""`gapkit update`: frames added and removed are those of a fit."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""SOAP equals dscribe's, its derivatives those of a twin; tables keep their bound; refusals."""
+
 from __future__ import annotations
 
 from dataclasses import replace
@@ -206,7 +208,11 @@ def test_numbers_are_the_same_for_any_block_of_centres(soap):
         ({"compression": "mu1"}, r"compression = 'mu1' is unknown \(did you mean"),
         ({"engine": "numbas"}, r"did you mean 'numba'"),
         ({"species_weights": {"Ge": 1.0}}, r"give one weight per species"),
-        ({"n_max": 40, "cutoff": 2.0}, r"lower n_max or raise the cutoff"),
+        pytest.param(
+            {"n_max": 40, "cutoff": 2.0},
+            r"lower n_max or raise the cutoff",
+            marks=pytest.mark.filterwarnings("ignore:An ill-conditioned matrix"),  # SciPy in dscribe, just before
+        ),
     ],
 )
 def test_impossible_parameters_are_refused(parameters, message):

@@ -1,3 +1,5 @@
+"""Calibration scores equal their definitions by numerical integration."""
+
 from __future__ import annotations
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""Errors per kind and config type, with their standard errors, against sums made here."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""Conformal intervals keep their guarantee over many random splits."""
+
 from __future__ import annotations
 
 from fractions import Fraction

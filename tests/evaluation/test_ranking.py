@@ -1,3 +1,5 @@
+"""How well error bars rank errors: retention curves and correlations."""
+
 from __future__ import annotations
 
 from types import SimpleNamespace

@@ -1,3 +1,5 @@
+"""Factors on standard deviations: found again, refused where the data are too few."""
+
 from __future__ import annotations
 
 import json

@@ -7,6 +7,7 @@ import pickle
 import signal
 import threading
 import time
+from contextlib import nullcontext
 from copy import copy
 
 import numpy as np
@@ -14,6 +15,7 @@ import psutil
 import pytest
 from ase.build import bulk
 from ase.calculators.emt import EMT
+from expected_warnings import overlap
 from labelled_frames import copper_frames, labelled
 
 distributed = pytest.importorskip("distributed")
@@ -39,10 +41,10 @@ def model(n_sparse=10, noise=10.0, **changes):
     return GAP(terms, **noises, verbose=False, **changes)
 
 
-def crystal(k):
+def crystal(k, seed=100):
     """A rattled crystal of 108 atoms: four of them have more rows than a factor leaves waiting."""
     atoms = bulk("Cu", cubic=True).repeat(3)
-    atoms.rattle(0.05 + 0.01 * k, seed=100 + k)
+    atoms.rattle(0.05 + 0.01 * k, seed=seed + k)
     calculator = EMT()
     results = {"energy": calculator.get_potential_energy(atoms), "forces": calculator.get_forces(atoms)}
     return labelled(atoms, {"config_type": "crystal"}, **results, stress=calculator.get_stress(atoms))
@@ -55,7 +57,7 @@ def frames():
 
 @pytest.fixture(scope="module")
 def held_out():
-    return [*copper_frames(12)[6:], crystal(30)]
+    return [*copper_frames(12)[6:], crystal(12, seed=200)]
 
 
 @pytest.fixture(scope="module")
@@ -183,8 +185,11 @@ SUMS = {
 @pytest.mark.parametrize("name", list(SUMS))
 def test_sums_with_baselines_are_those_of_the_serial_fit(client, frames, held_out, name):
     terms, baseline = SUMS[name]
-    one = model().set_params(terms=terms, baseline=baseline).fit(frames)
-    other = model().set_params(terms=terms, baseline=baseline).fit(frames, client=client)
+    acting = any(isinstance(b, ZBL) for b in baseline)
+    with overlap() if acting else nullcontext():
+        one = model().set_params(terms=terms, baseline=baseline).fit(frames)
+    with overlap() if acting else nullcontext():
+        other = model().set_params(terms=terms, baseline=baseline).fit(frames, client=client)
     for block, wanted in zip(other.blocks_, one.blocks_, strict=True):
         np.testing.assert_array_equal(block.X, wanted.X)
     differences = relative_differences(other, one, held_out)
@@ -428,7 +433,7 @@ def test_workers_in_this_process_work_on_one_thread_each(frames, monkeypatch):
         seen.add(("Dask" in threading.current_thread().name, blas))
         return rows(recipe, frame)
 
-    monkeypatch.setattr("gapkit.fitting.second_pass.frame_rows", spy)
+    monkeypatch.setattr(second_pass, "frame_rows", spy)
     threads.set_num_threads(2)
     try:
         with threadpool_limits(2, "blas"), in_this_process(2) as own:

@@ -1,3 +1,5 @@
+"""The noise of every label: by kind, config type and size."""
+
 from __future__ import annotations
 
 import numpy as np

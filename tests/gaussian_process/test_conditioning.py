@@ -1,3 +1,5 @@
+"""Jitter, pivots, rank and redundant sparse points."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""Noises and amplitudes from the evidence: gradients, optima, bounds, standard deviations."""
+
 from __future__ import annotations
 
 import naive

@@ -1,3 +1,5 @@
+"""Kernels and their slopes against differences; refusals."""
+
 from __future__ import annotations
 
 import numpy as np

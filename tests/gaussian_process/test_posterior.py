@@ -1,3 +1,5 @@
+"""The sparse posterior equals dense algebra, streamed in any blocks."""
+
 from __future__ import annotations
 
 import naive

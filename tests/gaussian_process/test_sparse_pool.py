@@ -1,3 +1,5 @@
+"""Candidates thinned out in bounded memory still cover the data."""
+
 from __future__ import annotations
 
 import pickle

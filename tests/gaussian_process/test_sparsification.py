@@ -1,3 +1,5 @@
+"""Farthest points, CUR, k-means and random choice against naive twins."""
+
 import warnings
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""Kernels between whole structures: sum, average, REMatch, beside dscribe and in their limits."""
+
 import dscribe.kernels
 import numpy as np
 import pytest

@@ -1,3 +1,5 @@
+"""Neighbours equal a search through all images; lists with a skin; cells that are refused."""
+
 from __future__ import annotations
 
 from itertools import product
@@ -219,6 +221,7 @@ def test_list_with_a_skin_searches_again_only_when_it_must():
         assert neighbours.n_searches == searches
 
 
+@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning:ase.geometry.minkowski_reduction")
 @pytest.mark.parametrize("exponent", range(4, 18))
 def test_nearly_dependent_vectors_are_refused(exponent):
     """Down to where the inverse of their Gram matrix is only round-off, or does not exist."""

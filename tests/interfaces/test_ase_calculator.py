@@ -1,3 +1,5 @@
+"""The ASE calculator: caching, neighbour lists, dynamics, relaxations, refusals."""
+
 from __future__ import annotations
 
 from functools import partial

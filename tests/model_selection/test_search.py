@@ -1,3 +1,5 @@
+"""Searches for cutoffs, exponents and sparse points: by the evidence, frames left out, or cross-validation."""
+
 from __future__ import annotations
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""Model files: the same bits come back, damage and newer versions are refused."""
+
 from __future__ import annotations
 
 import io

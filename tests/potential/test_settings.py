@@ -1,3 +1,5 @@
+"""Settings as plain data: there and back, defaults, refusals."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""The chemiscope file holds the structures and properties that were evaluated."""
+
 from __future__ import annotations
 
 import gzip

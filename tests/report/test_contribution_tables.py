@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 from example_structures import alloy, labelled
+from expected_warnings import overlap
 from models_of_terms import MODELS
 
 from gapkit import GAP, ZBL, Pair, evaluate
@@ -19,7 +20,16 @@ FRAMES = [labelled(alloy(k)) for k in range(8)]
 
 
 def fitted(baseline, terms=None) -> GAP:
-    return GAP(terms or MODELS["sum"], 0.005, 0.05, 0.02, jitter=1e-9, verbose=False, baseline=baseline).fit(FRAMES[:6])
+    return GAP(
+        terms or MODELS["sum"],
+        0.005,
+        0.05,
+        0.02,
+        jitter=1e-9,
+        e0={"Cu": 0.0, "Au": 0.0},
+        verbose=False,
+        baseline=baseline,
+    ).fit(FRAMES[:6])
 
 
 def told(gap: GAP, tmp_path, suffix="json"):
@@ -31,7 +41,8 @@ def told(gap: GAP, tmp_path, suffix="json"):
 
 @pytest.fixture(scope="module")
 def gap() -> GAP:
-    return fitted([ZBL(["Cu", "Au"], inner=1.0, outer=2.9)])
+    with overlap():
+        return fitted([ZBL(["Cu", "Au"], inner=1.0, outer=2.9)])
 
 
 def test_errors_of_the_baseline_are_those_of_its_forces(gap, tmp_path):

@@ -1,3 +1,5 @@
+"""Drawings of structures in a report."""
+
 from __future__ import annotations
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""The verdict says what the numbers say."""
+
 from __future__ import annotations
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""Reports: every number is that of the evaluation, hostile names do no harm."""
+
 from __future__ import annotations
 
 import base64
@@ -9,12 +11,14 @@ import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 from io import BytesIO
+from itertools import count
 from pathlib import Path
 
 import numpy as np
 import pytest
 from ase.io import read, write
 from example_structures import alloy, labelled
+from expected_warnings import none_too_close
 from fake_predictor import FakeGAP, make_frames
 from run_gapkit import assert_refused, gapkit, small_gap
 
@@ -403,7 +407,7 @@ def test_text_needs_no_matplotlib(tmp_path, monkeypatch):
 def fitted(tmp_path_factory, frames) -> tuple[Path, dict, dict[str, object]]:
     """HTML and JSON of a potential with learned noises, its training frames and a learning curve."""
     gap = small_gap(forces_noise={"bulk": 0.1, "other": 0.2, "default": 0.2}).fit(frames, optimize=True)
-    test = [labelled(alloy(k), "bulk" if k % 2 else "other") for k in range(30, 42)]
+    test = none_too_close(gap, (labelled(alloy(k), "bulk" if k % 2 else "other") for k in count(30)), 12)
     left_out = leave_one_out(gap, frames)
     made = {
         "leave_one_out": left_out,

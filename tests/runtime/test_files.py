@@ -1,3 +1,5 @@
+"""Output files are complete or absent, and replace what was there."""
+
 from __future__ import annotations
 
 import os

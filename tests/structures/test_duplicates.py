@@ -1,3 +1,5 @@
+"""Duplicates are found in any disguise, and nothing else is."""
+
 from __future__ import annotations
 
 import pickle

@@ -32,6 +32,8 @@ def salt(seed: int = 0, symbols: str = "NaCl") -> Atoms:
 
 
 def predictor(*baselines) -> laws.Predict:
+    """Energy, forces and stress of a sum of baselines, for the laws."""
+
     def predict(atoms):
         p = evaluate_baselines(baselines, atoms)
         return p.energy, p.forces, p.strain_derivative / atoms.get_volume() if atoms.cell.rank == 3 else None

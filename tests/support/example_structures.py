@@ -38,6 +38,7 @@ def structures() -> dict[str, Atoms]:
     slab = fcc111("Cu", (1, 1, 3), a=3.7, vacuum=6.0)
     slab.symbols[1] = "Au"
     slab.rattle(0.05, seed=3)
+    slab.info.clear()  # of ASE's notes on its sites, which no file can hold
     cluster = Atoms("Cu2Au", [[0, 0, 0], [2.4, 0.1, 0], [0.9, 2.2, 0.7]])
     one = bulk("Cu", "fcc", a=3.6)
     sheared = bulk("Au", "fcc", a=4.0)

@@ -62,11 +62,13 @@ class FakeGAP:
         return {name: getattr(self, name) for name in GAP._get_param_names()}
 
     def noise_std(self, kind: str, config_type: str) -> float:
+        """As `GAP.noise_std`: by config type for energies, one number for the others."""
         if kind == "energy":
             return ENERGY_NOISE.get(config_type, self.energy_noise)
         return {"forces": self.forces_noise, "virial": self.virial_noise}[kind]
 
     def predict(self, structures: Sequence[Atoms], return_std: bool | str = False) -> SimpleNamespace:
+        """What is known of the structures, in the shapes of `Predictions`."""
         frames = [self.known[atoms.info["frame"]] for atoms in structures]
         return SimpleNamespace(
             energy=np.array([frame.energy for frame in frames]),

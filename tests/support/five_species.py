@@ -10,6 +10,7 @@ FIVE = ["Si", "O", "Ge", "C", "H"]
 
 
 def five_species(n: int) -> Atoms:
+    """Eight atoms of the diamond structure with n species, rattled."""
     atoms = bulk("Si", "diamond", a=5.2, cubic=True)
     atoms.symbols[:] = (FIVE[:n] * 8)[:8]
     atoms.rattle(0.15, seed=4)
@@ -17,4 +18,5 @@ def five_species(n: int) -> Atoms:
 
 
 def relative(a, b):
+    """Largest difference over the largest number."""
     return float(np.abs(a - b).max() / np.abs(b).max())

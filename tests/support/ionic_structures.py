@@ -27,6 +27,7 @@ def salt(seed: int) -> Atoms:
 
 
 def cluster(seed: int) -> Atoms:
+    """Rattled methanol with the labels of a Lennard-Jones potential."""
     atoms = molecule("CH3OH")
     atoms.rattle(0.08, seed=seed)
     work = atoms.copy()

@@ -42,17 +42,20 @@ def labelled(atoms: Atoms | None = None, info: dict | None = None, arrays: dict 
 
 
 def hand_written(tmp_path: Path, text: str, name: str = "frames.xyz") -> Path:
+    """A file with this text."""
     path = tmp_path / name
     path.write_text(text)
     return path
 
 
 def labels_of(structures: list[Atoms], **named) -> list[Labels]:
+    """What is read as labels, under names that are found or given."""
     keys = find_label_keys(structures, **named)
     return [read_labels(atoms, keys) for atoms in structures]
 
 
 def assert_same_labels(read: Atoms, atoms: Atoms, tolerance: float = 1e-8) -> None:
+    """Energy, forces and stress that were read are those of a calculator."""
     assert read.calc.results["energy"] == pytest.approx(atoms.get_potential_energy(), abs=tolerance)
     np.testing.assert_allclose(read.calc.results["forces"], atoms.get_forces(), atol=tolerance)
     np.testing.assert_allclose(read.calc.results["stress"], atoms.get_stress(), atol=tolerance)

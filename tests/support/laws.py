@@ -7,6 +7,7 @@ from collections.abc import Callable
 import naive
 import numpy as np
 from ase import Atoms
+from expected_warnings import extrapolation
 
 from gapkit import Pair, Triplet
 from gapkit.terms import whitening
@@ -15,10 +16,11 @@ Predict = Callable[[Atoms], tuple[float, np.ndarray, np.ndarray | None]]
 
 
 def predictor(gap) -> Predict:
-    """The first structure's energy, forces and stress of a fitted GAP."""
+    """The first structure's energy, forces and stress of a fitted GAP, which warns where it extrapolates."""
 
     def predict(atoms):
-        p = gap.predict(atoms)
+        with extrapolation(gap, atoms):
+            p = gap.predict(atoms)
         return float(p.energy[0]), p.forces[0], p.stress[0]
 
     # round-off of an energy, eV: weights that nearly cancel times kernels of 16 digits, s and φ(s) both rounded
@@ -36,12 +38,14 @@ def predictor(gap) -> Predict:
 
 
 def displaced(atoms: Atoms, i: int, a: int, h: float) -> Atoms:
+    """A copy with coordinate a of atom i moved by h, Å."""
     moved = atoms.copy()
     moved.positions[i, a] += h
     return moved
 
 
 def strained(atoms: Atoms, strain: np.ndarray) -> Atoms:
+    """A copy with cell and positions multiplied by 1 + ε."""
     moved = atoms.copy()
     moved.set_cell(atoms.cell.array @ (np.eye(3) + strain), scale_atoms=True)
     return moved
@@ -60,6 +64,8 @@ def derivative(f: Callable[[float], float], h: float = 5e-3) -> float:
 
 
 def finite_difference_forces(predict: Predict, atoms: Atoms, which, h: float = 5e-3) -> np.ndarray:
+    """-∂E/∂r of the atoms `which`, eV/Å, shape (len(which), 3)."""
+
     def slope(i, a):
         return derivative(lambda x: predict(displaced(atoms, i, a, x))[0], h)
 
@@ -67,6 +73,7 @@ def finite_difference_forces(predict: Predict, atoms: Atoms, which, h: float = 5
 
 
 def finite_difference_stress(predict: Predict, atoms: Atoms) -> np.ndarray:
+    """(1/V) dE/dε, eV/Å³, shape (3, 3)."""
     stress = np.zeros((3, 3))
     for a in range(3):
         for b in range(3):
@@ -100,7 +107,7 @@ def check_exact_energy(gap, atoms: Atoms) -> None:
     """The energy equals the sum of its terms, to the round-off of that sum and 1e-10 eV of the radial table."""
     exact = float(naive.energy(gap, atoms))
     atol = len(atoms) * predictor(gap).round_off + 1e-10
-    np.testing.assert_allclose(gap.predict(atoms).energy[0], exact, rtol=1e-14, atol=atol)
+    np.testing.assert_allclose(predictor(gap)(atoms)[0], exact, rtol=1e-14, atol=atol)
 
 
 def check_exact_derivatives(gap, atoms: Atoms, atol: float = 1e-8, n: int | None = None) -> None:
@@ -109,10 +116,10 @@ def check_exact_derivatives(gap, atoms: Atoms, atol: float = 1e-8, n: int | None
     No energies are subtracted, so that the bound has no round-off term; gapkit's own round-off is within it.
     """
     which = np.linspace(0, len(atoms) - 1, min(n or len(atoms), len(atoms))).astype(int)
-    p = gap.predict(atoms)
-    np.testing.assert_allclose(p.forces[0][which], naive.exact_forces(gap, atoms, which), rtol=0, atol=atol)
-    if p.stress[0] is not None:
-        np.testing.assert_allclose(p.stress[0], naive.exact_stress(gap, atoms), rtol=0, atol=atol)
+    _, forces, stress = predictor(gap)(atoms)
+    np.testing.assert_allclose(forces[which], naive.exact_forces(gap, atoms, which), rtol=0, atol=atol)
+    if stress is not None:
+        np.testing.assert_allclose(stress, naive.exact_stress(gap, atoms), rtol=0, atol=atol)
 
 
 def check_momentum(predict: Predict, atoms: Atoms) -> None:
@@ -138,6 +145,7 @@ def check_rotation(predict: Predict, atoms: Atoms, seed: int = 0) -> None:
 
 
 def check_permutation(predict: Predict, atoms: Atoms, seed: int = 0) -> None:
+    """The order of the atoms does not matter, and forces go along with them."""
     order = np.random.default_rng(seed).permutation(len(atoms))
     (e, f, _), (e_p, f_p, _) = predict(atoms), predict(atoms[order])
     np.testing.assert_allclose(e_p, e, atol=1e-9)

@@ -82,10 +82,12 @@ GEOMETRIES_CHARGED = charged_geometries()
 
 
 def geometry(gap: GAP, name: str) -> Atoms:
+    """One of `example_structures.structures`, periodic and neutral for a model with lattice sums."""
     return (GEOMETRIES_CHARGED if COULOMB in gap.terms else GEOMETRIES)[name]
 
 
 def fitted(name: str) -> GAP:
+    """The model of that name, fitted once in a session."""
     if name not in _fitted:
         isolated = [labelled(Atoms(s, cell=[20] * 3, pbc=name not in CHARGED)) for s in S]
         frames = [labelled(alloy(k)) for k in range(6)] + [labelled(GEOMETRIES["cluster"])] + isolated

@@ -26,6 +26,7 @@ def pairs(atoms, cutoff, positions=None, cell=None):
 
 
 def length(D):
+    """|D| without a complex conjugate, so that complex steps pass."""
     return np.sqrt(np.sum(D * D, axis=-1))
 
 
@@ -37,6 +38,7 @@ def taper(r, cutoff, width):
 
 
 def transformed(term, r):
+    """The coordinate t(r) of a pair that the kernel compares."""
     c = WIDE(term.cutoff)
     return {"distance": r, "logarithm": c * np.log(r / c), "inverse": -c * c / r}[term.transform]
 
@@ -66,6 +68,7 @@ def pair_features(term, X, atoms, positions=None, cell=None):
 
 
 def triplet_features(term, X, atoms, positions=None, cell=None):
+    """φ of the whole structure from all triangles with two sides within the cutoff, shape (n_columns,)."""
     points, W = split(X, 3)
     i, j, D = pairs(atoms, term.cutoff, positions, cell)
     raw = np.zeros(len(points), dtype=D.dtype)
@@ -89,6 +92,7 @@ def triplet_features(term, X, atoms, positions=None, cell=None):
 
 
 def inverse_powers(function, atoms, positions=None, cell=None):
+    """½ Σ w(r) (r/r_c)⁻ⁿ for each pair of species and exponent."""
     i, j, D = pairs(atoms, function.cutoff, positions, cell)
     r = length(D)
     Z = np.sort(atoms.numbers[np.column_stack([i, j])], axis=1)

@@ -21,12 +21,23 @@ NOISE = ["--energy-noise", "0.005", "--forces-noise", "0.1", "--virial-noise", "
 
 
 class Run(NamedTuple):
+    """What a command left behind.
+
+    Attributes
+    ----------
+    code : int
+        Exit code.
+    out, err : str
+        Standard output and standard error.
+    """
+
     code: int
     out: str
     err: str
 
 
 def gapkit(*arguments: object) -> Run:
+    """The command with these arguments."""
     out, err = StringIO(), StringIO()
     with redirect_stdout(out), redirect_stderr(err):
         code = main([str(argument) for argument in arguments])
@@ -34,6 +45,7 @@ def gapkit(*arguments: object) -> Run:
 
 
 def assert_refused(run: Run, match: str) -> None:
+    """Exit code 2, and one sentence on standard error."""
     assert run.code == 2
     assert run.out == ""
     assert run.err.count("\n") == 1
@@ -44,12 +56,14 @@ def assert_refused(run: Run, match: str) -> None:
 
 
 def small_gap(**changes: object) -> GAP:
+    """The model that `SMALL` and `NOISE` ask for; `changes` are parameters of `GAP`."""
     arguments = {"energy_noise": 0.005, "forces_noise": 0.1, "virial_noise": 0.03, "verbose": False, **changes}
     soap = SOAP(["Au", "Cu"], 4.0, n_max=3, l_max=2)
     return GAP([Term(soap, DotProduct(zeta=2, delta=2.0), n_sparse=8)], **arguments)
 
 
 def predictions(gap: GAP | Path) -> np.ndarray:
+    """Forces of two new structures by a model or its file, flat, eV/Å."""
     gap = gap if isinstance(gap, GAP) else GAP.load(gap)
     gap.verbose = False
     return np.concatenate([f.ravel() for f in gap.predict([alloy(50), alloy(51)]).forces])
@@ -60,7 +74,7 @@ def fill_folder(path: Path) -> Path:
     isolated = [labelled(Atoms(s, cell=[20] * 3, pbc=True), "isolated_atom") for s in ("Cu", "Au")]
     frames = [labelled(alloy(k), "bulk" if k % 2 else "other") for k in range(6)]
     write(path / "train.xyz", frames + isolated)
-    write(path / "test.xyz", [labelled(alloy(k), "bulk" if k % 2 else "other") for k in range(20, 24)])
+    write(path / "test.xyz", [labelled(alloy(k), "bulk" if k % 2 else "other") for k in range(22, 26)])
     renamed = []
     for atoms in frames:
         bare = Atoms(atoms.symbols, atoms.positions, cell=atoms.cell, pbc=True)

@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 from ase import Atoms
 from example_structures import alloy, labelled
+from expected_warnings import extrapolation
 from models_of_terms import CHARGED, COULOMB, CUTOFF, FEATURES, GEOMETRIES, MODELS, PAIR, TRIPLET, S, fitted, geometry
 
 from gapkit import ACSF, GAP, Composition, GAPCalculator, InputError, Linear, Pair, Term, Triplet
 from gapkit.covariances.derivative_variance import derivative_variances
 from gapkit.covariances.rows import local_rows, prior_energy_variance, structure_rows
+from gapkit.errors import ExtrapolationWarning
 from gapkit.geometry.neighbourhoods import find_neighbourhoods
 from gapkit.potential import ensemble as ensembles
 from gapkit.potential.ensemble import sample
@@ -161,7 +163,8 @@ def test_standard_deviations_are_those_of_dense_algebra(features, name):
     K_t = stacked(rows_of(features, atoms))
     K = features.basis_.K_mm()
     expected = features.posterior_.variance(K_t, np.einsum("tm,mt->t", K_t, np.linalg.solve(K, K_t.T)))
-    p = features.predict(atoms, return_std="all")
+    with extrapolation(features, atoms):
+        p = features.predict(atoms, return_std="all")
     scale = np.sqrt(expected.max())
     np.testing.assert_allclose(p.energy_std[0], np.sqrt(expected[0]), atol=1e-7 * scale)
     np.testing.assert_allclose(p.forces_std[0].ravel(), np.sqrt(expected[1:-6]), atol=1e-7 * scale)
@@ -324,7 +327,10 @@ def test_candidates_merge_in_any_order(term):
 def test_species_that_never_met_do_not_act():
     """Copper and gold apart in the data: the prior for the pair of both."""
     one = [labelled(GEOMETRIES["one_atom"]), labelled(GEOMETRIES["sheared_one_atom"])]
-    gap = GAP([PAIR, TRIPLET], verbose=False, e0={"Cu": 0.0, "Au": 0.0}).fit(one)
-    p = gap.predict(Atoms("CuAu", [[0, 0, 0], [2.5, 0, 0]]), return_std="all")
+    with pytest.warns(ExtrapolationWarning, match="no training frame has Cu") as caught:
+        gap = GAP([PAIR, TRIPLET], verbose=False, e0={"Cu": 0.0, "Au": 0.0}).fit(one)
+    assert len(caught) == 2
+    with pytest.warns(ExtrapolationWarning, match=r"\(Cu-Au\) .* a pair that no training frame has"):
+        p = gap.predict(Atoms("CuAu", [[0, 0, 0], [2.5, 0, 0]]), return_std="all")
     np.testing.assert_array_equal(p.forces[0], 0.0)
     assert p.energy_std[0] == pytest.approx(PAIR.delta, rel=1e-3)

@@ -13,6 +13,8 @@ from models_of_terms import PAIR, S
 from gapkit import GAP, Composition, Features, InputError, InversePowers, Linear, feature_function
 from gapkit.geometry.neighbourhoods import whole_structure
 
+E0 = dict.fromkeys(S, 0.0)
+
 
 @feature_function
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Volume:
 
 
 def test_functions_of_your_own(tmp_path):
-    gap = GAP([PAIR, Linear(Volume(), 0.1)], verbose=False).fit([labelled(alloy(k)) for k in range(4)])
+    gap = GAP([PAIR, Linear(Volume(), 0.1)], e0=E0, verbose=False).fit([labelled(alloy(k)) for k in range(4)])
     laws.check_stress(laws.predictor(gap), alloy(9), atol=1e-5)
     gap.save(tmp_path / "m.gap")
     assert GAP.load(tmp_path / "m.gap").terms[1] == Linear(Volume(), 0.1)
@@ -53,7 +55,7 @@ def test_a_function_is_called_once_for_all_error_bars():
             calls.append(len(atoms))
             return super().__call__(atoms)
 
-    gap = GAP([PAIR, Linear(Counted(), 0.1)], verbose=False).fit([labelled(alloy(k)) for k in range(3)])
+    gap = GAP([PAIR, Linear(Counted(), 0.1)], e0=E0, verbose=False).fit([labelled(alloy(k)) for k in range(3)])
     calls.clear()
     gap.predict([alloy(7), alloy(8)], return_std="all")
     assert len(calls) == 2

@@ -1,3 +1,5 @@
+"""The data that ship with gapkit are what their description says."""
+
 from __future__ import annotations
 
 import numpy as np

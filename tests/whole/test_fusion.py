@@ -11,8 +11,10 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.md.verlet import VelocityVerlet
+from expected_warnings import CLOSER
 
 from gapkit import GAP, SOAP, ZBL, DotProduct, GAPCalculator, InputError, Term
+from gapkit.errors import ExtrapolationWarning
 from gapkit.geometry.distances import shortest_distances
 
 
@@ -66,7 +68,9 @@ def models() -> dict[str, GAP]:
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_atoms_fuse_without_a_repulsion_and_do_not_with_it(models, seed):
-    bare, repulsion = (dynamics(models[name], seed) for name in ("bare", "repulsion"))
+    with pytest.warns(ExtrapolationWarning, match=CLOSER) as caught:
+        bare, repulsion = (dynamics(models[name], seed) for name in ("bare", "repulsion"))
+    assert len(caught) == 2  # once per calculator
     assert bare.shortest < 0.5
     assert repulsion.n_steps == 400
     assert repulsion.shortest > 1.5

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from example_structures import alloy
+from expected_warnings import extrapolation
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -138,7 +139,8 @@ def test_supercells(predict, atoms, data):
 @given(atoms=crystals_and_clusters())
 @fixed
 def test_numbers_are_finite_and_forces_balance(gap, predict, atoms):
-    p = gap.predict(atoms, return_std=True)
+    with extrapolation(gap, atoms):
+        p = gap.predict(atoms, return_std=True)
     for values in (p.energy, p.forces[0], p.local_energies[0], p.energy_std, p.local_energies_std[0]):
         assert np.all(np.isfinite(values))
     np.testing.assert_allclose(p.forces[0].sum(axis=0), 0.0, atol=1e3 * predict.round_off + 1e-10)
