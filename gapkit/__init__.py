@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gapkit.descriptors.acsf import ACSF
     from gapkit.descriptors.acsf_selection import candidate_acsf, select_acsf
     from gapkit.descriptors.soap import SOAP
-    from gapkit.errors import InputError
+    from gapkit.errors import ExtrapolationWarning, InputError, UncertaintyError
     from gapkit.evaluation.calibration import calibration, calibration_by
     from gapkit.evaluation.compare import evaluate
     from gapkit.evaluation.conformal import fit_conformal
@@ -92,6 +92,8 @@ _PLACES = {  # in the order in which data flow
     "UncertaintyGuard": "active_learning.guard",
     "guard_thresholds": "active_learning.guard",
     "InputError": "errors",
+    "ExtrapolationWarning": "errors",
+    "UncertaintyError": "errors",
     "get_num_threads": "runtime.threads",
     "set_num_threads": "runtime.threads",
 }
@@ -108,6 +110,7 @@ __all__ = [
     "DotProduct",
     "DuplicateFinder",
     "Ewald",
+    "ExtrapolationWarning",
     "Features",
     "GAPCalculator",
     "InputError",
@@ -119,6 +122,7 @@ __all__ = [
     "SquaredExponential",
     "Term",
     "Triplet",
+    "UncertaintyError",
     "UncertaintyGuard",
     "calibration",
     "calibration_by",
@@ -158,4 +162,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(set(globals()) | set(__all__))
+    return sorted(__all__)

@@ -17,9 +17,8 @@ from ase import Atoms, units
 from ase.build import bulk
 from ase.md.verlet import VelocityVerlet
 
-from gapkit import GAP, SOAP, DotProduct, GAPCalculator, InputError, Term, read_structures
+from gapkit import GAP, SOAP, DotProduct, ExtrapolationWarning, GAPCalculator, InputError, Term, read_structures
 from gapkit.datasets import load_silicon
-from gapkit.errors import ExtrapolationWarning
 from gapkit.evaluation.calibration import calibration
 from gapkit.evaluation.compare import evaluate
 from gapkit.fitting.noise import observations

@@ -13,9 +13,8 @@ import numpy as np
 from ase import Atoms
 from ase.build import bulk
 
-from gapkit import GAP, SOAP, DotProduct, Term
+from gapkit import GAP, SOAP, DotProduct, ExtrapolationWarning, Term
 from gapkit.datasets import load_silicon
-from gapkit.errors import ExtrapolationWarning
 from gapkit.evaluation.compare import evaluate
 from gapkit.uncertainty.estimators import local_std
 from gapkit.uncertainty.functionals import energy_difference, joint_posterior

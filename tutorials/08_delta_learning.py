@@ -27,9 +27,8 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.md.langevin import Langevin
 from tblite.ase import TBLite
 
-from gapkit import GAP, SOAP, ZBL, DotProduct, InputError, Term
+from gapkit import GAP, SOAP, ZBL, DotProduct, ExtrapolationWarning, InputError, Term
 from gapkit.baselines import Calculator
-from gapkit.errors import ExtrapolationWarning
 from gapkit.evaluation.compare import evaluate
 
 SPECIES = ["H", "C", "O"]

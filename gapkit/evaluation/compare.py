@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from gapkit.errors import InputError
 from gapkit.evaluation.comparison import Comparison, Evaluation, FloatArray
+from gapkit.evaluation.standard_deviations import WhichStd, parse_return_std
 from gapkit.quantities import COMPARED, QUANTITIES, Quantity
 from gapkit.structures.frames import Frame, Frames, Structures, labelled_frames
 from gapkit.structures.labels import LabelKeys
@@ -62,8 +63,7 @@ def evaluate(
     UserWarning
         If the standard deviations were recalibrated on some of these very labels.
     """
-    if return_std not in (False, True, "all"):
-        raise InputError(f"return_std = {return_std!r} is unknown: use False, True (energies alone) or 'all'.")
+    parse_return_std(return_std, (WhichStd.ENERGY, WhichStd.ALL))
     frames, n_structures = _labelled(structures, keys)
     if not frames:
         raise InputError(

@@ -13,14 +13,16 @@ from ase.stress import full_3x3_to_voigt_6_stress
 
 from gapkit.checks import is_number
 from gapkit.errors import InputError, did_you_mean
+from gapkit.evaluation.standard_deviations import WhichStd, parse_std
 from gapkit.geometry.neighbourhoods import NeighbourList
 from gapkit.potential.gap import GAP
 from gapkit.potential.prediction import Predictions
 from gapkit.structures.labels import check_structures
 
-RETURN_STD: dict[str, bool | str] = {"local": "local", "energy": True, "all": "all"}
 PER_ATOM = ("local_energies_std", "forces_std")
 PLACES = ("arrays", "info")
+OF_ASE = ("restart", "ignore_bad_restart_file", "label", "atoms", "directory")  # of every calculator of ASE
+PARAMETERS = ("gap", "per_atom_std", "skin", *OF_ASE)
 
 
 class Uncertainty(NamedTuple):
@@ -55,6 +57,8 @@ class GAPCalculator(Calculator):
     skin : float
         Å; the neighbour list holds pairs up to the cutoff plus this and is made anew when an atom has moved by half
         of it. Results do not depend on it.
+    **kwargs
+        ``label``, ``directory``, ``atoms`` and ``restart`` of `ase.calculators.calculator.Calculator`.
 
     Attributes
     ----------
@@ -69,6 +73,8 @@ class GAPCalculator(Calculator):
     implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]  # noqa: RUF012
 
     def __init__(self, gap: GAP | str | Path, per_atom_std: bool = False, skin: float = 1.0, **kwargs: Any) -> None:
+        if unknown := sorted(set(kwargs) - set(OF_ASE)):
+            raise InputError(f"GAPCalculator has no parameter {unknown[0]!r}{did_you_mean(unknown[0], PARAMETERS)}.")
         super().__init__(**kwargs)
         if not is_number(skin) or skin < 0:
             raise InputError(f"skin = {skin!r} Å must be a number that is not negative; 1 Å is usual.")
@@ -118,7 +124,7 @@ class GAPCalculator(Calculator):
         """
         self.results, self.local_energies_std = {}, None  # nothing old is left if the structure is refused
         self._take(self.atoms if atoms is None else atoms)
-        std = "local" if self.per_atom_std else False
+        std = WhichStd.LOCAL if self.per_atom_std else False
         p = self.gap.predict(self.atoms, return_std=std, neighbour_lists=self._lists)
         if not self._has_warned and any(p.short_contacts or ()):
             self._has_warned = True
@@ -154,15 +160,14 @@ class GAPCalculator(Calculator):
         InputError
             If there is no structure, `which` is unknown, or the model cannot describe the structure.
         """
-        if not isinstance(which, str) or which not in RETURN_STD:
-            raise InputError(f"standard deviations {which!r} are unknown{did_you_mean(str(which), RETURN_STD)}.")
+        std = parse_std(which)
         atoms = self.atoms if atoms is None else atoms
         if atoms is None:
             raise InputError("uncertainty needs a structure: calculate something first or pass atoms.")
         known = self.atoms is not None and not _changes(self.atoms, atoms)
-        if which == "local" and known and self.local_energies_std is not None:
+        if std == WhichStd.LOCAL and known and self.local_energies_std is not None:
             return Uncertainty(None, self.local_energies_std.copy())
-        return _uncertainty(self.gap.predict(atoms, RETURN_STD[which], self._lists if known else None))
+        return _uncertainty(self.gap.predict(atoms, std, self._lists if known else None))
 
     def write_std(self, atoms: Atoms, which: str = "local", into: str = "arrays") -> None:
         """Put the standard deviations of a structure where ASE's writers take them along.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ase import Atoms
 from sklearn.utils.validation import check_is_fitted
 
-from gapkit.errors import InputError
+from gapkit.evaluation.standard_deviations import WhichStd, parse_return_std
 from gapkit.potential.prediction import Potential, Predictions, gathered
 from gapkit.runtime.cluster import answer, connected, sealed, spread
 from gapkit.runtime.progress import progress
@@ -43,14 +43,13 @@ def predict(gap: GAP, structures: Iterable[Atoms], client: Client | int, return_
         As `GAP.predict`; if there is no cluster with workers.
     """
     check_is_fitted(gap, "posterior_")
-    if return_std not in (False, True, "local", "all"):
-        raise InputError(f"return_std = {return_std!r} is unknown: use True, False, 'local' or 'all'.")
+    std = parse_return_std(return_std)
     structures = [structures] if isinstance(structures, Atoms) else list(structures)
     check_structures(structures)
     bare = map(_bare, progress(gap.verbose)(structures, "predictions", len(structures)))
     chunks = iter(lambda: list(islice(bare, CHUNK_STRUCTURES)), [])
     with connected(client) as own:
-        results = spread(own, _predictions_of, (gap.potential_, return_std), chunks)
+        results = spread(own, _predictions_of, (gap.potential_, std), chunks)
         found = gathered([single for _, future in results for single in pickle.loads(answer(future.result))])
     found.warn()
     return found
@@ -85,6 +84,6 @@ def _bare(atoms: Atoms) -> Atoms:
     return Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
 
 
-def _predictions_of(constant: tuple[Potential, bool | str], chunk: Sequence[Atoms]) -> bytes:
-    potential, return_std = constant
-    return sealed([potential.predict(atoms, return_std) for atoms in chunk])
+def _predictions_of(constant: tuple[Potential, WhichStd | None], chunk: Sequence[Atoms]) -> bytes:
+    potential, std = constant
+    return sealed([potential.predict(atoms, std) for atoms in chunk])

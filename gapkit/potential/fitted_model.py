@@ -100,5 +100,5 @@ def solved(
 
 
 def _reference(potential: Potential, atoms: Atoms) -> Reference:
-    found = potential.predict(atoms, return_std=False)
+    found = potential.predict(atoms, std=None)
     return atoms, found["energy"], found["forces"]

@@ -20,6 +20,7 @@ from gapkit.errors import InputError, warn
 from gapkit.evaluation.comparison import Comparison
 from gapkit.evaluation.conformal import Conformal
 from gapkit.evaluation.recalibration import Recalibration, fit_recalibration, labelled_comparisons
+from gapkit.evaluation.standard_deviations import parse_return_std
 from gapkit.fitting.checkpoint import Checkpoint
 from gapkit.fitting.first_pass import Selection
 from gapkit.fitting.fit import Learned, Options, Walks, learn
@@ -430,11 +431,11 @@ class GAP(NestedParameters):
         Parameters
         ----------
         structures : Atoms or sequence of Atoms
-        return_std : bool, "local" or "all"
-            True: standard deviations of total and local energies. "local": of the local energies alone, which costs
-            little more than the forces and grows with the number of atoms, not with its square. "all": of forces and
-            stress, too, about thirty times the price of the forces themselves. After `recalibrate` they are multiplied
-            by its factors.
+        return_std : bool, "local", "energy" or "all"
+            True or "energy": standard deviations of total and local energies. "local": of the local energies alone,
+            which costs little more than the forces and grows with the number of atoms, not with its square. "all": of
+            forces and stress, too, about thirty times the price of the forces themselves. After `recalibrate` they are
+            multiplied by its factors.
         neighbour_lists : mapping of cutoff to NeighbourList, optional
             For one structure in motion, checked by the caller, to be searched again instead of anew.
 
@@ -450,8 +451,7 @@ class GAP(NestedParameters):
             species that never met there; with `neighbour_lists` it is left to the caller.
         """
         check_is_fitted(self, "posterior_")
-        if return_std not in (False, True, "local", "all"):
-            raise InputError(f"return_std = {return_std!r} is unknown: use True, False, 'local' or 'all'.")
+        std = parse_return_std(return_std)
         structures = [structures] if isinstance(structures, Atoms) else list(structures)
         if neighbour_lists is None:
             check_structures(structures)
@@ -462,7 +462,7 @@ class GAP(NestedParameters):
 
         def single(numbered: tuple[int, Atoms]) -> dict[str, Any]:
             try:
-                return potential.predict(numbered[1], return_std, neighbour_lists)
+                return potential.predict(numbered[1], std, neighbour_lists)
             except InputError as error:
                 raise (InputError(f"structure {numbered[0]}: {error}") if len(structures) > 1 else error) from None
 

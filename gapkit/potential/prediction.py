@@ -15,6 +15,7 @@ from gapkit.baselines import Baseline, evaluate_baselines
 from gapkit.covariances import rows as covariance
 from gapkit.covariances.derivative_variance import derivative_variances
 from gapkit.errors import ExtrapolationWarning, InputError, warn
+from gapkit.evaluation.standard_deviations import WhichStd
 from gapkit.gaussian_process.posterior import SparsePosterior
 from gapkit.geometry.distances import ShortContact, contacts_in_words, worst_contact
 from gapkit.geometry.neighbourhoods import NeighbourList
@@ -82,12 +83,12 @@ class Potential(NamedTuple):
     shortest: Mapping[str, float] | None = None
 
     def predict(
-        self, atoms: Atoms, return_std: bool | str, lists: Mapping[float, NeighbourList] | None = None
+        self, atoms: Atoms, std: WhichStd | None, lists: Mapping[float, NeighbourList] | None = None
     ) -> dict[str, Any]:
-        """One structure's entries of `Predictions`; `return_std` and `lists` as in `GAP.predict`."""
+        """One structure's entries of `Predictions`, with what `std` asks for; `lists` as in `GAP.predict`."""
         self.check_known(atoms)
         environments = self.basis.environments(atoms, lists)
-        result, variance = self._evaluate(environments, bool(return_std))
+        result, variance = self._evaluate(environments, std is not None)
         known = evaluate_baselines(self.baselines, atoms)
         local_energies = result.local_energies + known.local_energies + energies_of_atoms(self.e0, atoms.numbers)
         volume = abs(np.linalg.det(atoms.cell.array)) if atoms.pbc.any() and atoms.cell.rank == 3 else 0.0
@@ -101,9 +102,9 @@ class Potential(NamedTuple):
             found["short_contacts"] = worst_contact(environments.longest, atoms.numbers, self.shortest)
         if variance is not None:
             found["local_energies_std"] = np.sqrt(variance)
-        if return_std in (True, "all"):
+        if std in (WhichStd.ENERGY, WhichStd.ALL):
             found["energy_std"] = self._energy_std(environments)
-        if return_std == "all":
+        if std == WhichStd.ALL:
             found |= self._derivative_std(environments, volume)
         return found if self.recalibration is None else found | _recalibrated(found, atoms, self.recalibration)
 

@@ -60,6 +60,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from gapkit.covariances.rows import structure_rows
 from gapkit.errors import InputError, did_you_mean
+from gapkit.evaluation.standard_deviations import WhichStd
 from gapkit.potential.ensemble import Ensemble
 from gapkit.runtime.threads import one_blas_thread
 from gapkit.terms.basis import EnvironmentBlock
@@ -121,7 +122,7 @@ class PosteriorStd:
     def std(self, atoms: Atoms) -> Std:
         """Standard deviations for one structure."""
         if self.method == "dtc":
-            found = self.gap.potential_._replace(recalibration=None).predict(atoms, "all")
+            found = self.gap.potential_._replace(recalibration=None).predict(atoms, WhichStd.ALL)
             return Std(float(found["energy_std"]), found["forces_std"])
         gap = self.gap
         gap.potential_.check_known(atoms)
@@ -263,7 +264,7 @@ def local_std(gap: GAP, method: str = "dtc") -> AtomIndicator:
     _check_name("method", method, INDICATED)
     if method == "dtc":
         potential = gap.potential_._replace(recalibration=None)
-        return lambda atoms: np.asarray(potential.predict(atoms, "local")["local_energies_std"])
+        return lambda atoms: np.asarray(potential.predict(atoms, WhichStd.LOCAL)["local_energies_std"])
     kernels = {own.block[:2]: own.kernel for own in gap.basis_.environment_blocks}
     factors = {own.block[:2]: _regularised(own) for own in gap.basis_.environment_blocks}
 

@@ -283,7 +283,7 @@ def test_factors_of_the_potential_apply_to_model_and_noise_alike():
 def test_unknown_std_is_refused():
     frames, gap = make_frames(2, seed=19)
     for bad in ("local", "forces", None):
-        with pytest.raises(InputError, match="is unknown: use False, True"):
+        with pytest.raises(InputError, match="is unknown: use True, False or 'all'"):
             evaluate(gap, frames, return_std=bad)
 
 

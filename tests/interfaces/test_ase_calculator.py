@@ -481,3 +481,21 @@ def test_neighbour_lists_belong_to_one_structure(gap):
     np.testing.assert_allclose(
         gap.predict(alloy(0), neighbour_lists=partly).energy, gap.predict(alloy(0)).energy, rtol=0, atol=1e-9
     )
+
+
+@pytest.mark.parametrize(
+    ("wrong", "match"),
+    [
+        ({"per_atoms_std": True}, "GAPCalculator has no parameter 'per_atoms_std' .did you mean 'per_atom_std'"),
+        ({"skinn": 0.5, "label": "a"}, "GAPCalculator has no parameter 'skinn' .did you mean 'skin'"),
+        ({"xc": "PBE"}, "GAPCalculator has no parameter 'xc' .known: "),
+    ],
+)
+def test_parameters_that_there_are_not_are_refused(gap, wrong, match):
+    with pytest.raises(InputError, match=match):
+        GAPCalculator(gap, **wrong)
+
+
+def test_parameters_of_all_calculators_are_taken(gap, tmp_path):
+    calculator = GAPCalculator(gap, label="run", directory=tmp_path)
+    assert calculator.label.endswith("run")

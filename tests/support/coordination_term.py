@@ -21,6 +21,8 @@ from gapkit.terms.protocol import LAST, AdditiveTerm, term_type
 
 
 class Report(NamedTuple):
+    """What was chosen."""
+
     n_selected: int
 
     def __str__(self) -> str:
@@ -72,6 +74,8 @@ class Part(NamedTuple):
 @term_type
 @dataclass(frozen=True)
 class Coordination(AdditiveTerm):
+    """Σ_i f(c_i) with f a Gaussian process of the coordination number."""
+
     species: Sequence[str]
     cutoff: float = 4.0
     delta: float = 1.0

@@ -47,7 +47,18 @@ def test_import_loads_nothing_heavy(tmp_path):
 def test_every_public_name_is_there():
     for name in gapkit.__all__:
         assert getattr(gapkit, name).__module__.startswith("gapkit.")
-    assert set(gapkit.__all__) <= set(dir(gapkit))
+
+
+def test_completion_shows_the_public_names_alone():
+    from gapkit.structures import reading  # noqa: F401 - submodules are attributes once they are imported
+
+    assert dir(gapkit) == sorted(gapkit.__all__)
+
+
+def test_what_users_catch_or_filter_is_public():
+    assert issubclass(gapkit.UncertaintyError, RuntimeError)
+    assert issubclass(gapkit.ExtrapolationWarning, UserWarning)
+    assert set(gapkit.__all__) == set(gapkit._PLACES)
 
 
 def test_every_folder_of_modules_is_a_package_and_is_looked_at():
