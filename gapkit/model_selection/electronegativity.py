@@ -1,4 +1,4 @@
-"""Pauling's electronegativities, and whether two elements make ions of each other."""
+"""Pauling electronegativities, and whether two elements form an ionic compound."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ PAULING = {
 
 
 class Contrast(NamedTuple):
-    """The two species that differ most, by symbols, and by how much."""
+    """The two species whose electronegativities differ most, by symbol, and the difference."""
 
-    giver: str
-    taker: str
+    cation: str
+    anion: str
     difference: float
 
     @property
     def ionic(self) -> bool:
-        """Whether they make ions of each other."""
+        """Whether the bond between them is ionic."""
         return self.difference >= IONIC
 
 
 def largest_contrast(species: Iterable[str]) -> Contrast | None:
-    """Of all pairs of the species; None if fewer than two of them have an electronegativity."""
+    """The pair that differs most of all species; None if fewer than two of them have an electronegativity."""
     known = sorted((PAULING[symbol], symbol) for symbol in set(species) if symbol in PAULING)
     if len(known) < 2:
         return None
-    (low, giver), (high, taker) = known[0], known[-1]
-    return Contrast(giver, taker, round(high - low, 2))
+    (low, cation), (high, anion) = known[0], known[-1]
+    return Contrast(cation, anion, round(high - low, 2))
 
 
 def neutral_charges(counts: Mapping[str, int]) -> dict[str, int] | None:
@@ -55,5 +55,5 @@ def neutral_charges(counts: Mapping[str, int]) -> dict[str, int] | None:
     if len(counts) != 2 or contrast is None or contrast.difference == 0 or not all(counts.values()):
         return None
     common = gcd(*counts.values())
-    positive, negative = counts[contrast.taker] // common, counts[contrast.giver] // common
-    return {contrast.giver: positive, contrast.taker: -negative} if max(positive, negative) <= HIGHEST else None
+    positive, negative = counts[contrast.anion] // common, counts[contrast.cation] // common
+    return {contrast.cation: positive, contrast.anion: -negative} if max(positive, negative) <= HIGHEST else None

@@ -1,4 +1,4 @@
-"""How much memory and time a fit will take, from what the data are like: for planning, before anything is computed."""
+"""Estimated memory and time of a fit, from statistics of the data, before anything is computed."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ PROCESS = 3.6e8  # bytes of a process with its libraries and compiled loops
 PRODUCTS, FOLDING = 40e9, 12e9  # operations/s of one core in matrix products and in QR by blocks, cache misses included
 LEARNING = 40.0  # n_columns³ operations of the solution and the evidence of the amplitudes
 LEAVING_OUT = 50.0  # n_labels n_columns² operations of the errors of left-out frames
-START = 4.0  # s, in which loops are loaded and the data read
+START = 4.0  # s, to load the compiled loops and read the data
 
 
 class Cost(NamedTuple):
-    """What a fit will take: columns of all terms, bytes, and seconds of one core, good to a factor of three."""
+    """Estimated cost of a fit: columns of all terms, bytes, and seconds on one core, within a factor of three."""
 
     n_columns: int
     memory: int
@@ -31,7 +31,7 @@ class Cost(NamedTuple):
 def cost_of_a_fit(
     terms: Sequence[AdditiveTerm], facts: DataFacts, n_noises: int = 1, optimize: Collection[str] = ("delta",)
 ) -> Cost:
-    """Memory and time of a fit of `terms`, none of them an ACSF, with so many noises of each kind of label.
+    """Memory and time of a fit of `terms`, none of them an ACSF, with `n_noises` noises of each kind of label.
 
     `optimize` as in `GAP.fit`.
     """

@@ -1,12 +1,12 @@
-"""How many sparse points are enough: errors and evidence against their number, from one fit with the largest.
+"""Learning curves: errors and evidence against the number of sparse points, from one fit with the largest.
 
-Farthest points are nested, so that the first n sparse points of every block are the choice of n. Their rows are columns
+Farthest points are nested: the first n sparse points of every block are the choice of n. Their rows are columns
 of the rows that the largest fit has folded into its factors, [K | y] = Q F, and therefore
 
     K[:, columns] = Q F[:, columns],      K_mm of the prefix = K_mm[columns, columns]
 
 exactly: each smaller potential is the one that a fit with fewer sparse points would give, for O(groups M n²) instead of
-another walk over the data.
+another pass over the data.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from gapkit.structures.labels import LabelKeys
 from gapkit.terms.basis import Basis
 from gapkit.terms.protocol import AdditiveTerm
 
-NEAR = 0.05  # relative to the smallest error: more sparse points do not pay
+NEAR = 0.05  # relative to the smallest error, within which more sparse points do not pay
 _HEAD = ("n_sparse", "columns", "determined", "log evidence", "per label")
 
 
@@ -52,7 +52,7 @@ class LearningPoint:
     n_sparse : int
         Asked for, of each term and species.
     n_columns : int
-        Of all terms and species, as far as there are so many.
+        Of all terms and species; fewer than asked for where there are fewer environments.
     effective : float
         Effective number of parameters, those that the data determine
         (`gapkit.gaussian_process.conditioning.determined`).
@@ -82,7 +82,7 @@ class LearningCurve:
     n_labels : int
         Scalar training labels.
     optimize : tuple of str
-        What was learned anew for each number of sparse points.
+        What was learned again for each number of sparse points.
     """
 
     points: tuple[LearningPoint, ...]
@@ -161,20 +161,20 @@ def learning_curve(
     Parameters
     ----------
     gap : GAP
-        What all fits have in common; it is not fitted itself. Its terms must choose nested points: "fps" or "random";
-        "cur" is taken, too, because the first of its draws are draws, though not those that a smaller fit makes.
+        Template of all fits; it is not fitted itself. Its terms must choose nested points, by "fps" or "random"; "cur"
+        is allowed, too: its first draws are valid draws, though not those of a smaller fit.
     structures : as for `GAP.fit`
     n_sparse : sequence of int
         Of each term and species.
     test : sequence of Atoms, optional
-        Held-out structures, labelled. Without, each training structure is left out in turn, in closed form
-        (`gapkit.gaussian_process.leverage`): one more walk over them.
+        Held-out structures, labelled. Without them, each training structure is left out in turn, in closed form
+        (`gapkit.gaussian_process.leverage`): one more pass over the data.
     optimize : bool, str or list of {"noise", "delta", "config_type"}
-        What to learn anew for each number, as for `GAP.fit`; nothing by default.
+        What to learn again for each number, as for `GAP.fit`; nothing by default.
     keys, test_keys : LabelKeys, optional
         Where the labels are; found if not given.
     **fit_options
-        Others of `GAP.fit`, such as ``max_memory``, ``checkpoint`` or ``client``.
+        Further arguments of `GAP.fit`, such as ``max_memory``, ``checkpoint`` or ``client``.
 
     Raises
     ------
@@ -236,17 +236,17 @@ def _point(n_sparse: int, gap: GAP, evaluation: Evaluation) -> LearningPoint:
 
 @one_blas_thread()
 def with_fewer_sparse_points(gap: GAP, n_sparse: int, optimize: bool | str | Sequence[str] = False) -> GAP:
-    """The potential that the first `n_sparse` sparse points of each term and species give, without any data.
+    """The potential with the first `n_sparse` sparse points of each term and species, without reading the data.
 
-    Cost O(groups M n²) with M sparse points now and n then, and what `optimize` takes.
+    Cost O(groups M n²) from M sparse points to n, plus that of `optimize`.
 
     Parameters
     ----------
     gap : GAP
-        Fitted, with its row factors; left as it is.
+        Fitted, with its row factors; not changed.
     n_sparse : int
     optimize : bool, str or list of {"noise", "delta", "config_type"}
-        What to learn anew, as for `GAP.fit`.
+        What to learn again, as for `GAP.fit`.
 
     Raises
     ------
@@ -277,7 +277,7 @@ def _prefix(basis: Basis, n: int) -> Basis:
 
 
 def _columns(basis: Basis, prefix: Basis) -> np.ndarray:
-    """Where the points of a prefix stand among all."""
+    """Columns of the points of a prefix among all columns."""
     pairs = zip(basis.blocks, prefix.blocks, strict=True)
     return np.concatenate([b.columns.start + np.arange(part.columns.stop - part.columns.start) for b, part in pairs])
 
@@ -296,7 +296,7 @@ def _selected(factor: RowFactor, columns: np.ndarray) -> RowFactor:
 
 
 def left_out_evaluations(fits: Sequence[GAP], frames: Frames) -> list[Evaluation]:
-    """Each training frame predicted by fits without it, in one walk for all prefixes of the last of `fits`.
+    """Each training frame predicted by fits without it, in one pass for all prefixes of the last of `fits`.
 
     Memory: two numbers per label and fit.
     """

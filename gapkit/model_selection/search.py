@@ -1,17 +1,17 @@
-"""Search over what needs new rows: ζ, cutoff, atom_sigma, n_sparse and every other parameter of a potential.
+"""Search over parameters that change the rows: ζ, cutoff, atom_sigma, n_sparse and every other one of a potential.
 
-Each trial is a whole fit, by default with noises and amplitudes learned inside of it (`GAP(optimize=True)`), so the
-search only goes over the rest. Trials are compared by one of three scores, the larger the better:
+Each trial is a full fit, by default with noises and amplitudes learned in it (`GAP(optimize=True)`), so the search
+covers only the rest. Trials are compared by one of three scores, the larger the better:
 
-    evidence   log p(labels), at the learned noises. One fit a trial; the labels must be the same in all trials.
-    loo        Σ_c log p(labels of frame c | all others), in closed form: one more walk over the frames.
+    evidence   log p(labels), at the learned noises. One fit per trial; the labels must be the same in all trials.
+    loo        Σ_c log p(labels of frame c | all others), in closed form: one more pass over the data.
     kfold      mean over folds of minus the RMSE of held-out forces (`GAP.score`): n_folds fits.
 
-scikit-learn's own search classes work as well, with lists of Atoms as X: `evidence_score` and `left_out_score` go to
-their `scoring`, and as both are about the training frames themselves, `whole(frames)` to their `cv`.
+scikit-learn's own search classes work as well, with lists of Atoms as X: pass `evidence_score` or `left_out_score` as
+`scoring` and, as both concern the training frames themselves, `whole(frames)` as `cv`.
 
-Species weights, which no grid can hold, are learned for the best of the trials (`learn_species_weights`), and a last
-trial with them tells what they are worth by the same score.
+Species weights, too many for a grid, are learned for the best trial (`learn_species_weights`), and a last trial scores
+them in the same way.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ Params = dict[str, Any]
 
 
 class Between(NamedTuple):
-    """A range for `tune`, of which random search and Optuna take samples; also for scikit-learn's RandomizedSearchCV.
+    """A range for `tune`, from which random search and Optuna sample; also for scikit-learn's RandomizedSearchCV.
 
     Attributes
     ----------
     low, high : float
-        Both ends belong to it.
+        Both ends included.
     log : bool
         Uniform in the logarithm.
     whole : bool
@@ -73,7 +73,7 @@ class Between(NamedTuple):
         return round(value) if self.whole else value
 
     def validate(self, name: str) -> None:
-        """Raise `InputError` for a range that holds nothing."""
+        """Raise `InputError` for an empty range."""
         if not (np.isfinite(self.low) and self.low < self.high < np.inf and (self.low > 0 or not self.log)):
             positive = " and be positive, for its logarithm" if self.log else ""
             raise InputError(f"{name} between {self.low} and {self.high}: low must be below high{positive}.")
@@ -86,7 +86,7 @@ Space = Mapping[str, Sequence[Any] | Between]
 
 @dataclass(frozen=True)
 class Trial:
-    """One set of parameters and what came of it.
+    """One set of parameters and its score.
 
     Attributes
     ----------
@@ -96,7 +96,7 @@ class Trial:
         The larger the better; -inf if it could not be fitted.
     seconds : float
     message : str
-        Why it could not be fitted, or nothing.
+        Why it could not be fitted, or empty.
     """
 
     params: Params
@@ -107,13 +107,13 @@ class Trial:
 
 @dataclass(frozen=True)
 class Search:
-    """What `tune` found.
+    """Result of `tune`.
 
     Attributes
     ----------
     score : {"evidence", "loo", "kfold"}
     trials : tuple of Trial
-        In the order in which they were made.
+        In the order in which they ran.
     species_weights : SpeciesWeights or None
         Those of the last trial, if they were asked for.
     """
@@ -136,7 +136,7 @@ class Search:
         """All trials as text, the best first."""
         unit = {"evidence": "log evidence", "loo": "log p left out", "kfold": "-RMSE of forces (eV/Å)"}[self.score]
         names = list(self.trials[-1].params)
-        rows = [(*names, unit, "to the best", "s")]
+        rows = [(*names, unit, "vs best", "s")]
         for trial in sorted(self.trials, key=lambda t: -t.score):
             values = (_short(trial.params.get(name)) for name in names)
             away = trial.message or f"{trial.score - self.best.score:.4g}"
@@ -158,31 +158,30 @@ def tune(
     keys: LabelKeys | None = None,
     random_state: int = 0,
 ) -> Search:
-    """Fit with many parameters and compare.
+    """Fit with many sets of parameters and compare them.
 
     Parameters
     ----------
     gap : GAP
-        What all trials have in common; it is not fitted itself.
+        Template of all trials; it is not fitted itself.
     structures : as in `GAP.fit`
-        Read anew for each trial; "kfold" and iterators need them in memory.
+        Read again for each trial; "kfold" and iterators need them in memory.
     space : mapping of str to sequence or Between
         Values by parameter, named as by `get_params` (``terms__0__descriptor__cutoff``) or by the last part alone
-        (``cutoff``), which then means that of all terms alike.
+        (``cutoff``), which then applies to all terms.
     score : {"evidence", "loo", "kfold"}
         See above.
     search : {"grid", "random", "optuna"}
-        Every combination; `n_trials` of them at random; or where Optuna's sampler sends it, if it is installed.
+        Every combination; `n_trials` random ones; or those that Optuna's sampler proposes, if it is installed.
     n_trials : int
-        Of "random" and "optuna". Fewer if the space has not so many points.
+        For "random" and "optuna"; fewer if the space has fewer points.
     n_folds : int
-        Of "kfold". The frames are shuffled first.
+        For "kfold". The frames are shuffled first.
     optimize : bool, str or list of str, optional
-        What each fit learns, as for `GAP.fit`; what `gap` is to learn if not given, noises and amplitudes if that is
-        nothing.
+        What each fit learns, as for `GAP.fit`; by default `gap.optimize` or, if that is empty, noises and amplitudes.
     species_weights : bool
-        Learn the species weights of all SOAP terms for the best of the trials, and make one more trial with them; the
-        space may then be empty.
+        Learn the species weights of all SOAP terms for the best trial, and run one more trial with them; the space
+        may then be empty.
     keys : LabelKeys, optional
         As for `GAP.fit`.
     random_state : int
@@ -196,7 +195,7 @@ def tune(
     Raises
     ------
     InputError
-        For names or ranges that make no sense, or if no trial could be fitted.
+        For unknown names, invalid values or ranges, or if no trial could be fitted.
     """
     named = {name: _targets(gap, name) for name in space}
     _check(space, score, search, n_trials, n_folds, species_weights)
@@ -212,11 +211,11 @@ def tune(
         full = {target: value for name, value in params.items() for target in named[name]}
         return _tried(gap, full, measure)
 
-    ways = {"grid": _by_grid, "random": _by_samples, "optuna": _by_optuna}
-    trials = ways[search if space else "grid"](trial, space, int(n_trials), random_state, gap.verbose)
+    searches = {"grid": _by_grid, "random": _by_samples, "optuna": _by_optuna}
+    trials = searches[search if space else "grid"](trial, space, int(n_trials), random_state, gap.verbose)
     found = Search(score, tuple(trials))
     if not np.isfinite(found.best.score):
-        raise InputError(f"none of the {len(trials)} trials could be fitted; the first said: {trials[0].message}")
+        raise InputError(f"none of the {len(trials)} trials could be fitted; the first failed: {trials[0].message}")
     if not species_weights:
         return found
     template = clone(gap).set_params(**found.best_params)
@@ -259,7 +258,7 @@ def _measures(
         folds = KFold(n_folds, shuffle=True, random_state=random_state)
 
         def score(fitted: GAP, frames: Sequence[Atoms], y: None = None) -> float:
-            """By the labels that the fit has read."""
+            """Score on the labels that the fit reads."""
             return fitted.score(frames, keys=keys)
 
         options = {"optimize": optimize, "keys": keys}
@@ -281,21 +280,21 @@ def _tried(gap: GAP, params: Params, measure: Callable[[GAP], float]) -> Trial:
     return Trial(params, score, time.perf_counter() - start, message)
 
 
-# ---- ways through the space
+# ---- kinds of search
 
 
 def _by_grid(trial: Callable[[Params], Trial], space: Space, n_trials: int, seed: int, show: bool) -> list[Trial]:
-    return _walked(trial, ParameterGrid({name: list(values) for name, values in space.items()}), show)
+    return _run_all(trial, ParameterGrid({name: list(values) for name, values in space.items()}), show)
 
 
 def _by_samples(trial: Callable[[Params], Trial], space: Space, n_trials: int, seed: int, show: bool) -> list[Trial]:
     lists = [len(values) for values in space.values() if not isinstance(values, Between)]
     most = int(np.prod(lists)) if len(lists) == len(space) else n_trials
     named = {name: values if isinstance(values, Between) else list(values) for name, values in space.items()}
-    return _walked(trial, ParameterSampler(named, min(n_trials, most), random_state=seed), show)
+    return _run_all(trial, ParameterSampler(named, min(n_trials, most), random_state=seed), show)
 
 
-def _walked(trial: Callable[[Params], Trial], points: Iterable[Params], show: bool) -> list[Trial]:
+def _run_all(trial: Callable[[Params], Trial], points: Iterable[Params], show: bool) -> list[Trial]:
     points = list(points)
     return [trial(point) for point in progress(show)(points, "trials", len(points))]
 

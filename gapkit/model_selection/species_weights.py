@@ -1,17 +1,17 @@
-"""Species weights of SOAP terms, learned from the training data by their evidence.
+"""Species weights of SOAP terms, learned by maximising the evidence of the training data.
 
 The density around an atom is Σ_Z w_Z ρ_Z. With a compression ("mu2", "mu1nu1", "crossover"; Darby et al., npj Comput.
-Mater. 8, 166 (2022)) species share features, and their weights decide what these still tell apart; that such weights
-can be learned is from Willatt et al., Phys. Chem. Chem. Phys. 20, 29661 (2018). Here they maximise
+Mater. 8, 166 (2022)) species share features, and their weights decide which environments these can distinguish;
+learning such weights is from Willatt et al., Phys. Chem. Chem. Phys. 20, 29661 (2018). Here they maximise
 
     max over noises and δ of log p(labels | w)  +  log prior(w)
 
 over log|w|, for one pattern of signs after another. Normalised features do not depend on a common factor of all
 weights, which is fixed by a geometric mean of |w| of one, nor on a common sign, which is fixed by the lightest species.
-Relative signs are learned where the features feel them: "mu2" and "mu1nu1" have a density summed over species, in which
-a species of negative weight takes away what one of positive weight adds, as charges do. With "off" and "crossover" the
-kernel depends on w² alone, and weights are positive. No weight goes through zero: the species would be invisible, and
-an atom of it that is alone without features.
+Relative signs are learned where the features depend on them: "mu2" and "mu1nu1" have a density summed over species, in
+which a species of negative weight subtracts what one of positive weight adds, as charges do. With "off" and "crossover"
+the kernel depends on w² alone, and weights are positive. No weight passes through zero: the species would be invisible,
+and an isolated atom of it would have no features.
 
 The prior, normal in the logarithms, is weak; it decides where the data do not, as for a species that is no neighbour.
 """
@@ -31,7 +31,7 @@ from gapkit.checks import check_count
 from gapkit.descriptors.soap import SOAP
 from gapkit.errors import InputError
 from gapkit.fitting.noise import Noises
-from gapkit.model_selection.species_weights_evidence import Found, WeightEvidence, soap_of, two_samples
+from gapkit.model_selection.species_weights_evidence import MaximisedEvidence, WeightEvidence, soap_of, two_samples
 from gapkit.model_selection.species_weights_result import PRIOR_WIDTH, SpeciesWeights, TermWeights, Visit
 from gapkit.potential.gap import GAP
 from gapkit.runtime.progress import progress
@@ -41,9 +41,9 @@ from gapkit.structures.labels import LabelKeys
 
 logger = logging.getLogger("gapkit")
 
-SIGNED = ("mu2", "mu1nu1")  # compressions whose kernel feels relative signs of the weights
+SIGNED = ("mu2", "mu1nu1")  # compressions whose kernel depends on relative signs of the weights
 LARGEST = 30.0  # ratio of a weight to that of the lightest species
-MOST_PATTERNS = 16  # of signs that are all tried; of more, those that a change of one sign after another leads to
+MOST_PATTERNS = 16  # of signs, up to which all are tried; beyond, one sign after another is changed
 SPREAD = 0.7  # of the logarithms at random starts
 HOPELESS = 100.0  # in log p
 FIRST_STEP, LAST_STEP = 0.4, 2e-3  # trust radii in the logarithms
@@ -71,22 +71,22 @@ def learn_species_weights(
     Parameters
     ----------
     gap : GAP
-        What the weights are for; it is neither fitted nor changed. Its species weights, or ones, are where the search
-        starts (a ratio to the lightest species beyond 30 as 30), its noises and δ where they are learned from.
+        Potential whose weights are learned; it is neither fitted nor changed. The search starts from its species
+        weights, or from ones (a ratio to the lightest species beyond 30 as 30), and from its noises and δ.
     structures : as in `GAP.fit`
-        Walked through once.
+        Read once.
     terms : sequence of int, optional
         Numbers of the SOAP terms whose weights are learned, together; by default all that have several species.
     signs : bool
-        Try negative weights where they mean something, else keep the signs that are there.
+        Try negative weights where signs have a meaning; False keeps the given signs.
     n_atoms : int
-        Frames are taken at random until they hold so many atoms, and as many others, if there are, to confirm what was
-        found. More make the weights more certain; varied data need them.
+        Frames are drawn at random until they hold this many atoms, and as many others, if there are, to confirm the
+        result. More make the weights more certain; varied data need them.
     n_sparse : int
-        Most sparse points of a term and species during the search. With much fewer than the potential will have,
-        weights come out that make up for the lack.
+        Largest number of sparse points per term and species during the search. With far fewer than the potential will
+        have, the weights compensate for the missing ones.
     n_starts : int
-        How many climbs, from the best of the places that were looked at first, each with signs of its own if it can.
+        Number of local optimisations, from the best of the first points, each with different signs if possible.
     keys : LabelKeys, optional
         As for `GAP.fit`.
     random_state : int
@@ -104,9 +104,9 @@ def learn_species_weights(
     Notes
     -----
     Standard deviations say how well these frames determine the weights if the model is right. Other frames may prefer
-    others by more than that: see ``confirmed``, and compare whole fits (`gapkit.tune` does).
+    weights farther away than that: see ``confirmed``, and compare whole fits (`gapkit.tune` does).
 
-    With d free weights it takes some 40 d + d² evaluations, each of them the rows of those frames and about thirty
+    With d free weights it takes about 40 d + d² evaluations, each of them the rows of those frames and about thirty
     times O(groups M² + M³) for M sparse points: 0.1 s for three species, 400 atoms and 120 sparse points.
     """
     learned = learnable(gap, terms)
@@ -171,7 +171,7 @@ def _choice(usable: Sequence[int]) -> str:
 
 
 class _Point(NamedTuple):
-    """Logarithms of the ratios |w|/|w of the lightest|, d of them, signs of the same, and log p + log prior."""
+    """Logarithms of the ratios |w|/|w of the lightest|, d of them, their signs, and log p + log prior."""
 
     x: np.ndarray
     signs: Signs
@@ -193,7 +193,7 @@ class _Space:
         ]  # fmt: skip
 
     def start(self) -> _Point:
-        """The weights that are there; without a meaning, signs are positive."""
+        """The given weights; signs without a meaning are positive."""
         x, signs = [], []
         for soap in self.soaps:
             given = soap.species_weights or {}
@@ -209,7 +209,7 @@ class _Space:
         return [u - u.mean() for u in found]
 
     def weights(self, point: _Point) -> tuple[dict[str, float], ...]:
-        """By symbol, for each term; six digits, which is more than data ever know, for the eye in files and tables."""
+        """By symbol, for each term; six digits, more than data determine, keep files and tables readable."""
         signs = [np.array([1.0, *point.signs[part]]) for part in self._parts]
         sizes = [np.exp(u) for u in self.logs(point.x)]
         rounded = ([float(f"{x:.6g}") for x in s * w] for s, w in zip(signs, sizes))
@@ -220,7 +220,7 @@ class _Space:
         return -0.5 * float(sum(u @ u for u in self.logs(x))) / PRIOR_WIDTH**2
 
     def described(self, best: _Point, covariance: np.ndarray, terms: Sequence[int]) -> Iterator[TermWeights]:
-        """What was found for each term."""
+        """The result for each term."""
         for t, soap, part, names, w in zip(terms, self.soaps, self._parts, self._symbols, self.weights(best)):
             C = np.zeros((len(names), len(names)))
             C[1:, 1:] = covariance[part, part]
@@ -234,7 +234,7 @@ class _Space:
 
 
 class _Search:
-    """log p + log prior of a point; remembers all."""
+    """log p + log prior of a point; keeps all evaluations."""
 
     def __init__(self, evidence: WeightEvidence, space: _Space, ticks: Generator[int, None, None]) -> None:
         self._evidence, self.space, self.ticks = evidence, space, ticks
@@ -251,33 +251,33 @@ class _Search:
         self.visited.append(point._replace(value=found.log_posterior + self.space.log_prior(point.x)))
         return self.visited[-1]
 
-    def _evidence_of(self, weights: tuple[dict[str, float], ...]) -> Found:
-        """What cannot be computed later on, such as the factor of a covariance, is worse than all before."""
+    def _evidence_of(self, weights: tuple[dict[str, float], ...]) -> MaximisedEvidence:
+        """A later point that cannot be computed (no factor of its covariance, say) counts as worse than all before."""
         try:
             return self._evidence(weights)
         except InputError:
             if not self.visited:
                 raise
             lowest = min(point.value for point in self.visited) - HOPELESS
-            return Found(lowest, lowest)
+            return MaximisedEvidence(lowest, lowest)
 
     def evidence_at(self, point: _Point) -> float:
-        """log p(labels) of a place that was visited."""
+        """log p(labels) of an evaluated point."""
         return next(v.log_evidence for v, p in zip(self.history, self.visited) if p is point)
 
     def other_signs(self, best: _Point) -> float | None:
-        """By how much the best place with other signs is worse."""
+        """By how much the best point with other signs is worse."""
         others = [p.value for p in self.visited if p.signs != best.signs]
         return best.value - max(others) if others and self.space.free_signs else None
 
 
 def _ticks(show: bool) -> Generator[int, None, None]:
-    """Counts evaluations, on a terminal if it is to be shown."""
+    """Counts evaluations; shown as progress if `show`."""
     yield from progress(show)(count(), "evaluations of species weights")
 
 
 def _searched(search: _Search, n_starts: int, rng: np.random.Generator) -> tuple[_Point, list[_Point]]:
-    """The best point, and where each climb ended, the best first."""
+    """The best point, and the end point of each climb, the best first."""
     first = search.space.start()
     places = [search(first.x, first.signs), *_with_other_signs(search, first)]
     for _ in range(2 * (search.space.n + 1)):
@@ -285,8 +285,8 @@ def _searched(search: _Search, n_starts: int, rng: np.random.Generator) -> tuple
         signs[search.space.free_signs] = rng.choice([-1.0, 1.0], size=len(search.space.free_signs))
         places.append(search(SPREAD * rng.standard_normal(search.space.n), tuple(signs.tolist())))
     places.sort(key=lambda place: -place.value)
-    logger.info("species weights: %d places, log p from %.1f to %.1f", len(places), places[-1].value, places[0].value)
-    # the best of each pattern of signs first: climbs with the same signs mostly end in one place
+    logger.info("species weights: %d points, log p from %.1f to %.1f", len(places), places[-1].value, places[0].value)
+    # the best of each pattern of signs first: climbs with the same signs mostly end at one point
     first_of = {place.signs: k for k, place in reversed(list(enumerate(places)))}
     starts = sorted(range(len(places)), key=lambda k: (first_of[places[k].signs] != k, k))[:n_starts]
     climbs = sorted((_climbed(search, places[k]) for k in starts), key=lambda climb: -climb.value)
@@ -294,7 +294,7 @@ def _searched(search: _Search, n_starts: int, rng: np.random.Generator) -> tuple
 
 
 def _with_other_signs(search: _Search, first: _Point) -> list[_Point]:
-    """The first place with all other signs, or those that changes of one sign after another lead uphill to."""
+    """The first point with all other signs or, if these are too many, those that single changes lead uphill to."""
     free = search.space.free_signs
     if 2 ** len(free) <= MOST_PATTERNS:
         patterns = [_flipped(first.signs, [k for k, flip in zip(free, flips) if flip]) for flips in _subsets(free)]
@@ -319,7 +319,7 @@ def _flipped(signs: Signs, which: Sequence[int]) -> Signs:
 
 
 def _climbed(search: _Search, place: _Point) -> _Point:
-    """The best point that a model of second order with a trust radius leads to (COBYQA; Ragonneau, 2022)."""
+    """The best point of a local search by quadratic models in a trust region (COBYQA; Ragonneau, 2022)."""
     limit, before = np.log(LARGEST), len(search.visited)
     minimize(
         lambda x: -search(x, place.signs).value, place.x, method="COBYQA", bounds=Bounds(-limit, limit),
@@ -337,7 +337,7 @@ def _gain(others: WeightEvidence, search: _Search, best: _Point) -> float:
     return end - start
 
 
-# ---- how certain
+# ---- covariance
 
 
 def _covariance(search: _Search, best: _Point) -> np.ndarray:

@@ -1,10 +1,10 @@
 """log p(labels) as a function of the species weights of SOAP terms.
 
-The weights enter every feature, so that each evaluation makes the rows of some frames anew, and learns the noises and
+The weights enter every feature, so each evaluation computes the rows of some frames again and learns the noises and
 amplitudes for these rows: log p(labels | weights) is maximised over all of them
 (`gapkit.gaussian_process.hyperparameter_search.maximise`, from the same start each time). The sparse points are fixed
-environments, not fixed features, whose features are computed with the weights at hand: log p is a smooth function of
-the weights, and a choice made for one set of weights has no say.
+environments, not fixed features: their features are computed with the current weights, so log p is a smooth function of
+the weights and does not depend on a choice made for one set of them.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class Centres(NamedTuple):
     numbers: np.ndarray
 
 
-class Found(NamedTuple):
-    """log p(labels) at its largest over noises and amplitudes, and the same plus the log prior of these."""
+class MaximisedEvidence(NamedTuple):
+    """log p(labels), maximised over noises and amplitudes, and the same plus the log prior of these."""
 
     log_evidence: float
     log_posterior: float
@@ -64,7 +64,7 @@ class WeightEvidence:
     learned : sequence of int
         The terms whose weights vary, SOAP with "numba" as engine.
     n_sparse : int
-        Most sparse points of a term and species.
+        Largest number of sparse points per term and species.
     jitter : float
         As for `GAP`.
     random_state : int
@@ -98,7 +98,7 @@ class WeightEvidence:
         self.n_evaluations = 0
         self.n_columns = 0
 
-    def __call__(self, weights: Sequence[Mapping[str, float]]) -> Found:
+    def __call__(self, weights: Sequence[Mapping[str, float]]) -> MaximisedEvidence:
         """log p with these weights by symbol, one mapping for each of the terms that are learned."""
         terms = list(self._terms)
         for t, own in zip(self._learned, weights):
@@ -111,7 +111,7 @@ class WeightEvidence:
         found = maximise(K_mm, factors, noise, amplitudes_of(recipe), **options)  # type: ignore[arg-type]
         self.n_evaluations += 1
         self.n_columns = len(K_mm)
-        return Found(found.log_evidence, found.start_values[0])
+        return MaximisedEvidence(found.log_evidence, found.start_values[0])
 
     def _points(self, terms: Sequence[AdditiveTerm]) -> dict[Key, np.ndarray]:
         """Sparse points with the present weights."""
@@ -131,7 +131,7 @@ def soap_of(term: AdditiveTerm) -> SOAP:
 
 
 class Sample(NamedTuple):
-    """Frames to learn from, about as many others to confirm it, and what all frames say of the e0."""
+    """Frames to learn from, about as many others to confirm the result, and the reference energies of all frames."""
 
     used: list[Frame]
     others: list[Frame]
@@ -139,9 +139,9 @@ class Sample(NamedTuple):
 
 
 def two_samples(frames: Iterable[Frame], n_atoms: int, random_state: int) -> Sample:
-    """Two samples of frames at random, each until it holds `n_atoms` atoms, the second one of what is left.
+    """Two disjoint random samples of frames, each filled until it holds `n_atoms` atoms.
 
-    Isolated atoms are left out, their features do not depend on weights. Memory does not grow with the data.
+    Isolated atoms are left out: their features do not depend on weights. Memory does not grow with the data.
 
     Raises
     ------
@@ -164,7 +164,7 @@ def two_samples(frames: Iterable[Frame], n_atoms: int, random_state: int) -> Sam
 
 
 def _until(kept: list[tuple[int, Frame]], n_atoms: int) -> list[tuple[int, Frame]]:
-    """The first ones that hold so many atoms."""
+    """The first frames, until they hold `n_atoms` atoms."""
     held = np.cumsum([0, *(len(frame.atoms) for _, frame in kept)])
     return kept[: int(np.searchsorted(held, n_atoms))]
 
@@ -199,10 +199,10 @@ def _fixed_points(
 
 
 def _places(term: AdditiveTerm, t: int, frames: Sequence[Frame], seed: int) -> dict[Key, list[Centres]]:
-    """Environments that serve as sparse points, by the term's own way to choose.
+    """Environments that serve as sparse points, chosen by the term's own method.
 
-    They are told apart by features with "crossover" compression and weights of one: short, and with every species by
-    itself, so that they are good for any weights.
+    They are compared by features with "crossover" compression and weights of one: short, and with the species kept
+    apart, so that the choice suits any weights.
     """
     soap, asked = soap_of(term), term.n_sparse_by_species
     neutral = replace(soap, compression="crossover", species_weights=None)

@@ -1,4 +1,4 @@
-"""What a search for species weights found: weights, how certain they are, and a table of it. Imports no atoms."""
+"""Result of a search for species weights: the weights, their uncertainty, and a table. Imports no structures."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from gapkit.gaussian_process.optimum import factor_in_words
 from gapkit.runtime.tables import aligned
 
 PRIOR_WIDTH = 1.5  # standard deviation of the logarithms: a factor of 4.5 either way
-UNDETERMINED = 0.7  # std of a logarithm relative to that of the prior, above which the data said little
-CLOSE = 2.0  # in log p: other signs that are so near are not excluded
+UNDETERMINED = 0.7  # std of a logarithm relative to that of the prior, above which the data determine little
+CLOSE = 2.0  # in log p: other signs within it are not excluded
 
 
 class Visit(NamedTuple):
-    """One evaluation: weights of all terms that are learned, and log p(labels), noises and δ at their best."""
+    """One evaluation: weights of all terms that are learned, and log p(labels) at the best noises and δ."""
 
     weights: tuple[dict[str, float], ...]
     log_evidence: float
@@ -39,11 +39,11 @@ class TermWeights(NamedTuple):
         Its number in the list of terms.
     compression : str
     weights : dict of str to float
-        Geometric mean of the sizes one, positive for the lightest species.
+        With a geometric mean of |w| of one, positive for the lightest species.
     covariance : ndarray, shape (n_species, n_species)
         Posterior covariance of log|w|, species in the order of `weights`.
     at_bound : tuple of str
-        Species whose ratio to the lightest one went as far as it may.
+        Species whose ratio to the lightest one is at its bound.
     """
 
     term: int
@@ -58,7 +58,7 @@ class TermWeights(NamedTuple):
         return dict(zip(self.weights, np.sqrt(np.diag(self.covariance)).tolist()))
 
     def ratio(self, a: str, b: str) -> Ratio:
-        """w_a/w_b and how certain it is.
+        """w_a/w_b and its uncertainty.
 
         Raises
         ------
@@ -74,7 +74,7 @@ class TermWeights(NamedTuple):
         return Ratio(self.weights[a] / self.weights[b], float(np.sqrt(variance)))
 
     def note(self, symbol: str) -> str:
-        """What there is to say about a weight, or nothing."""
+        """A remark on a weight, or an empty string."""
         if symbol in self.at_bound:
             return "at its bound"
         alone = PRIOR_WIDTH * np.sqrt(1.0 - 1.0 / len(self.weights))
@@ -98,13 +98,13 @@ class SpeciesWeights:
     ----------
     terms : tuple of TermWeights
     log_evidence_before, log_evidence : float
-        log p(labels) of the frames that were used, noises and δ at their best, with the weights given (one each if
-        there were none) and with those found.
+        log p(labels) of the frames that were used, at the best noises and δ, with the given weights (ones if there
+        were none) and with those found.
     climbs : tuple of float
-        log p plus log prior that was reached from each start, the best first.
+        log p plus log prior reached from each start, the best first.
     other_signs : float or None
-        By how much log p plus log prior falls with the best pattern of signs that was climbed or tried besides; None
-        if signs have no meaning.
+        By how much log p plus log prior is lower with the next best pattern of signs that was tried; None if signs
+        have no meaning.
     confirmed : float or None
         By how much log p(labels) of about as many other frames grows with the weights found; None if all were used.
     n_frames, n_atoms, n_sparse : int
@@ -135,22 +135,22 @@ class SpeciesWeights:
         return self.log_evidence - self.log_evidence_before
 
     def notes(self) -> tuple[str, ...]:
-        """Sentences on what deserves a look."""
+        """Sentences on weights at a bound, undetermined or not confirmed, and on uncertain signs."""
         found = []
         for own in self.terms:
             for symbol in own.weights:
                 if note := own.note(symbol):
                     found.append(f"the weight of {symbol} in term {own.term} is {note}.")
         if self.gain < CLOSE:
-            found.append(f"log p grew by {self.gain:.2g} only: the weights that were there are as good.")
+            found.append(f"log p grew by {self.gain:.2g} only: the given weights are as good.")
         if self.confirmed is not None and self.confirmed < CLOSE:
-            found.append("other frames do not confirm these weights: take more atoms, or keep those that were there.")
+            found.append("other frames do not confirm these weights: use more atoms, or keep the given ones.")
         if self.other_signs is not None and self.other_signs < CLOSE:
             found.append(f"other signs cost {self.other_signs:.2g} in log p only: the signs are not certain.")
         return tuple(found)
 
     def table(self) -> str:
-        """Weights with their uncertainty, the gain in evidence, and what deserves a look, as text."""
+        """Weights with their uncertainty, the gain in evidence, and `notes`, as text."""
         rows = [("term", "compression", "species", "weight", "uncertain by", "")]
         rows += [row for own in self.terms for row in own.rows()]  # type: ignore[misc]
         gain = f"{self.log_evidence_before:.2f} → {self.log_evidence:.2f} ({self.gain:+.2f})"

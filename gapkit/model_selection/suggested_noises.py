@@ -12,12 +12,12 @@ from gapkit.quantities import UNITS
 from gapkit.structures.statistics import DataFacts
 
 SHARES = {"energy": 0.02, "forces": 0.05, "virial": 0.05}  # of the spread of the labels, which noises do not exceed
-LEAST = {"energy": 1e-5, "forces": 5e-4, "virial": 1e-4}  # to which labels are seldom converged
-ROUGH = 4.0  # times the usual noise: from this share of a config type's forces on it gets noises of its own
+LEAST = {"energy": 1e-5, "forces": 5e-4, "virial": 1e-4}  # labels are seldom converged better
+ROUGH = 4.0  # times the usual noise: a config type for which `SHARES` gives more gets noises of its own
 
 
 class SuggestedNoises(NamedTuple):
-    """Noises by the names of `GAP`'s parameters, and why each is so."""
+    """Noises by the names of `GAP`'s parameters, and the reason for each."""
 
     by_kind: dict[str, float | dict[str, float]]
     why: dict[str, str]
@@ -29,10 +29,10 @@ class SuggestedNoises(NamedTuple):
 
 
 def suggested_noises(preset: str, facts: DataFacts) -> SuggestedNoises:
-    """Noises for data, beginning with those of a preset.
+    """Noises for data, starting from those of a preset.
 
-    Config types whose forces are many times those of the others get noises in proportion: what such frames are hard to
-    describe by would else be taken from the others.
+    Config types with much larger forces get noises in proportion: otherwise the other frames would pay for the errors
+    of these, which are hard to describe.
     """
     settings = preset_settings(preset)
     rough = _rough_types(settings["forces_noise"], facts)
@@ -49,14 +49,14 @@ def suggested_noises(preset: str, facts: DataFacts) -> SuggestedNoises:
         elif rough:
             why[name] = f"{UNITS[kind]}; more for config types with larger forces, in proportion to them"
         elif value < usual:
-            floor = "" if value > LEAST[kind] else ", but not less than labels are converged to"
-            told = f"{100 * share:.0f} % of the labels' spread, {facts.spread[kind]:.2g}{floor}"
-            why[name] = f"{UNITS[kind]}; {told}; {usual:g} is usual"
+            floor = "" if value > LEAST[kind] else ", but not below the usual convergence of labels"
+            limit = f"{100 * share:.0f} % of the labels' spread, {facts.spread[kind]:.2g}{floor}"
+            why[name] = f"{UNITS[kind]}; {limit}; {usual:g} is usual"
     return SuggestedNoises(found, why)
 
 
 def _rough_types(usual: float, facts: DataFacts) -> dict[str, float]:
-    """Config types with forces beyond `ROUGH`, and by how much; none if all are so."""
+    """Config types with forces beyond `ROUGH`, and the factors; none if all are."""
     share = SHARES["forces"] / usual
     factors = {name: share * float(np.sqrt(total / n)) for name, (total, n) in facts.forces_by_type.items()}
     rough = {name: factor for name, factor in factors.items() if factor > ROUGH}

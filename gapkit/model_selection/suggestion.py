@@ -1,4 +1,4 @@
-"""A first configuration for labelled data: a preset made to fit them, with a reason for every choice."""
+"""A first configuration for labelled data: a preset adapted to them, with a reason for every choice."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from gapkit.terms.serialisation import term_to_dict
 BUDGET = "4GB"  # memory that a first fit may take
 LIQUIDS = ("liquid", "melt", "water", "solution", "amorphous", "glass")  # in names of config types
 NONMETALS = frozenset(("H", "B", "C", "N", "O", "F", "Si", "P", "S", "Cl", "Se", "Br", "I"))
-SPACINGS = (0.6, 2.2)  # times d: a measured spacing outside is that of a gas or of a mistake
+SPACINGS = (0.6, 2.2)  # times d: a measured spacing outside is that of a gas or a mistake
 LEAST_SPARSE = 10
-# what a configuration does not need to say: it is so by default
-SILENT = {"species_weights": None, "engine": "numba", "compression": "off", "smoothness": 1.0, "tolerance": 1e-10,
-          "scales": None, "sparsification": "fps", "shortest": None, "transform": "logarithm",
-          "charges": None}  # fmt: skip
+# defaults, which a configuration need not name
+DEFAULTS = {"species_weights": None, "engine": "numba", "compression": "off", "smoothness": 1.0, "tolerance": 1e-10,
+            "scales": None, "sparsification": "fps", "shortest": None, "transform": "logarithm",
+            "charges": None}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Suggestion:
     preset : str
         The entry of `gapkit.potential.presets.PRESETS` that it comes from.
     why : str
-        Why that one.
+        Why this preset.
     gap : GAP
         The potential, not fitted yet.
     settings : dict
@@ -73,19 +73,19 @@ class Suggestion:
         """The configuration with all reasons as comments; `files` and `name` are for the command that it shows."""
         command = f"gapkit fit {' '.join(files)} --config {name} -o model.gap"
         body = commented_yaml(self.settings, self.reasons)
-        told = [
+        lines = [
             f"A first configuration by gapkit {version('gapkit')}, preset {self.preset!r}: {self.why}. Fit with",
             "",
             f"    {command}",
             "",
             *description(self.facts),
-            f"The fit: {self._price()} on one core (within a factor of three).",
+            f"The fit: {self._cost_in_words()} on one core (within a factor of three).",
         ]
         if self.warnings:
-            told += ["", "Mind:", *(f"- {sentence}" for sentence in self.warnings)]
+            lines += ["", "Note:", *(f"- {sentence}" for sentence in self.warnings)]
         legend = [f"({key}) {source}" for key, source in SOURCES.items() if f"({key})" in body]
-        told += ["", "Sources named below:", *(f"- {line}" for line in legend)] if legend else []
-        return "\n".join(as_comment("\n".join(told))) + "\n\n" + body
+        lines += ["", "Sources named below:", *(f"- {line}" for line in legend)] if legend else []
+        return "\n".join(as_comment("\n".join(lines))) + "\n\n" + body
 
     def with_keys(self, keys: Mapping[str, str]) -> Suggestion:
         """The same with names of labels, by the fields of `LabelKeys`."""
@@ -94,10 +94,10 @@ class Suggestion:
 
     def summary(self) -> str:
         """The choice and the warnings, in a few lines."""
-        lines = [f"preset {self.preset!r}: {self.why}", f"the fit: {self._price()} on one core"]
-        return "\n".join([*lines, *(f"mind: {text}" for text in self.warnings)])
+        lines = [f"preset {self.preset!r}: {self.why}", f"the fit: {self._cost_in_words()} on one core"]
+        return "\n".join([*lines, *(f"note: {text}" for text in self.warnings)])
 
-    def _price(self) -> str:
+    def _cost_in_words(self) -> str:
         cost = self.cost
         return f"{cost.n_columns} weights, about {in_words(cost.memory)} and {duration(max(cost.seconds, 1.0))}"
 
@@ -129,13 +129,13 @@ def suggest(
     Parameters
     ----------
     structures : sequence of Atoms, path or paths, or iterable of Atoms
-        With energies, forces, stresses or virials; walked through two times.
+        With energies, forces, stresses or virials; read twice.
     keys : LabelKeys, optional
         Where the labels are; found if not given.
     preset : {"solid", "molecule", "liquid", "ionic"}, optional
         Chosen from the data if not given.
     max_memory : str or float
-        Such as "4GB": there are no more sparse points than fit into it.
+        Such as "4GB"; limits the number of sparse points.
     verbose : bool
         Of the `GAP`.
 
@@ -163,7 +163,7 @@ def suggest(
 
 
 def _gap(settings: ModelSettings, facts: DataFacts, frames: Frames, verbose: bool) -> GAP:
-    """What `gapkit fit` makes of the settings."""
+    """The potential that `gapkit fit` makes from the settings."""
     species = sorted(facts.species)
     baseline = settings.make_baselines(species, (frame.atoms for frame in frames))
     return GAP(settings.make_terms(species), **settings.parameters(), baseline=baseline, verbose=verbose)
@@ -179,20 +179,20 @@ def _chosen(facts: DataFacts) -> tuple[str, str]:
         return "molecule", f"{facts.molecules} of {facts.n_frames} frames have no periodic directions"
     contrast, obstacle = largest_contrast(facts.species), _obstacle(facts)
     if contrast is not None and contrast.ionic:
-        told = f"electronegativities of {contrast.giver} and {contrast.taker} differ by {contrast.difference:.2f}"
+        differ = f"electronegativities of {contrast.cation} and {contrast.anion} differ by {contrast.difference:.2f}"
         if obstacle is None:
-            return "ionic", f"{told}, {IONIC} or more makes ions"
-        return "solid", f"{told}, but {obstacle}"
+            return "ionic", f"{differ}, {IONIC} or more makes ions"
+        return "solid", f"{differ}, but {obstacle}"
     named = sum(n for name, n in facts.config_types.items() if any(word in name.lower() for word in LIQUIDS))
     if 2 * named > facts.n_frames:
         return "liquid", f"{named} of {facts.n_frames} frames have a config type of liquids or glasses"
     if "H" in facts.species and NONMETALS.issuperset(facts.species):
-        return "liquid", "periodic cells of non-metals with hydrogen are those of molecules"
+        return "liquid", "periodic cells of non-metals with hydrogen hold molecules"
     return "solid", "periodic cells, neither ionic nor molecular"
 
 
 def _obstacle(facts: DataFacts) -> str | None:
-    """Why sums of 1/r cannot be made for all frames, if so."""
+    """Why 1/r cannot be summed in all frames; None if it can."""
     if len(facts.species) < 2:
         return "there is one species, whose charges cannot cancel"
     if facts.partial:
@@ -205,7 +205,7 @@ def _obstacle(facts: DataFacts) -> str | None:
 def _check(name: str, facts: DataFacts) -> None:
     if preset_named(name).long_range is not None and (obstacle := _obstacle(facts)) is not None:
         raise InputError(
-            f"the preset {name!r} does not go with these frames: {obstacle}: set pbc=False for isolated atoms, give "
+            f"the preset {name!r} does not suit these frames: {obstacle}: set pbc=False for isolated atoms, give "
             "slabs a vacuum and pbc=True, or use the preset 'solid'."
         )
 
@@ -216,7 +216,7 @@ def _check(name: str, facts: DataFacts) -> None:
 def _terms(name: str, facts: DataFacts) -> tuple[list[AdditiveTerm], str]:
     """Terms whose cutoff follows the spacing of the data where there is one, and why."""
     preset, species = preset_named(name), list(facts.species)
-    d, of = typical_distance(species), "covalent radii (there is no material to measure)"
+    d, of = typical_distance(species), "covalent radii (no bulk volume to measure)"
     if facts.spacing is not None and SPACINGS[0] * d <= facts.spacing <= SPACINGS[1] * d:
         d, of = facts.spacing, "the volume per atom, V^(1/3)"
     cutoff = round(float(np.clip(preset.cutoff * d, *preset.limits)), 1)
@@ -238,18 +238,18 @@ def _charges(facts: DataFacts) -> dict[str, int] | None:
 def _affordable(
     name: str, terms: list[AdditiveTerm], facts: DataFacts, budget: int, n_noises: int
 ) -> tuple[list[AdditiveTerm], str]:
-    """The terms with no more sparse points than there are surroundings and memory, and why there are so many."""
+    """The terms with no more sparse points than environments and memory allow, and the reason for their number."""
     least, limited = min(facts.species.values()), ""
     while cost_of_a_fit(terms, facts, n_noises, preset_named(name).optimize).memory > budget:
         fewer = [_with_sparse(term, 0.8) for term in terms]
         if fewer == terms:
-            limited = f"the fewest; the fit takes more than {in_words(budget)} even so"
+            limited = f"the fewest; the fit still takes more than {in_words(budget)}"
             break
         terms, limited = fewer, f"as many as fit into {in_words(budget)}"
     terms = [_at_most(term, facts) for term in terms]
     for term in terms:
         if not limited and isinstance(term.n_sparse_by_species, dict):
-            limited = f"no more than there are surroundings of a species (fewest: {least})"
+            limited = f"no more than there are environments of a species (fewest: {least})"
     return terms, limited
 
 
@@ -269,10 +269,10 @@ def _at_most(term: AdditiveTerm, facts: DataFacts) -> AdditiveTerm:
 
 
 def _short(data: dict[str, Any]) -> dict[str, Any]:
-    """A term as plain data without what is so by default."""
+    """A term as plain data without defaults."""
     found = {}
     for key, value in data.items():
-        if (key in SILENT and SILENT[key] == value) or (key == "n_sparse" and value is None):
+        if (key in DEFAULTS and DEFAULTS[key] == value) or (key == "n_sparse" and value is None):
             continue
         found[key] = _short(value) if isinstance(value, dict) and key != "n_sparse" else value
     return found

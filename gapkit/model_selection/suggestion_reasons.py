@@ -1,4 +1,4 @@
-"""The words of a suggestion: why each value is as it is, and what the data are like."""
+"""The text of a suggestion: the reason for each value, and a description of the data."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ def reasons_of(
 
 
 def _explain_shorter(terms: list[dict[str, Any]], found: dict[Path, str]) -> None:
-    """Cutoffs of SOAPs that are not the longest one's share the preset's proportions."""
+    """Reasons for cutoffs shorter than the longest SOAP's; they keep the preset's proportions."""
     cutoffs = {k: term["descriptor"]["cutoff"] for k, term in enumerate(terms) if "descriptor" in term}
     for k, cutoff in cutoffs.items():
         if cutoff < max(cutoffs.values()):
-            found["terms", k, "descriptor", "cutoff"] = "Å; a shorter one beside the longest, with finer detail"
+            found["terms", k, "descriptor", "cutoff"] = "Å; shorter than the longest, with finer detail"
 
 
 def _term_reasons(name: str, term: dict[str, Any], reach: str, sparse: str) -> dict[Path, str]:
@@ -52,7 +52,7 @@ def _term_reasons(name: str, term: dict[str, Any], reach: str, sparse: str) -> d
             (): WHY["long_range"],
             ("function", "powers"): "of 1/r^n",
             ("function", "charges"): WHY["charges"],
-            ("function", "width"): "Å; within it 1/r is damped and the other terms know better",
+            ("function", "width"): "Å; within it 1/r is damped and left to the other terms",
             ("delta",): f"eV Å; e²/(4πε₀), that of charges of one electron; {WHY['delta']}",
         }
     delta = f"eV; {WHY['delta']}"
@@ -64,12 +64,12 @@ def _term_reasons(name: str, term: dict[str, Any], reach: str, sparse: str) -> d
             ("cutoff_width",): "Å; over which the term fades out",
             ("length_scale",): f"Å; {WHY['length_scale'] if kind == 'Pair' else 'over which energies change'}",
             ("delta",): delta,
-            ("n_sparse",): "triangles of each three species to compare with",
+            ("n_sparse",): "sparse triangles per triple of species",
             ("table",): "step of the table that predictions use, in length scales",
         }
     total = max(rule.n_sparse for rule in preset_named(name).soaps)
     found: dict[Path, str] = {
-        (): "SOAP: what is left, of many bodies, by comparison of whole surroundings",
+        (): "SOAP: the remaining many-body part, by comparing whole environments",
         ("descriptor", "cutoff"): f"Å; {reach}; {reason('cutoff', name)}",
         ("descriptor", "n_max"): f"n_max, l_max: {reason('n_max, l_max', name)}",
         ("descriptor", "atom_sigma"): f"Å; {reason('atom_sigma', name)}",
@@ -91,7 +91,7 @@ def description(facts: DataFacts) -> list[str]:
     labels = ", ".join(f"{kind} of {n}" for kind, n in facts.labelled.items() if n)
     spreads = ", ".join(f"{facts.spread[kind]:.2g} {UNITS[kind]}" for kind, n in facts.labelled.items() if n)
     lines = [
-        f"The data: {facts.n_frames} frames of {size} ({shapes}), {facts.n_environments} surroundings: {species}.",
+        f"The data: {facts.n_frames} frames of {size} ({shapes}), {facts.n_environments} environments: {species}.",
         f"Labels: {labels}. They spread by {spreads}; the largest force is {facts.largest_force:.3g} eV/Å.",
     ]
     if facts.shortest:

@@ -159,7 +159,7 @@ def test_a_trial_that_cannot_be_fitted_is_named_and_passed_over(base, few):
     assert bad.score == -np.inf
     assert "cutoff" in bad.message
     assert bad.message in found.table()
-    with pytest.raises(InputError, match=r"none of the 1 trials could be fitted; the first said: .*cutoff"):
+    with pytest.raises(InputError, match=r"none of the 1 trials could be fitted; the first failed: .*cutoff"):
         tune(base, few, {CUTOFF: [-1.0]})
 
 

@@ -21,7 +21,7 @@ from gapkit import GAP, SOAP, Composition, DotProduct, InputError, Linear, Pair,
 from gapkit.covariances.rows import structure_rows
 from gapkit.fitting.noise import Noises
 from gapkit.gaussian_process.kernels import normalise
-from gapkit.model_selection.species_weights_evidence import Found, WeightEvidence, two_samples
+from gapkit.model_selection.species_weights_evidence import MaximisedEvidence, WeightEvidence, two_samples
 from gapkit.model_selection.species_weights_result import PRIOR_WIDTH
 from gapkit.potential.settings import settings_from_dict
 from gapkit.structures.frames import labelled_frames
@@ -258,7 +258,7 @@ def test_a_species_that_is_not_in_the_data_keeps_its_prior(alloys):
 @pytest.mark.parametrize("species", [S, (*S, "Ag"), (*S, "Ag", "Pd")])
 def test_labels_that_say_nothing_leave_the_prior(alloys, monkeypatch, species):
     """log|w| less its mean, of independent normal logarithms: covariance σ² (1 - 1/n)."""
-    monkeypatch.setattr(WeightEvidence, "__call__", lambda *_: Found(-7.0, -7.0))
+    monkeypatch.setattr(WeightEvidence, "__call__", lambda *_: MaximisedEvidence(-7.0, -7.0))
     gap = model(Term(replace(soap("mu2"), species=species), DotProduct(2, 1.0), 8))
     (own,) = learn_species_weights(gap, alloys, n_atoms=32, n_sparse=8, n_starts=1).terms
     n = len(species)

@@ -99,7 +99,7 @@ def test_slabs_of_ions_get_no_sums_that_are_not_defined():
     assert found.preset == "solid"
     assert "periodic in one or two directions" in found.why
     assert not any(isinstance(t, Linear) for t in found.gap.terms)
-    with pytest.raises(InputError, match="'ionic' does not go with these frames: 3 frames are periodic in one or two"):
+    with pytest.raises(InputError, match="'ionic' does not suit these frames: 3 frames are periodic in one or two"):
         suggest(rattled(slab), preset="ionic")
     with pytest.raises(InputError, match="one species, whose charges cannot cancel"):
         suggest(rattled(bulk("Cu")), preset="ionic")
@@ -246,7 +246,7 @@ def test_config_types_of_large_forces_get_noises_in_proportion():
     assert isinstance(suggest(frames[20:], verbose=False).gap.forces_noise, float)
 
 
-def test_no_more_sparse_points_than_surroundings_and_memory():
+def test_no_more_sparse_points_than_environments_and_memory():
     few = suggest([labelled(alloy(k)) for k in range(3)], verbose=False)
     (soap,) = [t for t in few.gap.terms if isinstance(t, Term)]
     assert soap.n_sparse == {"Au": 6, "Cu": 6}
@@ -499,7 +499,7 @@ def test_output_json_and_quiet(train, tmp_path):
     run = gapkit("suggest", train, "-o", path)
     assert run.code == 0
     assert f"--config '{path}'" in run.out
-    assert "mind: " in run.out
+    assert "note: " in run.out
     assert path.read_text(encoding="utf-8").startswith("# ")
     run = gapkit("suggest", train, "--json", "--preset", "liquid")
     data = json.loads(run.out)
