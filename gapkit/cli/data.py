@@ -41,7 +41,7 @@ def data(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Which data matter: structures that are redundant, that the others contradict, or that are most wanted next.
+    """Which data matter: structures that are redundant, contradicted by the others, or most wanted next.
 
     Each training structure is predicted from all others, without a new fit.
     """
@@ -64,7 +64,7 @@ def data(
 
 ADD_SPARSE = "gapkit update --add-sparse"
 _HOW_TO_READ = """
-Frames are numbered from 0, through all files in the order in which they were named.
+Frames are numbered from 0, through all files in the given order.
 
 Worst predicted: each frame by a fit to all others; z is its error in units of the standard deviation expected."""
 COSTS: dict[str, Callable[[int], float]] = {
@@ -82,7 +82,7 @@ def _left_out(gap: GAP, files: LabelledFiles) -> LeaveOneOut:
 
 
 def _bare(path: Path) -> Iterator[Atoms]:
-    """Structures of a file whose labels, should there be any, do not matter."""
+    """Structures of a file; labels, if any, are ignored."""
     from gapkit.structures.reading import iter_structures
 
     return iter_structures(path, energy_key="", forces_key="", stress_key="", virial_key="")

@@ -1,4 +1,4 @@
-"""One potential from beginning to end: silicon data that ship, fit, test, calibration, dynamics, report."""
+"""A complete example: the silicon data that ship, fit, test, calibration, dynamics, report."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from gapkit.potential.gap import GAP
 
 # Noises and δ where the log marginal likelihood of the training frames is largest (benchmarks/demo_noises.py; the test
-# frames took no part). They hold what a sum of atomic energies within the cutoff cannot follow as well as errors of the
-# labels, so they are larger where atoms are far from their places in a crystal.
+# frames were not used). They cover what a sum of atomic energies within the cutoff cannot describe as well as errors of
+# the labels, so they are larger where atoms are far from crystal sites.
 DELTA = 5.0  # eV
 ENERGY_NOISE = {
     "default": 0.0006,
@@ -81,7 +81,7 @@ class Dynamics(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class DemoResult:
-    """What `run_demo` found.
+    """Result of `run_demo`.
 
     Attributes
     ----------
@@ -121,7 +121,7 @@ def run_demo(
     Parameters
     ----------
     folder : path
-        Where ``silicon.gap`` and ``report.html`` go; made if it does not exist.
+        Where ``silicon.gap`` and ``report.html`` go; created if it does not exist.
     n_sparse : int
         Number of sparse points.
     n_steps : int
@@ -166,7 +166,7 @@ def run_demo(
         seconds=time.perf_counter() - start,
         failures=failures,
     )
-    _say_goodbye(result, echo)
+    _print_outcome(result, echo)
     return result
 
 
@@ -304,7 +304,7 @@ def _write_report(
     )
 
 
-def _say_goodbye(result: DemoResult, echo: Echo) -> None:
+def _print_outcome(result: DemoResult, echo: Echo) -> None:
     for failure in result.failures:
         echo(f"FAILED: {failure}")
     echo(

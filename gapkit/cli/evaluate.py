@@ -96,7 +96,7 @@ def _command(model: Path, test: Path, options: Mapping[str, Any]) -> str:
 def _training(
     gap: GAP, train: Path | None, candidates: Path | None, keys: Mapping[str, str], say: Say
 ) -> dict[str, Any]:
-    """What the training structures have to tell."""
+    """The parts of the report about the training structures."""
     if train is None:
         return {}
     from gapkit.active_learning.data_value import which_data_matter

@@ -1,4 +1,4 @@
-"""`gapkit fit` and `gapkit update`: from labelled files to a model file, with everything that deserves to be said."""
+"""`gapkit fit` and `gapkit update`: from labelled files to a model file, with a summary."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ CONNECT = 10  # s to wait for a scheduler
 
 
 class Means(NamedTuple):
-    """How to go about a fit; none of it changes the result."""
+    """Memory, checkpoint and workers of a fit; none of them changes the result."""
 
     max_memory: str | None
     checkpoint: Path | None
@@ -49,7 +49,7 @@ class Means(NamedTuple):
     scheduler: str | None
 
     def check(self, inputs: Sequence[Path | None]) -> None:
-        """Raise `InputError` for what cannot be, before any work."""
+        """Raise `InputError` for options that are invalid or exclude each other, before any work."""
         from gapkit.runtime.memory import in_bytes
 
         in_bytes(self.max_memory)
@@ -66,7 +66,7 @@ class Means(NamedTuple):
             if self.checkpoint.exists() and not self.resume:
                 raise InputError(
                     f"there is a checkpoint '{self.checkpoint}' already: go on from it with --resume, or remove it to "
-                    "start anew."
+                    "start again."
                 )
 
     @contextmanager
@@ -231,7 +231,7 @@ def _check_update(
 def _read_all(
     files: Mapping[str, list[Path] | None], keys: Mapping[str, str], say: Say, show: bool
 ) -> dict[str, LabelledFiles]:
-    """What was named, each looked through before the first change."""
+    """The files of each option, all read before the first change."""
     found = {}
     for name, paths in files.items():
         if paths:

@@ -1,4 +1,4 @@
-"""What a fit has chosen and found: lines for a terminal, data for scripts."""
+"""Summary of a fit: lines for a terminal, data for scripts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class OutlierFrame(NamedTuple):
-    """A frame that has got noises of its own; `number` counts from 0 through all frames."""
+    """A frame with noises of its own; `number` counts from 0 through all frames."""
 
     number: int
     config_type: str
@@ -28,7 +28,7 @@ class OutlierFrame(NamedTuple):
 
 
 def outlier_frames(gap: GAP, frames: Iterable[Frame]) -> dict[str, OutlierFrame]:
-    """The frames behind the names of ``gap.noise_.outliers``, which are fingerprints; one walk if there are any."""
+    """The frames behind the names of ``gap.noise_.outliers``, which are fingerprints; one pass if there are any."""
     if not (names := gap.noise_.outliers):
         return {}
     return {
@@ -39,7 +39,7 @@ def outlier_frames(gap: GAP, frames: Iterable[Frame]) -> dict[str, OutlierFrame]
 
 
 def describe_fit(gap: GAP, seconds: float, say: Callable[[str], None], outliers: Mapping[str, OutlierFrame]) -> None:
-    """Everything that a fit has chosen and found, in lines."""
+    """Everything that a fit has chosen and learned, line by line."""
     for term in gap.terms_:
         parts = (part for part in term.parts.values() if is_dataclass(part))
         say(f"term: {', '.join(map(in_words_of, parts))}")
@@ -49,7 +49,7 @@ def describe_fit(gap: GAP, seconds: float, say: Callable[[str], None], outliers:
         say(f"sparse points of {_name(name, gap)}: {chosen['text']}")
     if shortest := gap.training_.get("shortest_distances"):
         say("shortest distances: " + ", ".join(f"{pair} {distance:.3f} Å" for pair, distance in shortest.items()))
-    if gap.e0 is not None:  # otherwise the search has told
+    if gap.e0 is not None:  # otherwise the search has reported them
         say("e0: " + ", ".join(f"{symbol} {energy:.6f} eV" for symbol, energy in gap.e0_.items()) + " as given")
     if gap.optimum_ is None:
         say(f"noise: {noises_in_words(gap)}")

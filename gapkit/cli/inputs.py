@@ -1,4 +1,4 @@
-"""What commands read: model files and labelled structures, looked through once before the work."""
+"""Input of the commands: model files, and labelled structures, read through once before the work."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SAMPLE_ATOMS = 100_000
 
 
 class LabelledFiles:
-    """Frames of files, walked through once; what is kept does not grow with their number.
+    """Frames of files, read once; memory does not grow with their number.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class LabelledFiles:
     keys : mapping
         Names of labels by the fields of `LabelKeys`; what is absent or None is found, "" leaves a label out.
     show : bool
-        Show how far the walk is.
+        Show progress.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class LabelledFiles:
         Where the labels are, in all files.
     table : StructureTable
     sample : list of Atoms
-        All frames, in order, or of many a random part: with labels as `read_structures` puts them.
+        All frames, in order, or a random part if there are many, with labels as `read_structures` stores them.
 
     Raises
     ------
@@ -114,8 +114,7 @@ def load_model(path: Path, verbose: bool) -> GAP:
 
 
 def read_labelled(paths: Sequence[Path], keys: Mapping[str, str | None], say: Say, show: bool = False) -> LabelledFiles:
-    """Files, after telling which labels were taken and what there is."""
-
+    """Read files, and report which labels were found and what the files hold."""
     with log_to(say):
         data = LabelledFiles(paths, keys, show)
     say(str(data.table))
@@ -127,11 +126,11 @@ def new_gap(settings: ModelSettings, data: LabelledFiles, verbose: bool) -> GAP:
     from gapkit.potential.gap import GAP
     from gapkit.structures.frames import labelled_frames
 
-    structures = (frame.atoms for frame in labelled_frames(*frames_of(data)))  # walked through only if asked for radii
+    structures = (frame.atoms for frame in labelled_frames(*frames_of(data)))  # read only if radii are needed
     baseline = settings.make_baselines(data.species, structures)
     return GAP(settings.make_terms(data.species), **settings.parameters(), baseline=baseline, verbose=verbose)
 
 
 def frames_of(data: LabelledFiles) -> tuple[Structures, LabelKeys | None]:
-    """Frames to walk through many times, with their keys: from memory if they are few, else from their files."""
+    """Frames for repeated passes, with their keys: from memory if they are few, else from their files."""
     return (data.sample, None) if data.complete else (data.paths, data.keys)

@@ -37,7 +37,7 @@ def noise(text: str, default: str) -> Any:
 def key(what: str, panel: str = "Names of the labels in the file") -> Any:
     """An option for the name of a label."""
     text = f'Name of the {what} in the structure file; "" leaves them out.'
-    return option(text, panel=panel, show_default="found by itself")
+    return option(text, panel=panel, show_default="found automatically")
 
 
 def labelled_file(text: str = "Labelled structures: any file that ASE reads.") -> Any:
@@ -232,7 +232,7 @@ def parse_e0(entries: Sequence[str]) -> dict[str, float]:
 
 
 def parse_learned(entries: Sequence[str]) -> list[str]:
-    """["noise,delta"] -> ["noise", "delta"]; "all" is each of them, "none" no one.
+    """["noise,delta"] -> ["noise", "delta"]; "all" is every one, "none" the empty list.
 
     Raises
     ------

@@ -34,12 +34,12 @@ def predict(
 ) -> None:
     """Write energies (eV), forces (eV/Å) and, in three-dimensional cells, stresses (eV/Å³) of structures.
 
-    Labels of the input under other names are kept; those named energy, forces, stress or virial give way to what is
-    predicted.
+    Labels of the input under other names are kept; those named energy, forces, stress or virial are replaced by
+    predictions.
     """
     check_output(output, inputs=(model, structures))
     if output.suffix not in (".xyz", ".extxyz"):
-        raise InputError(f"'{output}' is to hold extended XYZ: let its name end in .xyz or .extxyz.")
+        raise InputError(f"'{output}' must be extended XYZ: use a name that ends in .xyz or .extxyz.")
     gap = load_model(model, verbose=False)
     n_frames = _predict(gap, structures, output, std, not quiet)
     speaker(quiet, to_stderr=as_json)(f"wrote {output}: {n_frames} structures")
@@ -48,7 +48,7 @@ def predict(
 
 
 def info(model: Model, as_json: Json = False) -> None:
-    """Tell what a model file holds: species, descriptor, noise, training data, conditioning."""
+    """Show what a model file holds: species, descriptor, noise, training data, conditioning."""
     from gapkit.report.model_card import describe_model
     from gapkit.runtime.archive import read_model
     from gapkit.runtime.tables import aligned
@@ -64,7 +64,7 @@ def info(model: Model, as_json: Json = False) -> None:
 
 
 def demo(
-    output: Annotated[Path, option("Folder for the model and the report; made if need be.", "--output", "-o")] = Path(
+    output: Annotated[Path, option("Folder for the model and the report; created if needed.", "--output", "-o")] = Path(
         "gapkit-demo"
     ),
     n_sparse: Annotated[int, option("Sparse points: more are more accurate and slower.", min=1)] = 1000,
@@ -90,7 +90,7 @@ def _predict(gap: GAP, source: Path, output: Path, std: bool, show: bool) -> int
     with complete_file(output) as file:
         for k, atoms in enumerate(progress(show)(frames, "predictions")):
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ExtrapolationWarning)  # told once, at the end
+                warnings.simplefilter("ignore", ExtrapolationWarning)  # one warning, at the end
                 p = _predictions_of_frame(gap, k, atoms, std)
             contacts += p.short_contacts or []
             write(file, _with_predictions(atoms, p), format="extxyz")

@@ -78,7 +78,7 @@ def _one_line(sentence: object) -> str:
 
 @contextmanager
 def warnings_kept() -> Iterator[list[str]]:
-    """The sentences of all warnings meanwhile, which are shown as ever."""
+    """Collect the sentences of all warnings, which are shown as well."""
     kept: list[str] = []
     shown = warnings.showwarning
 

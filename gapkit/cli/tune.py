@@ -1,4 +1,4 @@
-"""`gapkit tune` and `learning-curve`: what to fit with, and how many sparse points."""
+"""`gapkit tune` and `learning-curve`: which parameters, and how many sparse points."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def tune(
     species_weights: Annotated[
         bool,
         option(
-            "SOAP of several species: learn the weights of species, for the best of the trials, and try it with them.",
+            "SOAP of several species: learn the species weights for the best trial, and try them, too.",
             "--species-weights",
             show_default=False,
         ),
@@ -60,7 +60,7 @@ def tune(
         option("evidence: log p(labels); loo: log p(each frame | all others); kfold: force errors of folds."),
     ] = "evidence",
     search: Annotated[str, option("grid: every combination; random or optuna: --trials of them.")] = "grid",
-    trials: Annotated[int, option("How many fits, unless it is a grid.")] = 20,
+    trials: Annotated[int, option("Number of fits, unless the search is a grid.")] = 20,
     folds: Annotated[int, option("Parts of the data for --score kfold.")] = 5,
     optimize: Annotated[
         list[str] | None,
@@ -71,7 +71,7 @@ def tune(
 ) -> None:
     """Find the parameters of a potential: fit with many, compare, and write the best as a configuration.
 
-    Each trial is a fit. Noises and amplitudes are learned in each, so that the search only goes over the rest.
+    Each trial is a fit. Noises and amplitudes are learned in each, so the search covers only the rest.
     """
     from gapkit.model_selection.search import tune as compare
 
@@ -86,9 +86,9 @@ def tune(
         data = read_labelled(train, settings.keys, say, not quiet)
         gap = new_gap(settings, data, verbose=not quiet)
         structures, keys = (data.in_memory(), None) if score == "kfold" else frames_of(data)
-        ways: dict[str, Any] = {"score": score, "search": search, "n_trials": trials, "n_folds": folds}
-        ways |= {"species_weights": species_weights, "optimize": settings.optimize, "keys": keys}
-        found = compare(gap, structures, space, **ways)
+        options: dict[str, Any] = {"score": score, "search": search, "n_trials": trials, "n_folds": folds}
+        options |= {"species_weights": species_weights, "optimize": settings.optimize, "keys": keys}
+        found = compare(gap, structures, space, **options)
     best = gap.set_params(**found.best_params)
     found = _as_named(found, list(space))
     say(found.table())
@@ -188,7 +188,7 @@ def space_of(vary: list[str], settings: ModelSettings, search: str) -> dict[str,
         if not text:
             raise InputError(f"--vary {entry!r} has no values: write for example --vary cutoff=4,5,6.")
         if name not in present:
-            raise InputError(f"--vary names the parameter {name!r}, which there is not{did_you_mean(name, present)}.")
+            raise InputError(f"--vary names the unknown parameter {name!r}{did_you_mean(name, present)}.")
         if name in space:
             raise InputError(f"--vary names {name} twice: give all of its values together.")
         space[name] = _values(name, text, present[name])
@@ -200,7 +200,7 @@ def space_of(vary: list[str], settings: ModelSettings, search: str) -> dict[str,
 
 
 def _values(name: str, text: str, present: Any) -> Any:
-    """ "4,5" → [4.0, 5.0], "4..6" → Between(4.0, 6.0), as the `present` value of the parameter has it."""
+    """ "4,5" → [4.0, 5.0], "4..6" → Between(4.0, 6.0), of the type of the `present` value."""
     from gapkit.model_selection.search import Between
 
     kind = float if isinstance(present, dict) and "noise" in name else type(present)
@@ -224,7 +224,7 @@ _PLURAL = {int: "whole numbers", float: "numbers"}
 
 
 def _write_configuration(path: Path, gap: GAP, settings: ModelSettings, what: str) -> None:
-    """What makes `gap` again, as `ModelSettings` has it; species stay with the data unless they were given."""
+    """Write `gap` as a configuration for `ModelSettings`; species are left to the data unless they were given."""
     import yaml
 
     from gapkit.baselines import baseline_to_dict
@@ -244,7 +244,7 @@ def _write_configuration(path: Path, gap: GAP, settings: ModelSettings, what: st
 
 
 def _as_named(found: Search, names: list[str]) -> Search:
-    """The trials with each parameter by the name that it was given on the command line."""
+    """The trials, with parameters named as on the command line."""
 
     def named(params: dict[str, Any]) -> dict[str, Any]:
         own = {name: next(v for full, v in params.items() if f"__{full}".endswith(f"__{name}")) for name in names}

@@ -54,7 +54,7 @@ def test_missing_files_and_folders(folder, tmp_path):
     assert_refused(gapkit("evaluate", tmp_path / "none.gap", train), "no model file '.*none.gap'")
     assert_refused(gapkit("evaluate", model, train, "--report", tmp_path / "no" / "r.html"), "does not exist")
     assert_refused(gapkit("predict", model, tmp_path / "none.xyz", "-o", tmp_path / "o.xyz"), "none.xyz' is missing")
-    assert_refused(gapkit("predict", model, train, "-o", tmp_path / "o.cif"), "end in .xyz or .extxyz")
+    assert_refused(gapkit("predict", model, train, "-o", tmp_path / "o.cif"), "ends in .xyz or .extxyz")
     assert_refused(gapkit("info", tmp_path), "not a complete gapkit model")
     assert list(tmp_path.iterdir()) == []
 

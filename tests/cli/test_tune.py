@@ -102,7 +102,7 @@ def test_values_have_the_type_of_their_parameter():
     ("arguments", "match"),
     [
         ([], "there is nothing to tune"),
-        (["--vary", "cutof=4,5"], r"'cutof', which there is not \(did you mean 'cutoff'"),
+        (["--vary", "cutof=4,5"], r"unknown parameter 'cutof' \(did you mean 'cutoff'"),
         (["--vary", "cutoff"], "'cutoff' has no values"),
         (["--vary", "zeta=2.5"], "zeta=2.5 must be whole numbers, such as"),
         (["--vary", "cutoff=4,long"], "cutoff=4,long must be numbers"),
