@@ -1,4 +1,4 @@
-"""Pictures of a report, and in words what they show, for those who see them and those who do not."""
+"""Figures of a report with their captions and alternative texts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Picture(NamedTuple):
-    """One figure: its identifier, the PNG in base 64, a text for those who cannot see it, and a caption."""
+    """One figure: its identifier, the PNG in base 64, an alternative text for screen readers, and a caption."""
 
     name: str
     data: str

@@ -1,7 +1,7 @@
 """Structures coloured by the errors and error bars of their atoms, as a file for chemiscope (chemiscope.org).
 
 The format is JSON: structures, environments (an atom of a structure each), and properties, one value for each structure
-or each environment. Nothing of chemiscope is needed to write it.
+or each environment. Chemiscope itself is not needed to write it.
 """
 
 from __future__ import annotations
@@ -67,9 +67,9 @@ def write_chemiscope(
 
 
 def check_name(path: str | os.PathLike[str]) -> None:
-    """Raise `InputError` unless the name ends as chemiscope wants it."""
+    """Raise `InputError` unless the name ends in .json or .json.gz."""
     if not os.fspath(path).endswith((".json", ".json.gz")):
-        raise InputError(f"'{os.fspath(path)}' is to hold data for chemiscope: let its name end in .json or .json.gz.")
+        raise InputError(f"'{os.fspath(path)}' must be chemiscope data: use a name that ends in .json or .json.gz.")
 
 
 def _data(frames: Sequence[Atoms], evaluation: Evaluation, gap: GAP | None, name: str) -> dict[str, Any]:
@@ -96,7 +96,7 @@ def _data(frames: Sequence[Atoms], evaluation: Evaluation, gap: GAP | None, name
 
 
 def _settings(properties: Mapping[str, Any]) -> dict[str, Any]:
-    """Error against std of what there is, atoms before structures, coloured by the error."""
+    """Error against std, of atoms if there are force errors, else of structures, coloured by the error."""
     target, kind = ("atom", "force") if "force error" in properties else ("structure", "energy")
     error, std = f"{kind} error", f"{kind} std"
     if error not in properties:

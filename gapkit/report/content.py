@@ -1,4 +1,4 @@
-"""Everything that a report says, before it is HTML, Markdown or JSON."""
+"""Content of a report, before it becomes HTML, Markdown or JSON."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ CONVENTIONS = (
 
 
 class Extras(NamedTuple):
-    """What a report may have besides potential and evaluation; see `gapkit.report.write.write_report`."""
+    """Optional parts of a report; see `gapkit.report.write.write_report`."""
 
     frames: Sequence[Atoms] | None
     train: Evaluation | None
@@ -134,7 +134,7 @@ def gather(
     title: str,
     description: str,
 ) -> Content:
-    """Everything a report says about `gap`."""
+    """Collect the content of a report about `gap`."""
     rows, calibrations, atoms = evaluation.rows(), _calibrations(evaluation), tables.atom_errors(evaluation)
     parts, parts_notes = ([], []) if extras.frames is None else part_tables(gap, evaluation, extras.frames)
     return Content(
@@ -199,7 +199,7 @@ def _fingerprint(evaluation: Evaluation) -> str:
 
 
 def _today() -> str:
-    """Date of today, or of SOURCE_DATE_EPOCH for builds that must repeat."""
+    """Date of today, or of SOURCE_DATE_EPOCH for reproducible builds."""
     epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
     moment = datetime.fromtimestamp(int(epoch), UTC) if epoch.isdecimal() else datetime.now(UTC)
     return moment.strftime("%Y-%m-%d")

@@ -1,4 +1,4 @@
-"""Tables of a report about what a prediction is made of: baselines, fitted terms, and what each of them explains."""
+"""Tables of a report that decompose the predictions: baselines, fitted terms, and what each of them explains."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def part_tables(gap: GAP, evaluation: Evaluation, frames: Sequence[Atoms]) -> tuple[list[Table], list[str]]:
-    """What e0 and baselines say alone and what the fit adds, and the size of every part; with sentences.
+    """What e0 and baselines predict alone, what the fit adds, and the size of every part; with notes.
 
     Nothing for a potential of one term without baselines.
     """

@@ -73,7 +73,7 @@ def as_html(engine: Any, content: Content, evaluation: Evaluation, extras: Extra
 
 
 def _sections(content: Content) -> list[tuple[str, str]]:
-    """Identifier and name of each section that there is, for the links on top."""
+    """Identifier and name of each section present, for the links on top."""
     found = [
         ("verdict", "In short", True),
         ("model", "Model", True),

@@ -28,7 +28,7 @@ def check_learning_curve_file(path: str | os.PathLike[str], inputs: tuple[Path |
     check_output(path, inputs)
     suffix = Path(path).suffix
     if suffix not in SUFFIXES:
-        raise InputError(f"'{path}' is to hold a plot or numbers: let its name end in .html, .png or .json.")
+        raise InputError(f"'{path}' must be a plot or numbers: use a name that ends in .html, .png or .json.")
     if suffix != ".json":
         figures.require_matplotlib()
     if suffix == ".html":

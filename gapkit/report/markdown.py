@@ -1,4 +1,4 @@
-"""A report as Markdown, to be read, and as JSON, to be computed with."""
+"""A report as Markdown, for readers, and as JSON, for programs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MARKS = {"good": "✓", "note": "·", "bad": "✗"}
 
 
 def as_json(content: Content) -> str:
-    """All numbers unrounded; None stands for what there is not."""
+    """All numbers unrounded; None stands for missing parts."""
     data: dict[str, Any] = {
         "title": content.title,
         "description": content.description,
@@ -116,7 +116,7 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Text that Markdown takes as it is."""
+    """Text with Markdown's special characters escaped."""
     for mark in ("\\", "|", "*", "_", "`", "<", "[", "$"):
         text = text.replace(mark, "\\" + mark)
     return " ".join(text.split())

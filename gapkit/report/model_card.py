@@ -1,4 +1,4 @@
-"""What a potential is made of, in words: the rows of a model card, and the lines that make it again."""
+"""Model card of a potential: its rows, and the Python code that reproduces the potential."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from gapkit.structures.labels import LabelKeys
 if TYPE_CHECKING:
     from gapkit.potential.gap import GAP
 
-# names that reprs of parameters call, and that `gapkit` exports
+# names in reprs of parameters that `gapkit` exports
 PUBLIC = frozenset(
     {"ACSF", "D3", "D4", "SOAP", "ZBL", "Composition", "DotProduct", "Ewald", "InversePowers", "Linear", "LongRange"}
     | {"Pair", "SquaredExponential", "Term", "Triplet"}
 )
-LONG = re.compile(r"\d+\.\d{5,}(?:e[+-]\d+)?")  # numbers with digits that nobody reads
+LONG = re.compile(r"\d+\.\d{5,}(?:e[+-]\d+)?")  # numbers with five or more decimals
 
 
 def versions() -> str:
-    """Versions of what a result depends on."""
+    """Versions of the packages that a result depends on."""
     found = [f"Python {platform.python_version()}"]
     for name in ("gapkit", "numpy", "scipy", "ase", "dscribe", "numba"):
         try:
@@ -39,7 +39,7 @@ def versions() -> str:
 
 
 def describe_model(gap: GAP) -> dict[str, str]:
-    """Rows for whatever of these a fitted potential has."""
+    """Rows of the model card; those that a fitted potential lacks are left out."""
     card: dict[str, Any] = {}
     for index, term in enumerate(gap.terms_, start=1):
         head = f"Term {index}: " if len(gap.terms_) > 1 else ""
@@ -105,7 +105,7 @@ def _recalibration(found: Any) -> dict[str, Any]:
 
 
 def recipe(gap: GAP) -> str:
-    """Python that fits and evaluates this very potential, from its parameters and what its fit was asked for."""
+    """Python code that fits and evaluates this potential, from its parameters and the arguments of its fit."""
     parameters = gap.get_params(deep=False)
     with np.printoptions(legacy="1.25"):  # NumPy's numbers as numbers
         settings = "".join(f"    {name}={value!r},\n" for name, value in parameters.items())
@@ -139,7 +139,7 @@ def _key_arguments(gap: GAP) -> str:
 
 
 def _fit_line(gap: GAP) -> str:
-    """The call of fit, with what it was to learn where that is not the parameter; and what no call can tell."""
+    """The call of fit, with `optimize` where it differs from the parameter; comments on what a call cannot express."""
     asked = gap.training_.get("fit")
     lines = ["gap.fit(train)"]
     if asked is not None and frozenset(asked["optimize"]) != parse_optimize(gap.optimize):

@@ -1,4 +1,4 @@
-"""Ball views of structures as SVG that a few lines of script can turn: drawn here once, so that they print without it.
+"""Ball views of structures as SVG that a short script can rotate; drawn here once, so that they print without it.
 
 Coordinates are in Å, y up in the plane of the drawing and z towards the viewer; the projection is orthographic.
 """
@@ -135,7 +135,7 @@ def _bonds(atoms: Atoms, shown: Sequence[int]) -> list[tuple[int, int]]:
 
 
 def colours_of(values: Sequence[float], largest: float) -> list[str]:
-    """Colours between 0 and `largest`, which also people with colour-blindness tell apart; grey for NaN."""
+    """Colours between 0 and `largest`, distinguishable with colour blindness, too; grey for NaN."""
     from matplotlib import colormaps
     from matplotlib.colors import to_hex
 

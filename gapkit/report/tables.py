@@ -25,7 +25,7 @@ _SMALL = 1e-4  # below, numbers are written with an exponent
 
 
 class Number(NamedTuple):
-    """A number to show, and the same unrounded to sort and to test by."""
+    """A number to show, and the same unrounded, for sorting and tests."""
 
     text: str
     value: str
@@ -78,7 +78,7 @@ def _plain(cell: Cell) -> str | float | None:
 
 
 def number(value: float | None) -> Number:
-    """Three digits; a dash for what there is not."""
+    """Three digits; a dash for a missing value."""
     if value is None or not np.isfinite(value):
         return Number("–", "")
     text = f"{value:.0f}" if abs(value) >= 999.5 or isinstance(value, int | np.integer) else f"{value:#.3g}"
@@ -140,7 +140,7 @@ class ErrorTable(NamedTuple):
 
 
 def error_tables(rows: Sequence[ErrorRow], train: Evaluation | None) -> list[ErrorTable]:
-    """One table per kind, with the RMSE on the training structures beside."""
+    """One table per kind, with the RMSE on the training structures beside it."""
     train_rmse = {} if train is None else {(row.kind, row.config_type): row.rmse for row in train.rows()}
     tables = []
     for kind in dict.fromkeys(row.kind for row in rows):

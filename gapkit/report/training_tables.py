@@ -17,7 +17,7 @@ FRAME = ("frame", "config type", "formula", "atoms")
 
 
 def data_tables(left_out: LeaveOneOut | None, which: WhichData | None) -> list[Table]:
-    """Whatever there is to tell, in tables."""
+    """Tables of the results that are given and not empty."""
     found: list[Table] = []
     if which is not None:
         found += [_redundant(which.redundant)] if which.redundant else []

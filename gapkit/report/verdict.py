@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from gapkit.uncertainty.extrapolation import Extrapolation
 
 FloatArray = NDArray[np.float64]
-LEVELS = ("bad", "note", "good")  # in the order in which they are told
+LEVELS = ("bad", "note", "good")  # in the order of the verdict
 LONGEST = 16  # names of config types in one sentence
-WEAK = 0.3  # rank correlation below which std does not tell good values from bad
-FEW_ATOMS, FEW_STRUCTURES = 30, 10  # below, a rank correlation says nothing
+WEAK = 0.3  # rank correlation below which std does not separate good values from bad
+FEW_ATOMS, FEW_STRUCTURES = 30, 10  # below, a rank correlation means nothing
 SURE = 0.01  # significance of a common sign
 MOSTLY = 0.5  # share of the noise in the predictive variance
-FOREIGN = 0.05  # share of atoms beyond the training range
+BEYOND = 0.05  # share of atoms beyond the training range
 
 
 class Finding(NamedTuple):
-    """One thing that was found.
+    """One finding of the verdict.
 
     Attributes
     ----------
@@ -37,7 +37,7 @@ class Finding(NamedTuple):
     kind : str
         "energy", "forces", "stress", or "" for all.
     config_types : tuple of str
-        Whom it concerns; empty for all.
+        Config types concerned; empty for all.
     text : str
         A sentence or two.
     distrust : str
@@ -72,7 +72,7 @@ def judge(gap: GAP, evaluation: Evaluation, environments: Extrapolation | None =
     Parameters
     ----------
     gap : GAP
-        The potential; its noises and training data are looked at.
+        The potential; its noises and training data are used.
     evaluation : Evaluation
         With standard deviations, as far as they are to be judged.
     environments : Extrapolation, optional
@@ -88,7 +88,7 @@ def judge(gap: GAP, evaluation: Evaluation, environments: Extrapolation | None =
     for kind, comparison in scored.items():
         findings += _ranks(kind, comparison)
     findings += _misspecified(gap, scored) + _untrained(gap, evaluation)
-    findings += _foreign(evaluation, environments) + _missing(evaluation, scored)
+    findings += _beyond_training(evaluation, environments) + _missing(evaluation, scored)
     return Verdict((*overall, *sorted(findings, key=lambda finding: LEVELS.index(finding.level))))
 
 
@@ -112,7 +112,7 @@ def _parts(comparison: Comparison) -> Iterator[tuple[str, Comparison, NDArray[np
         yield str(name), comparison.select(own), own
 
 
-def _telling(comparison: Comparison) -> Iterator[tuple[str, Comparison]]:
+def _informative(comparison: Comparison) -> Iterator[tuple[str, Comparison]]:
     """Config types whose values are not zero by symmetry."""
     idle = zero_by_symmetry(comparison)
     return ((name, part) for name, part, own in _parts(comparison) if not np.any(idle[own]))
@@ -181,7 +181,7 @@ def _scales(scored: Mapping[str, Comparison]) -> list[Finding]:
 def _scaled(comparison: Comparison, direction: int) -> dict[str, str]:
     """Config types with a factor in that direction, and the factor."""
     found = {}
-    for name, part in _telling(comparison):
+    for name, part in _informative(comparison):
         scale = float(np.sqrt(np.mean(z_scores(part) ** 2)))
         if _direction(scale, _n_structures(part), 3.0) == direction:
             found[name] = f"× {scale:.2g}"
@@ -246,7 +246,7 @@ def _atom_ranks(comparison: Comparison) -> list[Finding]:
     rho = rank_correlation(atoms.error, atoms.std)
     if rho is not None and len(atoms.error) >= FEW_ATOMS:
         findings.append(_rank_finding("forces", rho, "atoms"))
-    for name, part in _telling(comparison):
+    for name, part in _informative(comparison):
         own = per_atom(part)
         rho = rank_correlation(own.error, own.std)
         if rho is not None and rho < WEAK and len(own.error) >= FEW_ATOMS:
@@ -283,7 +283,7 @@ def _misspecified(gap: GAP, scored: Mapping[str, Comparison]) -> list[Finding]:
 
 def _noise_shares(gap: GAP, kind: str, comparison: Comparison) -> dict[str, str]:
     found = {}
-    for name, part in _telling(comparison):
+    for name, part in _informative(comparison):
         variance = np.asarray(part.std) ** 2
         share = float(_noise(gap, kind, name, part) ** 2 * len(part) / variance.sum())
         if share > MOSTLY:
@@ -314,7 +314,7 @@ def _untrained(gap: GAP, evaluation: Evaluation) -> list[Finding]:
     return [Finding("note", "", new, text)]
 
 
-def _foreign(evaluation: Evaluation, environments: Extrapolation | None) -> list[Finding]:
+def _beyond_training(evaluation: Evaluation, environments: Extrapolation | None) -> list[Finding]:
     """Config types with atoms beyond the training range."""
     if environments is None:
         return []
@@ -322,7 +322,7 @@ def _foreign(evaluation: Evaluation, environments: Extrapolation | None) -> list
     for name, rows in rows_by_config_type(evaluation, environments).items():
         beyond = environments.summary(rows)
         share = np.nanmax([beyond.far, beyond.uncertain])
-        if share > FOREIGN:
+        if share > BEYOND:
             found[name] = f"{100.0 * share:.0f} % of the atoms"
     if not found:
         text = "The structures hold hardly any environments beyond the range of the training environments."

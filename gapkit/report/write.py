@@ -1,4 +1,4 @@
-"""A report about a potential: what it is, how wrong it is, and whether it knows; as one HTML file, Markdown or JSON."""
+"""A report about a potential, its errors and its error bars, as one HTML file, Markdown or JSON."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def write_report(
         Its errors on test structures; ``evaluate(gap, test, return_std="all")`` has error bars of every kind.
     frames : sequence of Atoms, optional
         The list that was evaluated: for views of the worst structures, to compare them with the training
-        environments, and to take predictions apart into baselines and terms.
+        environments, and to decompose predictions into baselines and terms.
     train_evaluation : Evaluation, optional
         Its errors on the training structures, shown beside them.
     title, data_description : str
@@ -74,7 +74,7 @@ def write_report(
     which_data : WhichData, optional
         Redundant training frames, outliers, most wanted calculations.
     command : str
-        Command line that made the report, to be repeated.
+        Command line that made the report, shown for repeating it.
 
     Raises
     ------
@@ -102,7 +102,7 @@ def write_report(
 
 
 def _check_frames(frames: Sequence[Atoms], evaluation: Evaluation) -> None:
-    """Refuse frames that are not those of the evaluation, as far as numbers and symbols of atoms tell."""
+    """Refuse frames that are not those of the evaluation, as far as numbers and symbols of atoms show."""
     for comparison in evaluation.comparisons.values():
         if len(comparison) and comparison.structure.max() >= len(frames):
             raise InputError(

@@ -157,7 +157,7 @@ def test_learning_curve_as_a_file(folder, tmp_path):
     [
         (["--n-sparse", "4,many"], "--n-sparse 4,many must be whole numbers with commas"),
         (["--n-sparse", "0"], "--n-sparse 0 must be"),
-        (["-o", "a.pdf"], r"end in .html, .png or .json"),
+        (["-o", "a.pdf"], r"ends in .html, .png or .json"),
         (["--optimize", "outliers"], "outliers"),
         (["--sparsification", "kmeans", "-q"], "'kmeans', whose choices are not nested"),
     ],

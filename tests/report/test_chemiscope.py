@@ -84,7 +84,7 @@ def test_chemiscope_itself_agrees(tmp_path):
 def test_other_names_and_lists_are_refused(tmp_path):
     frames, gap = make_frames(4, seed=5)
     found = evaluate(gap, frames)
-    with pytest.raises(InputError, match=r"end in \.json"):
+    with pytest.raises(InputError, match=r"ends in \.json"):
         write_chemiscope(tmp_path / "c.xyz", frames, found)
     with pytest.raises(InputError, match="the very list"):
         write_chemiscope(tmp_path / "c.json", frames[:2], found)

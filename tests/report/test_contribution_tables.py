@@ -1,4 +1,4 @@
-"""What a report says of baselines and terms, against sums and differences made here."""
+"""What a report says about baselines and terms, against sums and differences computed here."""
 
 from __future__ import annotations
 

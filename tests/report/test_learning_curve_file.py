@@ -63,7 +63,7 @@ def test_numbers_and_picture(tmp_path):
 
 
 def test_other_names_and_places_are_refused(tmp_path):
-    with pytest.raises(InputError, match=r"end in \.html, \.png or \.json"):
+    with pytest.raises(InputError, match=r"ends in \.html, \.png or \.json"):
         write_learning_curve(tmp_path / "c.pdf", curve(), "curve")
     with pytest.raises(InputError, match="does not exist"):
         write_learning_curve(tmp_path / "nowhere" / "c.html", curve(), "curve")

@@ -1,4 +1,4 @@
-"""The code that a report prints makes the very model again."""
+"""The code that a report prints reproduces the model."""
 
 from __future__ import annotations
 
