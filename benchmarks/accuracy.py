@@ -125,7 +125,7 @@ def line(name: str, row: str, given: argparse.Namespace, n_frames: int | None) -
 
 
 def times(given: argparse.Namespace) -> None:
-    """Energy, forces and stress with the neighbour list, one thread: median over walks that take the models in turn."""
+    """Energy, forces and stress with the neighbour list, one thread: median of rounds that take the models in turn."""
     models = {path.stem: GAP.load(path) for path in sorted(given.times.glob("*.gap"))}
     test = {name: frames(name, given.data, SETS[name].test)[:25] for name in {key.split(", ")[0] for key in models}}
     seconds: dict[str, list[float]] = {key: [] for key in models}

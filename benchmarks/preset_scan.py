@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 python benchmarks/preset_scan.py DATA [--sets Si Cu MgO SrTiO3]
 
-One walk over the training file gives the row factors, from which every choice of noises is solved. The test errors are
+One pass over the training file gives the row factors, from which every choice of noises is solved. The test errors are
 in view here, as the noises of presets are meant to be good for all sets; `benchmarks/accuracy.py` is the comparison.
 """
 

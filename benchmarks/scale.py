@@ -8,7 +8,7 @@
 
 Without ``--data`` the shipped silicon frames are used. Where more frames are needed than there are, copies come with a
 fresh displacement of each atom (normal, 0.02 Å) and the labels of the original: a load test, not a model. They are made
-while walking, never held. Run it on an idle machine; `workers` needs two idle cores.
+when they are read, never held. Run it on an idle machine; `workers` needs two idle cores.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ DISPLACEMENT = 0.02  # Å
 
 
 class Copies:
-    """Frames over and over, the first time as they are, then displaced at random (or not); made anew in each walk."""
+    """Frames over and over, the first time as they are, then displaced at random (or not); made again in each pass."""
 
     def __init__(self, frames: list[Atoms], n_copies: int, displacement: float = DISPLACEMENT) -> None:
         self.frames, self.n_copies, self.displacement = frames, n_copies, displacement
@@ -119,8 +119,8 @@ def workers(given: argparse.Namespace) -> None:
 
 def memory(given: argparse.Namespace) -> None:
     """Each size in a process of its own."""
-    print(f"\n### Memory and time against frames, {given.n_sparse} sparse points, copies made while walking\n")
-    print("| copies | frames | environments | fit, s | ms/environment | peak, MB | against 1× | foretold, MB |")
+    print(f"\n### Memory and time against frames, {given.n_sparse} sparse points, copies made while reading\n")
+    print("| copies | frames | environments | fit, s | ms/environment | peak, MB | against 1× | estimated, MB |")
     print("|---|---|---|---|---|---|---|---|")
     first = 0.0
     for copies in given.sizes:
@@ -133,7 +133,7 @@ def memory(given: argparse.Namespace) -> None:
         per = 1e3 * found["seconds"] / found["environments"]
         print(
             f"| {copies}× | {found['frames']} | {found['environments']} | {found['seconds']:.1f} | {per:.3f} | "
-            f"{found['peak']:.0f} | {100 * (found['peak'] / first - 1):+.1f} % | {found['foretold']:.0f} |",
+            f"{found['peak']:.0f} | {100 * (found['peak'] / first - 1):+.1f} % | {found['estimated']:.0f} |",
             flush=True,
         )
 
@@ -145,7 +145,7 @@ def one_fit(given: argparse.Namespace) -> None:
         warnings.simplefilter("ignore")  # of course frames repeat
         t = seconds(lambda: gap.fit(frames, max_memory=given.max_memory))
     found = {"frames": gap.training_["n_structures"], "environments": frames.n_environments, "seconds": t}
-    print(json.dumps(found | {"peak": peak(), "foretold": gap.memory_.estimated / 2**20}))
+    print(json.dumps(found | {"peak": peak(), "estimated": gap.memory_.estimated / 2**20}))
 
 
 # ---- a large fit
@@ -156,13 +156,13 @@ def large(given: argparse.Namespace) -> None:
     frames = Copies(originals, -(-given.environments // sum(map(len, originals))))
     gap = potential(given.n_sparse)
     t = seconds(lambda: gap.fit(frames, max_memory=given.max_memory))
-    foretold, used = gap.memory_.estimated / 2**20, peak()
+    estimated, used = gap.memory_.estimated / 2**20, peak()
     print(f"\n### One large fit, max_memory {given.max_memory} (a load test: labels belong to undisplaced frames)\n")
-    print("| environments | labels | sparse points | time, s | peak, MB | foretold, MB | off |")
+    print("| environments | labels | sparse points | time, s | peak, MB | estimated, MB | off |")
     print("|---|---|---|---|---|---|---|")
     print(
         f"| {frames.n_environments} | {gap.posterior_.n_rows} | {len(gap.alpha_)} | {t:.0f} | {used:.0f} | "
-        f"{foretold:.0f} | {100 * (foretold / used - 1):+.0f} % |"
+        f"{estimated:.0f} | {100 * (estimated / used - 1):+.0f} % |"
     )
     print("\n" + "; ".join(report["text"] for report in gap.selection_.values()))
 
@@ -173,10 +173,10 @@ def large(given: argparse.Namespace) -> None:
 class Costs(dict[str, float]):
     """Seconds and bytes, by name."""
 
-    def walks(self, n_environments: float, n_workers: int, bandwidth: float) -> tuple[float, float, float]:
-        """Seconds of the first walk, the second, and what follows both.
+    def passes(self, n_environments: float, n_workers: int, bandwidth: float) -> tuple[float, float, float]:
+        """Seconds of the first pass, the second, and what follows both.
 
-        In each walk the workers share theirs, the client does its own meanwhile; the slower of the two decides.
+        In each pass the workers share theirs, the client does its own meanwhile; the slower of the two decides.
         """
         chunks, rows = n_environments / CHUNK_ATOMS, n_environments / self["chunk_atoms"]
         thinned = max(0.0, n_environments / (self["pool_rows"] - self["pool_kept"]))
@@ -196,14 +196,14 @@ def projection(given: argparse.Namespace) -> None:
     terms, noises = tuple(gap.terms or ()), Noises(*NOISES.values())
     costs = Costs(chunk_atoms=max(CHUNK_ATOMS, given.n_sparse))
     with one_blas_thread():
-        pools = first_walk_costs(given, terms, costs)
+        pools = first_pass_costs(given, terms, costs)
         basis, _ = pools.choose()
         recipe = Recipe(basis, {"Si": -5.0}, noises)
-        second_walk_costs(given, recipe, costs)
+        second_pass_costs(given, recipe, costs)
     report(given, costs)
 
 
-def first_walk_costs(given: argparse.Namespace, terms: tuple[Term, ...], costs: Costs) -> SparsePools:
+def first_pass_costs(given: argparse.Namespace, terms: tuple[Term, ...], costs: Costs) -> SparsePools:
     source = iter(Copies(frames_of(given), 10**6))
     frames = list(labelled_frames(list(islice(source, 60))))
     chunk = next(chunks_of(frames, CHUNK_ATOMS))
@@ -225,14 +225,14 @@ def first_walk_costs(given: argparse.Namespace, terms: tuple[Term, ...], costs: 
 
 
 def summarise(chunk: list, noises: Noises) -> bytes:
-    """What the client does with a chunk in the first walk."""
+    """What the client does with a chunk in the first pass."""
     summary = Summary()
     for frame in chunk:
         summary.add(frame, noises)
     return pickle.dumps(chunk)
 
 
-def second_walk_costs(given: argparse.Namespace, recipe: Recipe, costs: Costs) -> None:
+def second_pass_costs(given: argparse.Namespace, recipe: Recipe, costs: Costs) -> None:
     source = labelled_frames(Copies(frames_of(given), 4))
     chunks = list(islice(chunks_of(source, int(costs["chunk_atoms"])), 3))
     sizes = [sum(len(frame.atoms) for frame in chunk) / costs["chunk_atoms"] for chunk in chunks]
@@ -266,15 +266,15 @@ def report(given: argparse.Namespace, costs: Costs) -> None:
     print(f"| rows and their factors | {rows / costs['rows']:.0f} rows/s, {atoms / costs['rows']:.0f} environments/s |")
     print(f"| merging two workers' factors | {costs['merge']:.2f} s per {atoms:.0f} environments |")
     print(f"| packing and unpacking factors, {costs['factor_bytes'] / 1e6:.0f} MB | {costs['packing']:.2f} s |")
-    print(f"| client, first walk | {1e6 * costs['summary'] / CHUNK_ATOMS:.1f} µs/environment |")
-    print(f"| client, second walk | {1e6 * costs['sending'] / atoms:.1f} µs/environment |")
+    print(f"| client, first pass | {1e6 * costs['summary'] / CHUNK_ATOMS:.1f} µs/environment |")
+    print(f"| client, second pass | {1e6 * costs['sending'] / atoms:.1f} µs/environment |")
     print(f"| choice of the sparse points, solution | {costs['choice']:.0f} s, {costs['solution']:.0f} s |")
     n = given.project
     print(f"\n### Projection to {n:.0e} environments, {given.bandwidth:g} GB/s between nodes\n")
-    print("| workers | first walk | second walk | rest | together | of ideal |\n|---|---|---|---|---|---|")
-    alone = sum(costs.walks(n, 1, 1e9 * given.bandwidth))
+    print("| workers | first pass | second pass | rest | together | of ideal |\n|---|---|---|---|---|---|")
+    alone = sum(costs.passes(n, 1, 1e9 * given.bandwidth))
     for n_workers in (1, 16, 64, 256, 1024):
-        parts = costs.walks(n, n_workers, 1e9 * given.bandwidth)
+        parts = costs.passes(n, n_workers, 1e9 * given.bandwidth)
         cells = [f"{t / 60:.1f} min" for t in (*parts, sum(parts))]
         print(f"| {n_workers} | " + " | ".join(cells) + f" | {100 * alone / n_workers / sum(parts):.0f} % |")
 

@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 python benchmarks/terms.py [--repeats 25] [--only Si Cu NaCl SrTiO3]
 
-Neighbour lists are searched anew in every call. The sums take turns in one process, so that other work on the machine
+Neighbour lists are searched again in every call. The sums take turns in one process, so that other work on the machine
 slows all of them alike; ratios are medians of the ratios within one turn. Weights are random: time does not depend on
 their values. SOAP 8, 6 to 5 Å, ζ 4; pairs to 5 Å; triplets to 4 Å, from their tables.
 """

@@ -46,7 +46,7 @@ def calculate(calculator: GAPCalculator, atoms: Atoms) -> GAPCalculator:
 
 
 def predict(gap: GAP, atoms: Atoms) -> Predictions:
-    """The same by `GAP.predict`, which searches the neighbours of every structure anew."""
+    """The same by `GAP.predict`, which searches the neighbours of every structure again."""
     return gap.predict(atoms)
 
 

@@ -21,7 +21,7 @@ from gapkit.evaluation.comparison import Comparison
 
 
 class Setting(NamedTuple):
-    """What `gap_fit` is told."""
+    """Arguments of `gap_fit`."""
 
     element: str
     n_max: int
@@ -55,7 +55,7 @@ def fit(setting: Setting, frames: Sequence[Atoms], potential: Path) -> Reader:
 
 
 def _named(frames: Sequence[Atoms]) -> list[Atoms]:
-    """Frames with the names that `gap_fit` is told."""
+    """Frames with the names that `gap_fit` is given."""
     found = []
     for atoms in frames:
         new = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)

@@ -53,7 +53,7 @@ def test_frames_in_memory_are_evaluated_once(monkeypatch):
     evaluate = ZBL.evaluate
     monkeypatch.setattr(ZBL, "evaluate", lambda self, atoms: calls.append(atoms) or evaluate(self, atoms))
     rests = less_baseline(labelled_frames(given()), [REPULSION])
-    next(iter(rests))  # a walk that ends early
+    next(iter(rests))  # a pass that ends early
     list(rests)
     before = len(calls)
     list(rests)

@@ -1,4 +1,4 @@
-"""The command line beside the library: fits, evaluations and predictions are the same numbers."""
+"""The command line against the library: fits, evaluations and predictions are the same numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Baselines from configurations and flags: fitted, kept, told and predicted with by the commands."""
+"""Baselines from configurations and flags: fitted, stored, reported and used in predictions by the commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`gapkit demo`: its checks, its files, its words."""
+"""`gapkit demo`: its checks, its files, its output."""
 
 from __future__ import annotations
 

@@ -154,7 +154,7 @@ def test_memory_is_told_before_and_after(folder, tmp_path):
 def test_a_checkpoint_is_used_and_removed(folder, tmp_path, monkeypatch):
     arguments = ("--checkpoint", tmp_path / "fit.checkpoint")
     with monkeypatch.context() as patched:
-        patched.setattr("gapkit.potential.gap.GAP._learned", lambda *_: 1 / 0)  # as if killed after the second walk
+        patched.setattr("gapkit.potential.gap.GAP._learned", lambda *_: 1 / 0)  # as if killed after the second pass
         with pytest.raises(ZeroDivisionError):
             fit(folder, tmp_path / "a.gap", *arguments)
     assert (tmp_path / "fit.checkpoint").exists()
@@ -202,7 +202,7 @@ def test_on_worker_processes(folder, tmp_path):
     assert predictions(tmp_path / "a.gap") == pytest.approx(predictions(folder / "model.gap"), abs=1e-9)
 
 
-# -- what deserves to be said -----------------------------------------------------------------------------------------
+# -- warnings and summary --------------------------------------------------------------------------------------------
 
 
 def test_repeated_and_contradictory_frames_are_told(folder, tmp_path):

@@ -1,4 +1,4 @@
-"""What commands do not accept: one sentence, exit code 2, no file."""
+"""Bad input to the commands: one sentence, exit code 2, no file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What commands pass on of the library's words."""
+"""How commands pass on the library's messages."""
 
 from __future__ import annotations
 

@@ -81,5 +81,5 @@ def test_more_columns_than_distinct_ones_are_all_different(method):
     one = ACSF(["Cu", "Au"], 4.5, g2=[(0.05, 0.0), (1.2, 2.5)])
     two = replace(one, g2=[*one.g2] * 2)
     frames = [alloy(k) for k in range(5)]
-    for n in range(1, two.n_features):  # a constant feature besides the columns
+    for n in range(1, two.n_features):  # a constant feature in addition to the columns
         assert len(set(select_acsf(two, frames, n, method).columns)) == n

@@ -1,6 +1,6 @@
 """Features in 64 bits of mantissa: how exact gapkit is, and where dscribe is not.
 
-dscribe's α and β, as the doubles they are, define the basis; everything after them is computed anew.
+dscribe's α and β, as the doubles they are, define the basis; everything after them is recomputed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""All training frames left out in one walk: equal to refits without them, and usable wherever an evaluation is."""
+"""All training frames left out in one pass: equal to refits without them, and usable wherever an evaluation is."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def test_isolated_atoms_are_those_that_e0_is_taken_from(frames):
     assert own == {frame.number: frame.isolated for frame in found.frames}
 
 
-def test_overlap_is_one_for_the_same_surroundings_and_near_the_exact_one(gap, frames):
+def test_overlap_is_one_for_the_same_environments_and_near_the_exact_one(gap, frames):
     turned = frames[3].copy()  # a cluster
     forces = frames[3].get_forces()
     turned.rotate(40, (1, 2, 3))

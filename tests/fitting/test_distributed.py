@@ -244,7 +244,7 @@ def test_a_fit_begun_here_goes_on_on_workers(client, frames, held_out, reference
 
 
 class Killing:
-    """Frames; in one of the walks a worker dies before one of them is given."""
+    """Frames; in one of the passes a worker dies before one of them is given."""
 
     def __init__(self, frames, client, walk, place):
         self.frames, self.client, self.walk, self.place = frames, client, walk, place
@@ -405,7 +405,7 @@ def test_a_task_carries_its_frames_and_nothing_else(client, frames, monkeypatch)
     model(200, 10.0).fit(frames, client=client)
     recipe = 200 * SOAP_CU.n_features * 8
     once = [size for name, size in sent if name == "_same"]
-    assert len(once) == 2  # one for each walk
+    assert len(once) == 2  # one for each pass
     assert max(once) > recipe
     chunks = [size for name, size in sent if name == "_call"]
     assert len(chunks) >= 10

@@ -148,7 +148,7 @@ def test_a_resumed_fit_has_the_same_bits(frames, tmp_path, monkeypatch, n):
             return iter(frames)
 
     found = model().fit(Counting(), checkpoint=file, resume=True)
-    assert walked == ["walk"]  # the first walk is not repeated
+    assert walked == ["walk"]  # the first pass is not repeated
     assert_same_bits(found, model().fit(Again(frames)))
     assert not file.exists()
 

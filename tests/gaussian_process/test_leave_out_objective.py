@@ -180,7 +180,7 @@ def test_white_noise_is_weighed_as_it_is():
 
 @pytest.mark.parametrize("seed", range(6))
 def test_ratios_survive_what_the_model_cannot_express(seed):
-    """The evidence follows the many forces; judged by 2000 new frames, the errors of left-out frames know better."""
+    """The evidence follows the many forces; on 2000 new frames, the errors of left-out frames are the better guide."""
     problem, new = (Problem(seed, n_frames=n, M=10, hidden=0.5, noise=(0.01, 2.0)) for n in (100, 2100))
     amplitudes = [Amplitude("delta", 1.0, slice(None))]
     start = dict(zip(problem.groups, (0.1, 0.1)))

@@ -1,4 +1,4 @@
-"""What the training data never showed is said: at the fit, in predictions and dynamics, on the model card."""
+"""Distances that the training data lack are reported: at the fit, in predictions and dynamics, on the model card."""
 
 from __future__ import annotations
 

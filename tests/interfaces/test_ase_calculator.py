@@ -477,7 +477,7 @@ def test_neighbour_lists_belong_to_one_structure(gap):
     lists = GAPCalculator(gap)._lists
     with pytest.raises(InputError, match="neighbour_lists belong to one structure, not to 2"):
         gap.predict([alloy(0), alloy(1)], neighbour_lists=lists)
-    partly = dict(list(lists.items())[:1])  # other cutoffs are searched anew
+    partly = dict(list(lists.items())[:1])  # other cutoffs need a new search
     np.testing.assert_allclose(
         gap.predict(alloy(0), neighbour_lists=partly).energy, gap.predict(alloy(0)).energy, rtol=0, atol=1e-9
     )

@@ -1,4 +1,4 @@
-"""Learned species weights: what features feel of weights, recovery of known ones, refusals, files, command."""
+"""Learned species weights: how features depend on weights, recovery of known ones, refusals, files, command."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def found(request):
     return learn_species_weights(gap, drawn(request.param, TRUTH[request.param]), n_atoms=10**6)
 
 
-# -- what features feel of weights ----------------------------------------------------------------------------------
+# -- how features depend on weights---------------------------------------------------------------------------------
 
 
 @given(factor=st.floats(1e-3, 1e3), sign=st.sampled_from([-1.0, 1.0]), ratio=st.floats(0.05, 20.0))
@@ -117,7 +117,7 @@ def test_evidence_is_smooth_and_does_not_depend_on_scale_and_common_sign(alloys)
     at = [of([{"Cu": 1.0, "Au": r}]).log_evidence for r in np.exp(np.linspace(0.0, 0.02, 5))]
     np.testing.assert_allclose(np.diff(at, 2), 0.0, atol=0.05 * np.abs(np.diff(at)).max() + 2e-3)
     assert of([{"Cu": -3.0, "Au": -3.0}]).log_evidence == pytest.approx(at[0], abs=2e-3)
-    assert of.n_columns > 24  # Pair's besides
+    assert of.n_columns > 24  # and Pair's
 
 
 def test_frames_are_two_samples_of_the_stream_that_hold_so_many_atoms(alloys):

@@ -38,7 +38,7 @@ def rezip(path: Path, contents: dict[str, bytes]) -> Path:
 
 
 def tampered(path: Path, target: Path, change: Callable[[dict[str, Any], dict[str, np.ndarray]], Any]) -> Path:
-    """A model with other contents and honest checksums."""
+    """A model with other contents and valid checksums."""
     header, arrays = read_model(path)
     change(header, arrays)
     write_model(target, header, arrays)

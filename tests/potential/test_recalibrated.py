@@ -1,4 +1,4 @@
-"""A model whose standard deviations were recalibrated: what its predictions, its evaluation and its file make of it."""
+"""A model whose standard deviations were recalibrated: its predictions, its evaluation and its file."""
 
 from __future__ import annotations
 

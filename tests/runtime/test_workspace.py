@@ -33,7 +33,7 @@ def test_fresh_arrays_are_the_callers_own():
 
 
 def test_steady_steps_allocate_nothing_large(gap):
-    """Beside the neighbour list and the results: the arrays of the engine stay where they are."""
+    """Apart from the neighbour list and the results: the arrays of the engine stay where they are."""
     set_num_threads(1)
     try:
         atoms, calculator = alloy(1).repeat((4, 4, 4)), GAPCalculator(gap)

@@ -1,4 +1,4 @@
-"""Frames to pass over again and again: each geometry and each label is read and checked once."""
+"""Frames for repeated passes: each geometry and each label is read and checked once."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_a_fit_reads_each_label_once(counts):
 
 
 def test_streamed_labels_are_those_that_the_frames_carry(tmp_path):
-    """What a pass gives equals what would be read anew from its atoms, to the last bit."""
+    """What a pass gives equals what a new reading of its atoms gives, to the last bit."""
     write(tmp_path / "frames.xyz", copper_frames(4))
     for atoms, own in labelled_frames(tmp_path / "frames.xyz"):
         again = labels.read_labels(atoms, LabelKeys("energy", "forces", "stress"))

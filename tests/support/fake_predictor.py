@@ -1,4 +1,4 @@
-"""A potential that predicts what it was told to, and frames to predict: for tests of everything after the fit."""
+"""A potential with prescribed predictions, and frames to predict: for tests of everything after the fit."""
 
 from __future__ import annotations
 
