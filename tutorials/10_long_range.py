@@ -18,9 +18,9 @@ from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from gapkit import D3, GAP, SOAP, DotProduct, Ewald, InputError, Linear, LongRange, Pair, Term
-from gapkit.baselines.properties import COULOMB  # e²/(4πε₀) = 14.40 eV Å
 from gapkit.geometry.neighbourhoods import find_neighbourhoods
 from gapkit.potential.serialisation import term_to_dict
+from gapkit.quantities import COULOMB  # e²/(4πε₀) = 14.40 eV Å
 from gapkit.uncertainty.coefficients import Coefficients, linear_coefficients
 
 CHARGE, SPECIES = 0.9, ["Na", "Cl"]

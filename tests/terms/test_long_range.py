@@ -15,9 +15,9 @@ from scipy.special import erf
 
 from gapkit import GAP, GAPCalculator, InputError, Linear, LongRange
 from gapkit.baselines import ZBL, Ewald
-from gapkit.baselines.properties import COULOMB
 from gapkit.potential.serialisation import term_from_dict, term_to_dict
 from gapkit.potential.settings import settings_from_dict
+from gapkit.quantities import COULOMB
 from gapkit.terms.linear import Features
 from gapkit.uncertainty.coefficients import linear_coefficients
 
