@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gapkit.cli.inputs import load_model
-from gapkit.cli.options import Json, Model, Quiet, labelled_file, option
+from gapkit.cli.options import Json, Model, Quiet, labelled_file, option, with_format_option
 from gapkit.cli.terminal import print_json, speaker
 from gapkit.errors import ExtrapolationWarning, InputError
 from gapkit.runtime.files import check_output, complete_file
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gapkit.potential.prediction import Predictions
 
 
+@with_format_option
 def predict(
     model: Model,
     structures: Annotated[Path, labelled_file("Structures: any file that ASE reads.")],

@@ -67,7 +67,11 @@ def log_to(say: Say, leave_out: str = "") -> Iterator[None]:
 def _for_the_shell(sentence: str) -> str:
     """energy_key=… -> --energy-key …: advice in the words of the command line."""
     sentence = " ".join(sentence.split())
-    for words, instead in (("(resume=True)", "(--resume)"), ("max_memory = ", "--max-memory ")):
+    for words, instead in (
+        ("(resume=True)", "(--resume)"),
+        ("max_memory = ", "--max-memory "),
+        ("format=", "--format "),
+    ):
         sentence = sentence.replace(words, instead)
     return re.sub(r"\b(energy|forces|stress|virial|config_type)_key=", _as_flag, sentence)
 
