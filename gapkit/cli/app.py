@@ -33,6 +33,7 @@ COMMANDS: dict[Callable[..., None], str] = {
     evaluate.recalibrate: "si.gap held_out.xyz -o honest.gap",
     predict.predict: "si.gap trajectory.xyz -o predicted.xyz --std",
     predict.info: "si.gap",
+    predict.verify: "si.gap",
     fit.update: "si.gap --add new.xyz -o si2.gap",
     tune.tune: "train.xyz --vary cutoff=4,5,6 --vary zeta=2,4 -o best.yaml",
     tune.learning_curve: "train.xyz --test test.xyz --n-sparse 100,200,400 -o curve.html",
@@ -66,7 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0; 1 if the demo's own checks failed; 2 for bad input, after one sentence on standard error; 130 after Ctrl-C.
+        0; 1 if the demo's own checks or those of a model file failed; 2 for bad input, after one sentence on standard
+        error; 130 after Ctrl-C.
     """
     for stream in (sys.stdout, sys.stderr):  # a terminal that has no Å gets a question mark
         if hasattr(stream, "reconfigure"):

@@ -21,6 +21,20 @@ if TYPE_CHECKING:
     from gapkit.potential.prediction import Predictions
 
 
+def verify(model: Model, as_json: Json = False) -> None:
+    """Check a model file: sizes, hashes, contents, and that it predicts what it was saved with; 1 if it does not."""
+    from gapkit.potential.verification import verify as look
+
+    found = look(model)
+    if as_json:
+        checks = [check._asdict() for check in found.checks]
+        print_json({"model": str(model), "ok": found.ok, "checks": checks})
+    else:
+        typer.echo(f"{found.table()}\n{model}: {'ok' if found.ok else 'NOT OK'}")
+    if not found.ok:
+        raise typer.Exit(1)
+
+
 @with_format_option
 def predict(
     model: Model,

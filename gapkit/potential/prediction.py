@@ -117,6 +117,13 @@ class Potential(NamedTuple):
                 f"on {', '.join(self.species)} only: add frames with it to the training data."
             )
 
+    def energy_stds(self, atoms: Atoms) -> tuple[float, float]:
+        """Posterior and prior standard deviation of one structure's energy, eV, recalibrated if the model is."""
+        neighbourhoods = find_all_neighbourhoods(self.terms, atoms)
+        factor = 1.0 if self.recalibration is None else self.recalibration.factor("energy")
+        prior = covariance.prior_energy_variance(self.terms, self.blocks, neighbourhoods, atoms.numbers)
+        return factor * self._energy_std(atoms, neighbourhoods), factor * float(np.sqrt(max(prior, 0.0)))
+
     def _energy_std(self, atoms: Atoms, neighbourhoods: list[Neighbourhoods]) -> float:
         """Standard deviation of the total energy, eV."""
         arguments = (self.terms, self.blocks, neighbourhoods, atoms.numbers)

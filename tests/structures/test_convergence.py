@@ -53,7 +53,9 @@ def vasprun(*counts: int) -> str:
         "<atominfo><atoms> 1 </atoms><types> 1 </types>"
         '<array name="atoms"><set><rc><c>H </c><c> 1</c></rc></set></array></atominfo>'
     )
-    return f'<?xml version="1.0"?>\n<modeling>\n<generator/>{kpoints}{parameters}\n{atoms}\n{first}\n{steps}</modeling>\n'
+    return (
+        f'<?xml version="1.0"?>\n<modeling>\n<generator/>{kpoints}{parameters}\n{atoms}\n{first}\n{steps}</modeling>\n'
+    )
 
 
 @pytest.mark.parametrize(
