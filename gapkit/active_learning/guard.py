@@ -15,6 +15,7 @@ from gapkit.checks import is_list, is_number
 from gapkit.errors import Excess, InputError, UncertaintyError, did_you_mean
 from gapkit.interfaces.ase_calculator import GAPCalculator, Uncertainty
 from gapkit.runtime.files import check_output
+from gapkit.structures.writing import writable
 
 if TYPE_CHECKING:
     from gapkit.potential.gap import GAP
@@ -158,7 +159,7 @@ class UncertaintyGuard:
         self.frames.append(frame)
         self.excesses.append(excess)
         if self._file is not None:
-            write(self._file, frame, format="extxyz", append=True)
+            write(self._file, writable(frame), format="extxyz", append=True)
 
     def _sentence(self, excess: Excess) -> str:
         _, unit, words = QUANTITIES[self.quantity]

@@ -10,8 +10,9 @@ from typing import Annotated, Any
 import typer
 
 from gapkit.cli import data, evaluate, fit, predict, suggest, tune
-from gapkit.cli.terminal import refuse, warn
+from gapkit.cli.terminal import in_words_when_stopped, refuse, warn
 from gapkit.errors import InputError
+from gapkit.runtime.interrupts import termination
 
 UsageError: Any = typer.BadParameter.__bases__[0]  # what an unknown option or a missing argument raises
 
@@ -41,7 +42,7 @@ COMMANDS: dict[Callable[..., None], str] = {
 }
 for _command, _example in COMMANDS.items():
     _name = _command.__name__.replace("_", "-")
-    app.command(name=_name, epilog=f"Example: gapkit {_name} {_example}")(_command)
+    app.command(name=_name, epilog=f"Example: gapkit {_name} {_example}")(in_words_when_stopped(_command))
 
 
 @app.callback(invoke_without_command=True)
@@ -68,12 +69,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     -------
     int
         0; 1 if the demo's own checks or those of a model file failed; 2 for bad input, after one sentence on standard
-        error; 130 after Ctrl-C.
+        error; 130 after Ctrl-C and 143 after SIGTERM, after one sentence, too.
     """
     for stream in (sys.stdout, sys.stderr):  # a terminal that has no Å gets a question mark
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), termination():
         warnings.simplefilter("default", UserWarning)
         warnings.showwarning = warn  # type: ignore[assignment]
         try:

@@ -13,6 +13,7 @@ from gapkit.cli.options import Json, Model, Quiet, labelled_file, option, with_f
 from gapkit.cli.terminal import print_json, speaker
 from gapkit.errors import ExtrapolationWarning, InputError
 from gapkit.runtime.files import check_output, complete_file
+from gapkit.runtime.text import one_line
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -30,7 +31,7 @@ def verify(model: Model, as_json: Json = False) -> None:
         checks = [check._asdict() for check in found.checks]
         print_json({"model": str(model), "ok": found.ok, "checks": checks})
     else:
-        typer.echo(f"{found.table()}\n{model}: {'ok' if found.ok else 'NOT OK'}")
+        speaker(False)(f"{found.table()}\n{model}: {'ok' if found.ok else 'NOT OK'}")
     if not found.ok:
         raise typer.Exit(1)
 
@@ -75,7 +76,7 @@ def info(model: Model, as_json: Json = False) -> None:
     rows = {"File": f"{model}, format {header['version']}", "Saved": f"{header['saved']} by gapkit {header['gapkit']}"}
     rows |= describe_model(load_model(model, verbose=False), None)
     width = max(map(len, rows))
-    typer.echo("\n".join(f"{name:<{width}}  {value}" for name, value in rows.items()))
+    speaker(False)("\n".join(f"{name:<{width}}  {one_line(str(value))}" for name, value in rows.items()))
 
 
 def demo(
@@ -99,6 +100,7 @@ def _predict(gap: GAP, source: Path, output: Path, std: bool, show: bool) -> int
     from gapkit.runtime.progress import progress
     from gapkit.structures.files import iter_frames
     from gapkit.structures.labels import check_structures
+    from gapkit.structures.writing import writable
 
     frames, contacts = [atoms for _, atoms in iter_frames(source)], []
     check_structures(frames)
@@ -108,7 +110,7 @@ def _predict(gap: GAP, source: Path, output: Path, std: bool, show: bool) -> int
                 warnings.simplefilter("ignore", ExtrapolationWarning)  # told once, at the end
                 p = _predictions_of_frame(gap, k, atoms, std)
             contacts += p.short_contacts or []
-            write(file, _with_predictions(atoms, p), format="extxyz")
+            write(file, writable(_with_predictions(atoms, p)), format="extxyz")
     if sentence := contacts_in_words(contacts):
         warnings.warn(sentence, ExtrapolationWarning, stacklevel=2)
     return len(frames)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import wraps
 from typing import Any
 
 import typer
+
+from gapkit.runtime.interrupts import Terminated
+from gapkit.runtime.text import one_line, printable, printable_json
 
 Say = Callable[[str], None]
 
@@ -39,14 +44,14 @@ def speaker(quiet: bool, to_stderr: bool = False) -> Say:
     def say(text: str) -> None:
         """Print a line, unless quiet."""
         if not quiet:
-            typer.echo(text, err=to_stderr)
+            typer.echo(printable(text), err=to_stderr)
 
     return say
 
 
 def print_json(data: Mapping[str, Any]) -> None:
     """Print one object on standard output."""
-    typer.echo(json.dumps(data, indent=2, ensure_ascii=False))
+    typer.echo(printable_json(json.dumps(data, indent=2, ensure_ascii=False)))
 
 
 @contextmanager
@@ -66,7 +71,7 @@ def log_to(say: Say, leave_out: str = "") -> Iterator[None]:
 
 def _for_the_shell(sentence: str) -> str:
     """energy_key=… -> --energy-key …: advice in the words of the command line."""
-    sentence = " ".join(sentence.split())
+    sentence = one_line(" ".join(sentence.split()))
     for words, instead in (
         ("(resume=True)", "(--resume)"),
         ("max_memory = ", "--max-memory "),
@@ -108,3 +113,22 @@ def refuse(sentence: str) -> int:
     """One sentence on standard error; returns the exit code of bad input."""
     typer.secho(f"error: {_for_the_shell(sentence)}", fg="red", err=True)
     return 2
+
+
+def in_words_when_stopped(command: Callable[..., None]) -> Callable[..., None]:
+    """The command, which ends with one sentence after Ctrl-C (exit code 130) and SIGTERM (143)."""
+
+    @wraps(command)
+    def run(**values: Any) -> None:
+        try:
+            command(**values)
+        except KeyboardInterrupt as error:
+            was_terminated = isinstance(error, Terminated)
+            kept = str(error) or "no output was written that is not complete"
+            refuse(f"stopped by {'SIGTERM' if was_terminated else 'Ctrl-C'}: {kept}.")
+            raise typer.Exit(143 if was_terminated else 130) from None
+
+    signature = inspect.signature(command, eval_str=True)
+    run.__signature__ = signature  # type: ignore[attr-defined]
+    run.__annotations__ = {name: p.annotation for name, p in signature.parameters.items()}
+    return run

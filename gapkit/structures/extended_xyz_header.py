@@ -127,10 +127,18 @@ def _value(name: str, text: str, where: str) -> Any:
         booleans = [_BOOLEAN[word] for word in words]
         return booleans[0] if len(booleans) == 1 else booleans
     if text.startswith("_JSON "):
-        data = json.loads(text.removeprefix("_JSON "))
-        return array if (array := np.array(data)).dtype.kind in "ifb" else data
+        return _json(text)
     nested = _nested(text) if text.startswith("[") else None
     return text if nested is None else nested
+
+
+def _json(text: str) -> Any:
+    """What ASE puts into a header as JSON; the text itself where its backslashes were lost on the way."""
+    try:
+        data = json.loads(text.removeprefix("_JSON "))
+        return array if (array := np.array(data)).dtype.kind in "ifb" else data
+    except ValueError:
+        return text
 
 
 def _numbers(words: list[str]) -> np.ndarray | None:

@@ -16,6 +16,7 @@ from gapkit.errors import InputError, did_you_mean
 
 logger = logging.getLogger("gapkit")
 
+LARGEST = 1e150  # of a label; the square of more than 1e154 is infinite
 QUANTITIES = ("energy", "forces", "stress", "virial")
 
 _PREFIXES = (
@@ -114,6 +115,10 @@ def _check(value: object, quantity: str, key: str, atoms: Atoms, where: str) -> 
         raise InputError(
             f"{where}: '{key}' has {n_bad} of {numbers.size} numbers that are not finite (NaN or infinite), correct "
             f'them, remove the key from the frame, or leave the label out ({quantity}_key="").'
+        )
+    if np.abs(numbers).max(initial=0.0) > LARGEST:
+        raise InputError(
+            f"{where}: '{key}' goes up to {np.abs(numbers).max():.3g}, whose square is infinite, correct its unit."
         )
     return numbers if expected is not None else _full_matrix(numbers, where, key)
 

@@ -12,6 +12,7 @@ from ase import Atoms
 from ase.data import chemical_symbols
 
 from gapkit.errors import InputError
+from gapkit.runtime.text import one_line
 from gapkit.structures.label_keys import QUANTITIES, find_label
 
 
@@ -114,7 +115,7 @@ def labels_of(atoms: Atoms, keys: LabelKeys, where: str) -> Labels:
     elif stress is not None:
         virial = -atoms.get_volume() * stress
     value = atoms.info.get(keys.config_type)
-    config_type = "default" if value is None or str(value).strip() == "" else str(value)
+    config_type = "default" if value is None or str(value).strip() == "" else one_line(str(value))
     return Labels(None if energy is None else float(energy), forces, virial, config_type, stress)
 
 
