@@ -16,7 +16,6 @@ import numpy as np
 from ase import Atoms
 from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
-from gapkit.potential.serialisation import term_to_dict
 
 from gapkit import D3, GAP, SOAP, DotProduct, Ewald, InputError, Linear, LongRange, Pair, Term
 from gapkit.geometry.neighbourhoods import find_neighbourhoods

@@ -11,7 +11,6 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
-from gapkit.potential.serialisation import term_from_dict, term_to_dict
 from scipy.special import erf
 
 from gapkit import GAP, GAPCalculator, InputError, Linear, LongRange
