@@ -19,7 +19,7 @@ from gapkit.quantities import VOIGT
 from gapkit.structures.properties import Properties
 from gapkit.structures.species import check_known, check_symbols
 from gapkit.structures.statistics import DataFacts
-from gapkit.terms.feature_term import Candidates, FeatureRows, FeatureTerm
+from gapkit.terms.feature_term import KEY, Candidates, FeatureRows, FeatureTerm
 from gapkit.terms.protocol import as_dict, term_type
 from gapkit.terms.records import SparseBlock
 
@@ -262,6 +262,10 @@ class Linear(FeatureTerm):
         """Number of features."""
         del facts
         return self.function.n_features
+
+    def is_block(self, key: int, X: np.ndarray) -> bool:
+        """Whether X holds one scale for each feature."""
+        return key == KEY and X.shape == (self.function.n_features, 1)
 
     def coefficients(self, block: SparseBlock) -> tuple[Sequence[str], np.ndarray]:
         """What the function calls its features, else their numbers from 0; and the scales s_k."""

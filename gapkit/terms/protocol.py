@@ -211,6 +211,11 @@ class AdditiveTerm(ABC):
         """Number of functions of a block."""
         return len(X)
 
+    def is_block(self, key: int, X: np.ndarray) -> bool:
+        """Whether finite numbers X (n, …) from a file can define a block `key` of this term."""
+        del key
+        return X.ndim == 2
+
     def first_points(self, X: np.ndarray, n: int) -> np.ndarray:
         """X of a block with its first `n` sparse points; all of X where there cannot be fewer."""
         del n
