@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gapkit._numba import njit
 
+
 @njit
 def pair_virials(centres, first, j, D, g, forces, virials):
     """F_j -= g_ij and W_i, W_j -= ½ sym(D_ij ⊗ g_ij), xx yy zz xy xz yz; forces on the centres are there already."""

@@ -54,7 +54,7 @@ def screened_repulsion(first, j, D, kinds, table):
 
 @njit
 def repulsion_gradients(first, centres, j, D, kinds, table, e, g):
-    """Half of Σ_j V(r_ij) of each centre in e (n_centres,), and its gradients by D in g (n_pairs, 3); table as above."""
+    """½ Σ_j V(r_ij) of each centre in e (n_centres,), and its gradients by D in g (n_pairs, 3); table as above."""
     for c in range(len(centres)):
         e[c] = 0.0
         for k in range(first[c], first[c + 1]):

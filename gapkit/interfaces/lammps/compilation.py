@@ -89,7 +89,9 @@ def _compile(command: list[str], folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(dir=folder))
     except OSError as error:
-        raise InputError(f"'{folder}' cannot be written ({error.strerror}): set GAPKIT_CACHE_DIR to a folder.") from None
+        raise InputError(
+            f"'{folder}' cannot be written ({error.strerror}): set GAPKIT_CACHE_DIR to a folder."
+        ) from None
     try:
         (work / "pair_gapkit.cpp").write_text(plugin_source(), encoding="utf-8")
         made = work / PLUGIN
@@ -98,7 +100,9 @@ def _compile(command: list[str], folder: Path) -> Path:
         )
         if run.returncode:
             first = next((line for line in run.stderr.splitlines() if "error" in line), run.stderr.strip()[:200])
-            raise InputError(f"{command[0]} could not compile LAMMPS's plugin ({first}): check that the headers fit it.")
+            raise InputError(
+                f"{command[0]} could not compile LAMMPS's plugin ({first}): check that the headers fit it."
+            )
         os.replace(made, folder / PLUGIN)
     finally:
         shutil.rmtree(work, ignore_errors=True)

@@ -1,7 +1,7 @@
 """The engine without a compiler: gapkit's forces added to LAMMPS's by ``fix external``, neighbours found here.
 
-What it costs beside the plugin: a search of its own for neighbours among own atoms and ghosts, the forces on ghosts sent
-home through Python, and an input file that is read line by line.
+What it costs beside the plugin: a search of its own for neighbours among own atoms and ghosts, the forces on ghosts
+sent home through Python, and an input file that is read line by line.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
+from vesin import NeighborList
 
 from gapkit.errors import InputError
-from gapkit.geometry.neighbourhoods import Neighbourhoods, NeighbourList
+from gapkit.geometry.neighbourhoods import SHORTEST_DISTANCE, Neighbourhoods, NeighbourList
+from gapkit.interfaces.lammps.collective import agree
 from gapkit.interfaces.lammps.ghost_forces import GhostForces
-from gapkit.interfaces.lammps.local_model import NO_ATOM, LocalModel, LocalProperties
+from gapkit.interfaces.lammps.local_model import NO_ATOM, LocalModel, LocalProperties, refuse_closest
 
 FIX = "gapkit_external"
 STD = "gapkit_std"  # property/atom d_gapkit_std holds the standard deviations
@@ -69,11 +71,18 @@ class ExternalForces:
             if found.local_virials is not None:
                 rows[which, 3:] = found.local_virials
         if self._ghosts.add(tags, n_local, rows, failed=found is None) or found is None:
-            self.failure = self.failure or InputError("another rank has failed: its own sentence says why.")
-            self._lmp.force_timeout()
+            self._end_run()
             return
         f[:] = rows[:n_local, :3]
         self._report(found, which, rows[:n_local, 3:], n_local)
+
+    def _end_run(self) -> None:
+        """Every rank has the failure of one of them; LAMMPS stops at its next step."""
+        try:
+            agree(self._comm, self.failure)
+        except BaseException as error:
+            self.failure = error
+        self._lmp.force_timeout()
 
     def _tags(self, n_local: int) -> np.ndarray:
         n = n_local + self._lmp.extract_setting("nghost")
@@ -87,10 +96,22 @@ class ExternalForces:
         which = np.flatnonzero(numbers != NO_ATOM)
         cluster = Atoms(numbers[which], x[which])
         n_centres = int(np.searchsorted(which, self._lmp.extract_setting("nlocal")))
-        pairs = self._list.find(cluster).select(np.arange(n_centres)) if len(which) else _no_pairs()
-        with_std = self.std_every is not None and step % self.std_every == 0
         names = tags[which]
+        pairs = self._pairs(cluster, names).select(np.arange(n_centres)) if len(which) else _no_pairs()
+        with_std = self.std_every is not None and step % self.std_every == 0
         return self._model.evaluate(pairs, numbers[which], self.with_virials, with_std, lambda i: int(names[i])), which
+
+    def _pairs(self, cluster: Atoms, names: np.ndarray) -> Neighbourhoods:
+        """All pairs within the cutoff; atoms on top of each other are refused by what LAMMPS calls them."""
+        try:
+            return self._list.find(cluster)
+        except InputError as error:
+            refusal = error
+        close = NeighborList(cutoff=SHORTEST_DISTANCE, full_list=False)
+        i, j, d = close.compute(cluster.positions, np.eye(3), [False] * 3, "ijd")
+        if not len(d):
+            raise refusal
+        refuse_closest(int(names[i[0]]), int(names[j[0]]), float(d[0]))
 
     def _report(self, found: LocalProperties, which: np.ndarray, virials: np.ndarray, n_local: int) -> None:
         """Give LAMMPS energies and virials; of the whole system those that belong to it as a whole."""

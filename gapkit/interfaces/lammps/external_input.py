@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from gapkit.errors import InputError
+from gapkit.interfaces.lammps.collective import on_every_rank
 from gapkit.interfaces.lammps.external_engine import STD, ExternalForces
 from gapkit.interfaces.lammps.input_lines import (
     JUMPS,
@@ -47,7 +48,7 @@ class ExternalInput:
 
     def file(self, path: str) -> None:
         """Carry out an input file; errors as `command`, and `InputError` if it cannot be read."""
-        for line in logical_lines(read_input(path)):
+        for line in logical_lines(on_every_rank(self._comm, lambda: read_input(path))):
             self.command(line)
 
     def command(self, line: str) -> None:
@@ -59,8 +60,10 @@ class ExternalInput:
             For what this engine cannot do, and for bad arguments of gapkit's commands.
         """
         first = (split_words(line) or [""])[0]
-        special = {"pair_style": self._pair_style, "pair_coeff": self._pair_coeff, "fix": self._fix}
-        special |= {"include": self._include, "compute": self._compute, "clear": self._clear, "if": self._if}
+        special: dict[str, Callable[[Sequence[str]], bool]] = {
+            "pair_style": self._pair_style, "pair_coeff": self._pair_coeff, "fix": self._fix,
+            "include": self._include, "compute": self._compute, "clear": self._clear, "if": self._if,
+        }  # fmt: skip
         if first in JUMPS:
             raise InputError(
                 f"the engine external reads an input line by line and cannot follow {first!r}: use the engine plugin."
@@ -109,7 +112,7 @@ class ExternalInput:
             return False
         if self._lmp.extract_global("units") != "metal":
             raise InputError("pair_style gapkit has energies in eV and lengths in Å: put 'units metal' first.")
-        self._style, self._model = style, LocalModel.from_words(style.words)
+        self._style, self._model = style, on_every_rank(self._comm, lambda: LocalModel.from_words(style.words))
         self._lmp.command(" ".join(["pair_style", *style.before, f"zero {self._model.cutoff!r}", *style.after]))
         return True
 
@@ -139,8 +142,9 @@ class ExternalInput:
             return False
         if self._std_every is None:
             self._lmp.command(f"fix {STD_FIX} all property/atom d_{STD}")
+            self._lmp.command(f"compute {STD_FIX} all property/atom d_{STD}")
         self._std_every = wanted.every if self._std_every is None else 1
-        self._lmp.command(f"fix {wanted.name} {wanted.group} ave/atom {wanted.every} 1 {wanted.every} d_{STD}")
+        self._lmp.command(f"fix {wanted.name} {wanted.group} ave/atom {wanted.every} 1 {wanted.every} c_{STD_FIX}")
         self._tell()
         return True
 

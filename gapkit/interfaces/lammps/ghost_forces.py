@@ -59,7 +59,9 @@ class GhostForces:
         if self._comm.size == 1:
             return ghosts
         n, received = ghosts.shape[1], np.empty((len(self._rows), ghosts.shape[1]))
-        sizes = [(counts * n, np.concatenate(([0], np.cumsum(counts * n)[:-1]))) for counts in (self._sent, self._received)]
+        sizes = [
+            (counts * n, np.concatenate(([0], np.cumsum(counts * n)[:-1]))) for counts in (self._sent, self._received)
+        ]
         self._comm.Alltoallv([ghosts, sizes[0], MPI.DOUBLE], [received, sizes[1], MPI.DOUBLE])
         return received
 

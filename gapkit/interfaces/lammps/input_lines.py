@@ -109,5 +109,7 @@ def parse_std_fix(words: Sequence[str]) -> StdFix | None:
         return None
     name, group, _, every, _, *rest = words
     if rest[0:1] != ["std"] or len(rest) != 2 or not every.isdigit() or int(every) < 1:
-        raise InputError(f"fix {name} pair does not know {' '.join(rest)!r}: 'fix {name} {group} pair 10 gapkit std 1'.")
+        raise InputError(
+            f"fix {name} pair does not know {' '.join(rest)!r}: 'fix {name} {group} pair 10 gapkit std 1'."
+        )
     return StdFix(name, group, int(every))

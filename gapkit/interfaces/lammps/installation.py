@@ -45,6 +45,14 @@ def world() -> Any:
     return MPI.COMM_WORLD
 
 
+def is_first_rank() -> bool:
+    """Whether this process is the one that speaks; without MPI it is."""
+    try:
+        return bool(world().rank == 0)
+    except InputError:
+        return True
+
+
 def version_in_words(version: int) -> str:
     """LAMMPS's name of a version: 20250722 is ``"22 Jul 2025"``."""
     return f"{version % 100} {MONTHS[version // 100 % 100 - 1]} {version // 10000}"

