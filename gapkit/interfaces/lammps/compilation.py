@@ -100,9 +100,7 @@ def _compile(command: list[str], folder: Path) -> Path:
         )
         if run.returncode:
             first = next((line for line in run.stderr.splitlines() if "error" in line), run.stderr.strip()[:200])
-            raise InputError(
-                f"{command[0]} could not compile LAMMPS's plugin ({first}): check that the headers fit it."
-            )
+            raise InputError(f"{command[0]} could not compile the plugin ({first}): check that the headers fit it.")
         os.replace(made, folder / PLUGIN)
     finally:
         shutil.rmtree(work, ignore_errors=True)

@@ -19,8 +19,8 @@ def logical_lines(text: str) -> Iterator[str]:
     pending = ""
     for line in text.splitlines():
         pending += line
-        if _without_comment(line).rstrip().endswith("&"):
-            pending = pending.rstrip()[:-1] + " "
+        if line.rstrip().endswith("&"):  # in a comment, too, as LAMMPS has it
+            pending = pending.rstrip()[:-1]
         elif pending.count('"""') % 2:
             pending += "\n"
         else:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from lammps_jobs import need_lammps
 
-NEEDS = {"test_session", "test_parity", "test_compilation"}  # the others need no LAMMPS
+NEEDS = {"test_session", "test_parity", "test_compilation", "test_ghost_forces"}  # the others need no LAMMPS
 
 
 @pytest.fixture(autouse=True)

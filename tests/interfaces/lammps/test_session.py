@@ -153,7 +153,8 @@ def test_std_is_a_per_atom_quantity(session, crystal, gap, model_file, flag, tmp
     build(session, crystal, f"gapkit {model_file}")
     session.commands(
         f"fix s all pair 2 gapkit std {flag}\ncompute m all reduce max f_s\nvariable m equal c_m\nfix 1 all nve\n"
-        f"velocity all create 600 3\ndump d all custom 2 {tmp_path}/d id f_s\ndump_modify d sort id format float %.12g\n"
+        f"velocity all create 600 3\ndump d all custom 2 {tmp_path}/d id f_s\n"
+        f"dump_modify d sort id format float %.12g\n"
         "thermo_style custom step pe c_m\nthermo 2\nrun 4"
     )
     _, x = state(session)

@@ -1,0 +1,127 @@
+"""LAMMPS with gapkit: differences from `GAP.predict`, and time per step beside ASE.
+
+    OMP_NUM_THREADS=1 python benchmarks/lammps_run.py parity
+    OMP_NUM_THREADS=1 python benchmarks/lammps_run.py speed [--cells 11] [--steps 20] [--ranks 1 2] [--rounds 3]
+
+`parity` evaluates all frames of the shipped silicon test set through every route. `speed` runs NVE dynamics of silicon
+at 300 K (cells³ × 8 atoms); every route is a new process, routes take turns, figures are medians over the rounds. The
+file is not called lammps.py, because Python would then take it for LAMMPS's module.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms, units
+from ase.build import bulk
+from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
+from ase.md.verlet import VelocityVerlet
+
+from gapkit import GAP, SOAP, DotProduct, GAPCalculator, Term
+from gapkit.datasets import load_silicon
+from gapkit.interfaces.lammps.installation import find_mpiexec
+from gapkit.interfaces.lammps.parity import bound, compare_routes
+from gapkit.interfaces.lammps.session import QUIET, Session
+from gapkit.interfaces.lammps.structures_in_lammps import build
+
+ASE = "ase"
+WARM_UP = 3  # steps
+
+
+def fitted(folder: Path, n_sparse: int) -> Path:
+    """A silicon model as the README has it, in a file."""
+    term = Term(SOAP(["Si"], 5.0, 8, 6), DotProduct(4, 5.0), n_sparse)
+    gap = GAP([term], energy_noise=0.002, forces_noise=0.1, virial_noise=0.02, verbose=False).fit(load_silicon("train"))
+    gap.save(folder / "si.gap")
+    return folder / "si.gap"
+
+
+def parity(model: Path) -> None:
+    """A table of the largest differences on the shipped test set."""
+    frames = load_silicon("test")
+    print(
+        f"{len(frames)} frames, {sum(map(len, frames))} atoms; round-off of the weights {bound(GAP.load(model)):.1e}\n"
+    )
+    print("| route | energy eV/atom | forces eV/Å | virial eV/atom | local energies eV | their std eV |")
+    print("|---|---|---|---|---|---|")
+    cells = lambda row: " | ".join("" if value is None else f"{value:.1e}" for value in row[1:])  # noqa: E731
+    compare_routes(model, frames, tell=lambda row: print(f"| {row.route} | {cells(row)} |", flush=True))
+
+
+def crystal(cells: int) -> Atoms:
+    atoms = bulk("Si", "diamond", a=5.469, cubic=True).repeat(cells)
+    atoms.rattle(0.05, seed=1)
+    MaxwellBoltzmannDistribution(atoms, temperature_K=300, rng=np.random.RandomState(1))
+    return atoms
+
+
+def worker(route: str, model: Path, cells: int, steps: int) -> None:
+    """Seconds per step of one route, printed by its first rank."""
+    atoms = crystal(cells)
+    if route == ASE:
+        atoms.calc = GAPCalculator(GAP.load(model))
+        dynamics = VelocityVerlet(atoms, 1.0 * units.fs)
+        dynamics.run(WARM_UP)
+        start = time.perf_counter()
+        dynamics.run(steps)
+        print((time.perf_counter() - start) / steps)
+        return
+    with Session(QUIET, route) as session:  # type: ignore[arg-type]
+        build(session, atoms, f"gapkit {model}")
+        session.commands(f"velocity all create 300 1\ntimestep 0.001\nfix 1 all nve\nrun {WARM_UP}")
+        start = time.perf_counter()
+        session.command(f"run {steps}")
+        if session.is_first:
+            print((time.perf_counter() - start) / steps, flush=True)
+
+
+def speed(model: Path, cells: int, steps: int, ranks: list[int], rounds: int) -> None:
+    """A table of times per step."""
+    routes = [(ASE, 1), *((engine, n) for n in ranks for engine in ("plugin", "external"))]
+    seconds: dict[tuple[str, int], list[float]] = {route: [] for route in routes}
+    for _ in range(rounds):
+        for route, n in routes:
+            launcher = [] if n == 1 else [find_mpiexec().own, "-n", str(n)]
+            command = [*launcher, sys.executable, __file__, "worker", route, str(model), str(cells), str(steps)]
+            run = subprocess.run(command, capture_output=True, text=True, check=True)
+            seconds[route, n].append(float(run.stdout.split()[-1]))
+    n_atoms, reference = 8 * cells**3, float(np.median(seconds[ASE, 1]))
+    print(f"{n_atoms} atoms, {steps} steps, median (least) of {rounds}\n")
+    print("| route | ranks | ms/step | least | atom-steps/s per rank | ASE's time / its time |")
+    print("|---|---|---|---|---|---|")
+    for (route, n), found in seconds.items():
+        median = float(np.median(found))
+        rate = n_atoms / median / n
+        print(
+            f"| {route} | {n} | {1e3 * median:.0f} | {1e3 * min(found):.0f} | {rate:.0f} | {reference / median:.2f} |"
+        )
+
+
+def main() -> None:
+    if sys.argv[1:2] == ["worker"]:
+        worker(sys.argv[2], Path(sys.argv[3]), int(sys.argv[4]), int(sys.argv[5]))
+        return
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["parity", "speed"])
+    parser.add_argument("--cells", type=int, default=11)
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--n-sparse", type=int, default=1000)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        model = fitted(Path(folder), arguments.n_sparse)
+        if arguments.what == "parity":
+            parity(model)
+        else:
+            speed(model, arguments.cells, arguments.steps, arguments.ranks, arguments.rounds)
+
+
+if __name__ == "__main__":
+    main()
