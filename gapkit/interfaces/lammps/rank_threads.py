@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from gapkit.runtime.threads import get_num_threads, set_num_threads
+from gapkit.runtime.threads import get_num_threads
 
 
-def share_cores(comm: Any) -> int:
-    """Set the threads of this rank and return their number.
+def threads_of_rank(comm: Any) -> int:
+    """The number of threads of this rank.
 
     What GAPKIT_NUM_THREADS or OMP_NUM_THREADS asks for, or every core, but no more than the cores that this rank may
     use divided by the ranks on its machine (`cores_of_ranks`).
@@ -24,7 +24,6 @@ def share_cores(comm: Any) -> int:
     own = set(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
     n = min(get_num_threads(), cores_of_ranks(node.allgather(own))[node.rank])
     node.Free()
-    set_num_threads(n)
     return n
 
 

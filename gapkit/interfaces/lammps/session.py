@@ -22,7 +22,8 @@ from gapkit.interfaces.lammps.installation import (
     version_in_words,
 )
 from gapkit.interfaces.lammps.plugin_calls import PluginCalls
-from gapkit.interfaces.lammps.rank_threads import share_cores
+from gapkit.interfaces.lammps.rank_threads import threads_of_rank
+from gapkit.runtime.threads import threads
 
 Engine = Literal["auto", "plugin", "external"]
 ENGINES = ("auto", "plugin", "external")
@@ -30,6 +31,7 @@ COST = {
     "plugin": "",
     "external": " (fix external; neighbours are searched a second time, and ghost forces go home through Python)",
 }
+PARTITIONS = {"-partition", "-p"}
 QUIET = ("-screen", "none", "-log", "none")
 PLUGIN_PATH = "LAMMPS_PLUGIN_PATH"
 
@@ -74,9 +76,11 @@ class Session:
         from mpi4py import MPI
 
         self._comm = MPI.COMM_WORLD if comm is None else comm
-        self.n_threads = share_cores(self._comm)
+        self.n_threads = threads_of_rank(self._comm)
         library = None if engine == "external" else _shared_library(lammps, self._comm, plugin, engine == "auto")
         self.engine = "external" if library is None else "plugin"
+        if library is None and PARTITIONS & set(arguments):
+            raise InputError("the engine external has one LAMMPS for all ranks, no partitions: use the engine plugin.")
         self._calls = PluginCalls()
         if library is not None:
             _let_lammps_find(library.parent)
@@ -124,7 +128,8 @@ class Session:
         """What LAMMPS says as an `InputError`, unless something of gapkit's was behind it."""
         self._calls.failure = None
         try:
-            return action()
+            with threads(self.n_threads):
+                return action()
         except InputError:
             raise
         except Exception as error:

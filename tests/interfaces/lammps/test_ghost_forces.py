@@ -13,7 +13,6 @@ from gapkit.interfaces.lammps.collective import agree, on_every_rank
 from gapkit.interfaces.lammps.ghost_forces import GhostForces
 
 
-
 class Ranks:
     """As much of a communicator as `GhostForces` needs."""
 

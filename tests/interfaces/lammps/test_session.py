@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 from ase import Atoms, units
@@ -13,6 +15,7 @@ from gapkit import GAP, SOAP, DotProduct, GAPCalculator, InputError, Term
 from gapkit.datasets import load_silicon
 from gapkit.interfaces.lammps.session import QUIET, Session
 from gapkit.interfaces.lammps.structures_in_lammps import build, lammps_cell
+from gapkit.runtime.threads import get_num_threads, threads
 
 ENGINES = ["plugin", "external"]
 pytestmark = pytest.mark.filterwarnings("ignore::gapkit.errors.ExtrapolationWarning")
@@ -266,6 +269,21 @@ def test_interrupt_passes_through(session, crystal, model_file, monkeypatch):
 def test_external_refuses_jumps():
     with Session(QUIET, "external") as session, pytest.raises(InputError, match="cannot follow 'jump'"):
         session.command("jump SELF top")
+
+
+def test_external_refuses_partitions():
+    with pytest.raises(InputError, match="no partitions: use the engine plugin"):
+        Session((*QUIET, "-partition", "1x1"), "external")
+
+
+def test_threads_are_given_back(crystal, model_file):
+    before = get_num_threads()
+    with threads(64), Session(QUIET) as session:
+        assert session.n_threads <= len(os.sched_getaffinity(0))
+        assert get_num_threads() == 64
+        build(session, crystal, f"gapkit {model_file}")
+        session.command("run 1")
+    assert get_num_threads() == before
 
 
 def test_unknown_engine():
