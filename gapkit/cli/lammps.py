@@ -40,7 +40,8 @@ def run(
     from gapkit.interfaces.lammps.session import Session
 
     try:
-        with Session(context.args, engine, plugin=plugin) as session:
+        named = ("-in", str(file)) if {"-partition", "-p"} & set(context.args) else ()  # which partitions ask for
+        with Session([*context.args, *named], engine, plugin=plugin) as session:
             if session.is_first:
                 typer.echo(f"gapkit: {session.in_words}", err=True)
             session.file(file)

