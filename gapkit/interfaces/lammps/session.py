@@ -34,6 +34,7 @@ COST = {
 }
 PARTITIONS = {"-partition", "-p"}
 NO_PARTITIONS = "the engine external has one LAMMPS for all ranks, no partitions: use the engine plugin."
+PLUGIN_SOURCE = "pair_gapkit.cpp"
 QUIET = ("-screen", "none", "-log", "none")
 PLUGIN_PATH = "LAMMPS_PLUGIN_PATH"
 
@@ -184,10 +185,15 @@ class Session:
 
 
 def _in_words(error: Exception) -> str:
-    """LAMMPS's message without the place in its source."""
-    text = re.sub(r"\s*\([^()]*\.(cpp|h):\d+\)", "", str(error).strip("'\"")).replace("\\n", " ")
-    text = " ".join(re.sub(r"^ERROR( on proc \d+)?:\s*", "", text).split())
-    return f"LAMMPS: {text.rstrip('.')}."
+    """LAMMPS's message, or gapkit's that has passed through it, as one sentence without the place in a source."""
+    said = str(error).strip("'\"").replace("\\n", "\n")
+    message, _, line = said.partition("Last input line:")
+    message = re.sub(r"\s*\([^()]*\.(cpp|h):\d+\)|For more information see \S+", "", message)
+    message = " ".join(re.sub(r"^ERROR( on proc \d+)?:\s*", "", message).split())
+    if PLUGIN_SOURCE in said:
+        return message
+    where = f" (in the line '{' '.join(line.replace('^', ' ').split())}')" if line.strip() else ""
+    return f"LAMMPS: {message.rstrip('.')}{where}."
 
 
 def _started(lammps: Any, arguments: Sequence[str], comm: Any) -> Any:

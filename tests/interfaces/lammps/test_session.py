@@ -224,7 +224,10 @@ def test_null_types_are_not_seen(session, crystal, gap, model_file):
         ("pair_style gapkit MODEL\npair_coeff * * Au Ag", "species 'Ag', but the model was trained on Cu, Au"),
         ("pair_style gapkit MODEL without D3", "no baseline 'D3'"),
         ("pair_style gapkit MODEL\npair_coeff 1 1 Au Cu", "one chemical symbol|must start with"),
-        ("pair_style nonsense", "LAMMPS: Unrecognized pair style 'nonsense'"),
+        (
+            "pair_style nonsense",
+            r"^LAMMPS: Unrecognized pair style 'nonsense'.* \(in the line 'pair_style nonsense'\)\.$",
+        ),
         ("clear\nunits lj\nregion b block 0 1 0 1 0 1\ncreate_box 1 b\npair_style gapkit MODEL", "units metal"),
     ],
 )
