@@ -2,10 +2,11 @@
 
     OMP_NUM_THREADS=1 python benchmarks/lammps_run.py parity
     OMP_NUM_THREADS=1 python benchmarks/lammps_run.py speed [--cells 11] [--steps 20] [--ranks 1 2] [--rounds 3]
+    OMP_NUM_THREADS=1 python benchmarks/lammps_run.py nve [--steps 10000]
 
 `parity` evaluates all frames of the shipped silicon test set through every route. `speed` runs NVE dynamics of silicon
-at 300 K (cells³ × 8 atoms); every route is a new process, routes take turns, figures are medians over the rounds. The
-file is not called lammps.py, because Python would then take it for LAMMPS's module.
+at 300 K (cells³ × 8 atoms); every route is a new process, routes take turns, figures are medians over the rounds.
+`nve` compares the total energy of 64 atoms over a trajectory from one start at 600 K with ASE's. The file is not called lammps.py, because Python would then take it for LAMMPS's module.
 """
 
 from __future__ import annotations
@@ -107,14 +108,49 @@ def speed(model: Path, cells: int, steps: int, ranks: list[int], rounds: int) ->
         print(f"| {route} | {n} | {1e3 * wall:.0f} | {1e3 * cpu:.0f} | {n_atoms / wall:.0f} | {ratios} |")
 
 
+def total_energies(route: str, model: Path, steps: int, every: int = 10) -> np.ndarray:
+    """Total energy every 10 steps of 1 fs, meV per atom, from the same positions and velocities in every route."""
+    atoms = crystal(2)
+    MaxwellBoltzmannDistribution(atoms, temperature_K=600, rng=np.random.RandomState(1))
+    energies = []
+    if route == ASE:
+        atoms.calc = GAPCalculator(GAP.load(model))
+        dynamics = VelocityVerlet(atoms, 1.0 * units.fs)
+        for _ in range(steps // every):
+            dynamics.run(every)
+            energies.append(atoms.get_total_energy())
+        return 1e3 * np.array(energies) / len(atoms)
+    with Session(QUIET, route) as session:  # type: ignore[arg-type]
+        build(session, atoms, f"gapkit {model}")
+        velocities = 1e3 * units.fs * atoms.get_velocities()  # Å/ps; the cell is cubic: LAMMPS's axes are ASE's
+        session.lmp.scatter_atoms("v", 1, 3, np.ctypeslib.as_ctypes(velocities.ravel()))
+        session.commands("timestep 0.001\nfix 1 all nve\nthermo_modify norm no\nrun 0")
+        for _ in range(steps // every):
+            session.command(f"run {every} pre no post no")
+            energies.append(session.lmp.get_thermo("etotal"))
+    return 1e3 * np.array(energies) / len(atoms)
+
+
+def nve(model: Path, steps: int) -> None:
+    """A table of drifts and excursions."""
+    print(f"64 atoms, {steps} steps of 1 fs\n")
+    print("| route | drift meV/atom | standard deviation meV/atom | largest excursion meV/atom |")
+    print("|---|---|---|---|")
+    for route in (ASE, "plugin", "external"):
+        energies = total_energies(route, model, steps)
+        slope, _ = np.polyfit(np.arange(len(energies)), energies, 1)
+        excursion = np.abs(energies - energies[0]).max()
+        print(f"| {route} | {slope * len(energies):.5f} | {energies.std():.4f} | {excursion:.4f} |", flush=True)
+
+
 def main() -> None:
     if sys.argv[1:2] == ["worker"]:
         worker(sys.argv[2], Path(sys.argv[3]), int(sys.argv[4]), int(sys.argv[5]))
         return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["parity", "speed"])
+    parser.add_argument("what", choices=["parity", "speed", "nve"])
     parser.add_argument("--cells", type=int, default=11)
-    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--steps", type=int, help="default: 20, of nve 10000")
     parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--n-sparse", type=int, default=1000)
@@ -123,8 +159,10 @@ def main() -> None:
         model = fitted(Path(folder), arguments.n_sparse)
         if arguments.what == "parity":
             parity(model)
+        elif arguments.what == "nve":
+            nve(model, arguments.steps or 10_000)
         else:
-            speed(model, arguments.cells, arguments.steps, arguments.ranks, arguments.rounds)
+            speed(model, arguments.cells, arguments.steps or 20, arguments.ranks, arguments.rounds)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,8 @@ from gapkit.interfaces.lammps.input_lines import (
 from gapkit.interfaces.lammps.local_model import LocalModel
 
 PER_ATOM_VIRIALS = ("stress/atom", "heat/flux")
+WITH_PARTS = ("pe", "pe/atom", "pressure", "stress/atom")  # computes that may be told what to count
+BLIND = ("numdiff", "numdiff/virial", "born/matrix", "centroid/stress/atom")
 STD_FIX = "gapkit_std_property"
 
 
@@ -89,15 +91,25 @@ class ExternalInput:
         inner = {word for words_of_one in map(split_words, words) for word in words_of_one}
         if inner & {STYLE, *JUMPS, "include"}:
             raise InputError("the engine external does not see commands within 'if': use the engine plugin.")
+        self._notice_virials(*inner)
         return False
 
     def _compute(self, words: Sequence[str]) -> bool:
-        if words[2:3] == ["centroid/stress/atom"] and self._model is not None:
-            raise InputError("gapkit has no centroid stress of atoms: use compute stress/atom.")
-        if words[2:3] and words[2] in PER_ATOM_VIRIALS:
+        style = words[2] if len(words) > 2 else ""
+        _refuse_what_looks_at_pair_styles(style)
+        if style in WITH_PARTS and "pair" in words[3:]:
+            raise InputError(
+                f"the engine external's energies and virials belong to a fix, so that compute {style} misses them "
+                "under 'pair': say 'fix' instead, or use the engine plugin."
+            )
+        self._notice_virials(style)
+        return False
+
+    def _notice_virials(self, *words: str) -> None:
+        """Per-atom virials cost time and are made from the first command on that may want them."""
+        if set(words) & set(PER_ATOM_VIRIALS):
             self._with_virials = True
             self._tell()
-        return False
 
     def _tell(self) -> None:
         if self.forces is not None:
@@ -137,6 +149,7 @@ class ExternalInput:
         return True
 
     def _fix(self, words: Sequence[str]) -> bool:
+        _refuse_what_looks_at_pair_styles(words[2] if len(words) > 2 else "")
         wanted = parse_std_fix(words)
         if wanted is None:
             return False
@@ -155,3 +168,9 @@ def read_input(path: str) -> str:
         return Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"'{path}' cannot be read as a LAMMPS input ({error}): check the name.") from None
+
+
+def _refuse_what_looks_at_pair_styles(style: str) -> None:
+    """Computes and fixes that ask pair styles alone would give other numbers than the forces, without a word."""
+    if style in BLIND:
+        raise InputError(f"{style} does not see the forces of the engine external: use the engine plugin.")

@@ -96,7 +96,9 @@ class Found(NamedTuple):
     local_virials: np.ndarray
 
 
-def build(session: Session, atoms: Atoms, style: str, coefficients: str = "") -> LammpsCell:
+def build(
+    session: Session, atoms: Atoms, style: str, coefficients: str = "", style_of_atoms: str = "atomic"
+) -> LammpsCell:
     """Put a structure into a cleared LAMMPS, with a pair style.
 
     Parameters
@@ -107,10 +109,12 @@ def build(session: Session, atoms: Atoms, style: str, coefficients: str = "") ->
         What follows ``pair_style``.
     coefficients : str, optional
         What follows ``pair_coeff * *``; the symbols of the species in the order of the types if not given.
+    style_of_atoms : str
+        What follows ``atom_style``.
     """
     cell, symbols = lammps_cell(atoms), sorted(set(atoms.symbols))
     types = [symbols.index(symbol) + 1 for symbol in atoms.symbols]
-    for line in ["clear", *box_commands(cell, symbols)]:
+    for line in ["clear", f"atom_style {style_of_atoms}", *box_commands(cell, symbols)]:
         session.command(line)
     session.lmp.create_atoms(len(atoms), list(range(1, len(atoms) + 1)), types, cell.positions.ravel().tolist())
     session.command(f"pair_style {style}")

@@ -9,9 +9,9 @@ import pytest
 from ase import Atoms, units
 from ase.build import bulk
 from ase.md.verlet import VelocityVerlet
-from example_structures import alloy
+from example_structures import alloy, labelled
 
-from gapkit import GAP, SOAP, DotProduct, GAPCalculator, InputError, Term
+from gapkit import GAP, SOAP, DotProduct, Ewald, GAPCalculator, InputError, Term
 from gapkit.datasets import load_silicon
 from gapkit.interfaces.lammps.session import QUIET, Session
 from gapkit.interfaces.lammps.structures_in_lammps import build, lammps_cell
@@ -212,6 +212,35 @@ def test_null_types_are_not_seen(session, crystal, gap, model_file):
     assert not found[~copper].any()
 
 
+def test_hybrid_has_its_types_alone(crystal, gap, model_file):
+    """Under plain hybrid LAMMPS gives gapkit the pairs of its own types only."""
+    with Session(QUIET, "plugin") as session:
+        build(session, crystal, f"hybrid gapkit {model_file} lj/cut 4.0", "gapkit NULL Cu")
+        session.commands("pair_coeff 1 * lj/cut 0.0 1.0\nrun 0")
+        copper = crystal.symbols == "Cu"
+        p = gap.predict(crystal[copper])
+        np.testing.assert_allclose(session.lmp.get_thermo("pe"), p.energy[0], atol=1e-8)
+        turned = p.forces[0] @ lammps_cell(crystal).rotation
+        np.testing.assert_allclose(forces(session, crystal)[copper], turned, atol=1e-8)
+
+
+def test_ewald_by_lammps(session, crystal, tmp_path):
+    """The commands that the refusal of this baseline names give its numbers."""
+    ewald = Ewald({"Cu": 0.5, "Au": -0.5})
+    term = Term(SOAP(["Cu", "Au"], 3.4, 3, 2), DotProduct(2, 1.0), n_sparse=8)
+    gap = GAP([term], baseline=[ewald], e0={"Cu": 0.0, "Au": 0.0}, verbose=False)
+    gap.fit([labelled(alloy(k)) for k in range(4)]).save(tmp_path / "m.gap")
+    p, cell = gap.predict(crystal), lammps_cell(crystal)
+    style = f"hybrid/overlay gapkit {tmp_path}/m.gap without Ewald coul/long 10.0"
+    build(session, crystal, style, "gapkit Au Cu", style_of_atoms="charge")
+    session.commands(
+        "set type 1 charge -0.5\nset type 2 charge 0.5\npair_coeff * * coul/long\nkspace_style ewald 1e-8\nrun 0"
+    )
+    np.testing.assert_allclose(session.lmp.get_thermo("pe"), p.energy[0], atol=1e-6 * len(crystal))
+    np.testing.assert_allclose(forces(session, crystal), p.forces[0] @ cell.rotation, atol=1e-5)
+    assert np.abs(ewald.evaluate(crystal).forces).max() > 1e-2
+
+
 # -- refusals --------------------------------------------------------------------------------------------------------
 
 
@@ -267,6 +296,43 @@ def test_interrupt_passes_through(session, crystal, model_file, monkeypatch):
     monkeypatch.setattr(LocalModel, "evaluate", interrupted)
     with pytest.raises(KeyboardInterrupt):
         session.command("run 5")
+
+
+@pytest.mark.parametrize(
+    ("command", "match"),
+    [
+        ("fix d all numdiff 1 1e-4", "numdiff does not see"),
+        ("compute b all born/matrix numdiff 1e-4 v", "born/matrix does not see"),
+        ("compute c all centroid/stress/atom NULL", "centroid/stress/atom does not see"),
+        ("compute s all stress/atom NULL pair", "misses them under 'pair': say 'fix'"),
+        ("if '1 > 0' then 'pair_style gapkit m.gap'", "does not see commands within 'if'"),
+    ],
+)
+def test_external_refuses_what_would_be_wrong_without_a_word(command, match):
+    with Session(QUIET, "external") as session, pytest.raises(InputError, match=match):
+        session.command(command)
+
+
+def test_plugin_takes_numerical_derivatives(crystal, model_file):
+    """What `fix numdiff` finds of LAMMPS's own energies, and elastic constants of the same origin."""
+    with Session(QUIET, "plugin") as session:
+        build(session, crystal[:8], f"gapkit {model_file}")
+        session.commands(
+            "compute v all pressure NULL virial\ncompute b all born/matrix numdiff 1e-5 v\nfix d all numdiff 1 1e-4\n"
+            "thermo_style custom step pe c_b[1]\nrun 0"
+        )
+        numerical = np.array(session.lmp.gather("f_d", 1, 3)).reshape(-1, 3)
+        np.testing.assert_allclose(numerical, forces(session, crystal[:8]), atol=1e-4)
+        assert session.lmp.extract_compute("b", 0, 1)[0] != 0
+
+
+def test_excluded_bonded_neighbours_are_refused(crystal, model_file):
+    """Special bonds of weight 0 vanish from the list; of weight 1 they stay."""
+    with Session(QUIET, "plugin") as session:
+        build(session, crystal, f"gapkit {model_file}", style_of_atoms="bond")
+        with pytest.raises(InputError, match=r"put 'special_bonds lj/coul 1.0 1.0 1.0'"):
+            session.command("run 0")
+        session.commands("special_bonds lj/coul 1.0 1.0 1.0\nrun 0")
 
 
 def test_external_refuses_jumps():
