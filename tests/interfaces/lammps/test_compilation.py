@@ -76,23 +76,3 @@ def test_version_of_a_source_tree(tmp_path):
     (tmp_path / "version.h").write_text('#define LAMMPS_VERSION "4 Feb 2025"\n', encoding="utf-8")
     assert compilation.version_of_source(tmp_path) == "4 Feb 2025"
     assert installation.version_in_words(20250204) == "4 Feb 2025"
-
-
-def test_foreign_mpiexec_is_noticed(tmp_path, monkeypatch):
-    own = installation.find_mpiexec().own
-    fake = tmp_path / "mpiexec"
-    fake.write_text("#!/bin/sh\necho 'mpiexec (OpenRTE) 4.1.4'\n", encoding="utf-8")
-    fake.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    found = installation.find_mpiexec()
-    assert found.is_foreign
-    assert found.own == own
-    assert installation.describe_mpiexec(found.first) == "Open MPI"
-    assert installation.describe_mpiexec(own) == "MPICH"
-
-
-def test_ranks_that_do_not_find_each_other_are_refused(monkeypatch):
-    installation.check_launcher()
-    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "4")
-    with pytest.raises(InputError, match=r"4 processes were started .* start them with .*mpiexec"):
-        installation.check_launcher()
