@@ -3,13 +3,8 @@ from __future__ import annotations
 import pytest
 from lammps_jobs import need_lammps
 
+# of the files here; the others need no LAMMPS
 NEEDS = {"test_session", "test_parity", "test_compilation", "test_ghost_forces", "test_installation"}
-    "test_session",
-    "test_parity",
-    "test_compilation",
-    "test_ghost_forces",
-    "test_installation",
-}  # the others need no LAMMPS
 
 
 @pytest.fixture(autouse=True)
