@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gapkit.cli import data, evaluate, fit, predict, suggest, tune
+from gapkit.cli import data, evaluate, fit, lammps, parity, predict, suggest, tune
 from gapkit.cli.terminal import in_words_when_stopped, refuse, warn
 from gapkit.errors import InputError
 from gapkit.runtime.interrupts import termination
@@ -39,10 +39,13 @@ COMMANDS: dict[Callable[..., None], str] = {
     tune.tune: "train.xyz --vary cutoff=4,5,6 --vary zeta=2,4 -o best.yaml",
     tune.learning_curve: "train.xyz --test test.xyz --n-sparse 100,200,400 -o curve.html",
     data.data: "si.gap train.xyz --candidates pool.xyz",
+    parity.parity: "si.gap test.xyz",
 }
 for _command, _example in COMMANDS.items():
     _name = _command.__name__.replace("_", "-")
     app.command(name=_name, epilog=f"Example: gapkit {_name} {_example}")(in_words_when_stopped(_command))
+
+app.add_typer(lammps.app, name="lammps")
 
 
 @app.callback(invoke_without_command=True)

@@ -102,6 +102,14 @@ class AdditiveTerm(ABC):
     def check_species(self, numbers: np.ndarray) -> None:
         """Raise `InputError` for an atomic number that the term does not know."""
 
+    def on_pairs(self, longest: float) -> AdditiveTerm | None:
+        """A term with the same functions of neighbours alone, for some centres; None if it needs the whole structure.
+
+        `longest` (Å) is a reach for terms that need no neighbours.
+        """
+        del longest
+        return None if self.reach is None else self
+
     def with_delta(self, delta: float) -> Self:
         """The term with another amplitude δ, eV: its rows and its K_mm change by (δ/δ_old)²."""
         return replace(self, delta=delta)  # type: ignore[type-var]
