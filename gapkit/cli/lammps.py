@@ -1,4 +1,4 @@
-"""`gapkit lammps`: an input with ``pair_style gapkit`` run, the installation looked at, the plugin built."""
+"""`gapkit lammps`: run an input with ``pair_style gapkit``, check the installation, build the plugin."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ app = typer.Typer(help="Molecular dynamics in LAMMPS, over MPI.", no_args_is_hel
 Engine = Annotated[
     Literal["auto", "plugin", "external"],
     option(
-        "What stands behind pair_style gapkit. plugin: a pair style, compiled on first use. external: fix external, "
-        "which needs no compiler and follows no jump in the input. auto: the plugin if it can be made."
+        "Implementation of pair_style gapkit. plugin: a pair style, compiled on first use. external: fix external, "
+        "which needs no compiler but cannot follow jump in the input. auto: the plugin if it can be compiled."
     ),
 ]
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -53,7 +53,7 @@ def run(
 
 @app.command(epilog="Example: gapkit lammps check")
 def check(as_json: Json = False) -> None:
-    """Say what the installed LAMMPS can do with gapkit, and what to type."""
+    """Show what the installed LAMMPS can do with gapkit, and which commands to use."""
     from gapkit.interfaces.lammps.capabilities import capabilities
 
     found = capabilities()
@@ -67,7 +67,7 @@ def check(as_json: Json = False) -> None:
 @app.command(epilog="Example: gapkit lammps build --headers ~/lammps/src -o ~/lammps/plugins")
 def build(
     headers: Annotated[Path, option("Folder with LAMMPS's pair.h: src of a source tree.", show_default=False)],
-    output: Annotated[Path, option("Folder to put gapkitplugin.so in; made if need be.", "--output", "-o")] = Path(
+    output: Annotated[Path, option("Folder to put gapkitplugin.so in; created if needed.", "--output", "-o")] = Path(
         "gapkit-lammps"
     ),
     mpi: Annotated[Path | None, option("Folder with mpi.h.", show_default="of the mpich wheel")] = None,

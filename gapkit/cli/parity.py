@@ -1,4 +1,4 @@
-"""`gapkit parity`: one model through every interface, and how far the numbers differ."""
+"""`gapkit parity`: one model through every interface, and how much the numbers differ."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def parity(
 ) -> None:
     """Evaluate structures through Python, ASE, LAMMPS and finite differences; print the largest differences.
 
-    All differences are from GAP.predict on one thread. Exit code 1 if one is larger than the round-off of the model's
-    weights, of which the last line speaks, allows.
+    All differences are from GAP.predict on one thread. Exit code 1 if one exceeds the bound on the last line, from
+    the round-off of the model's weights.
     """
     from gapkit.cli.inputs import load_model
     from gapkit.interfaces.lammps import parity as routes
@@ -39,8 +39,8 @@ def parity(
     counts, names = _numbers(ranks), () if ranks == "none" else tuple(engines.split(","))
     if not as_json:
         typer.echo("\n".join(_row(cells) for cells in (HEAD, UNITS)))
-    tell = (lambda row: None) if as_json else lambda row: typer.echo(_row(_cells(row)))
-    rows = routes.compare_routes(model, frames, names, counts, tell)
+    show = (lambda row: None) if as_json else lambda row: typer.echo(_row(_cells(row)))
+    rows = routes.compare_routes(model, frames, names, counts, show)
     bound = routes.bound(gap)
     worst = max(row.largest for row in rows if row.route != routes.DIFFERENCES)
     if as_json:
