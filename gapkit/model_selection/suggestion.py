@@ -82,7 +82,7 @@ class Suggestion:
             f"The fit: {self._cost_in_words()} on one core (within a factor of three).",
         ]
         if self.warnings:
-            lines += ["", "Note:", *(f"- {sentence}" for sentence in self.warnings)]
+            lines += ["", "Warnings:", *(f"- {sentence}" for sentence in self.warnings)]
         legend = [f"({key}) {source}" for key, source in SOURCES.items() if f"({key})" in body]
         lines += ["", "Sources named below:", *(f"- {line}" for line in legend)] if legend else []
         return "\n".join(as_comment("\n".join(lines))) + "\n\n" + body
@@ -95,7 +95,7 @@ class Suggestion:
     def summary(self) -> str:
         """The choice and the warnings, in a few lines."""
         lines = [f"preset {self.preset!r}: {self.why}", f"the fit: {self._cost_in_words()} on one core"]
-        return "\n".join([*lines, *(f"note: {text}" for text in self.warnings)])
+        return "\n".join([*lines, *(f"warning: {text}" for text in self.warnings)])
 
     def _cost_in_words(self) -> str:
         cost = self.cost

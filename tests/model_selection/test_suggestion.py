@@ -499,7 +499,7 @@ def test_output_json_and_quiet(train, tmp_path):
     run = gapkit("suggest", train, "-o", path)
     assert run.code == 0
     assert f"--config '{path}'" in run.out
-    assert "note: " in run.out
+    assert "warning: " in run.out
     assert path.read_text(encoding="utf-8").startswith("# ")
     run = gapkit("suggest", train, "--json", "--preset", "liquid")
     data = json.loads(run.out)
