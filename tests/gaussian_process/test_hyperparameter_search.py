@@ -436,7 +436,7 @@ def test_copies_of_sparse_points_survive_with_a_message():
             "has a parent itself",
         ),
         ({"K_mm": np.full((32, 32), np.nan)}, "covariance of the sparse points holds numbers that are not finite"),
-        ({"K_mm": np.eye(5)}, "beyond the 5 that there are|has 32 columns and K_mm 5"),
+        ({"K_mm": np.eye(5)}, "beyond the existing 5|has 32 columns and K_mm 5"),
     ],
 )
 def test_what_cannot_be_used_is_refused(changes, message):
