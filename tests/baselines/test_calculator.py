@@ -86,7 +86,7 @@ def test_bad_calculators_are_refused():
         ("ase.calculators.emt:", "must be 'module:name'"),
         ("ase.calculators.emt:ETM", "does not exist"),
         ("no_such_package:EMT", "cannot be imported"),
-        ("builtins:dict", "is no ASE calculator"),
+        ("builtins:dict", "not an ASE calculator"),
     ):
         with pytest.raises(InputError, match=text):
             Calculator(factory).validate()
