@@ -428,7 +428,7 @@ def test_copies_of_sparse_points_survive_with_a_message():
         ({"n_starts": 0}, "n_starts = 0 must be at least 1"),
         ({"amplitudes": AMPLITUDES[:1] * 2}, "same name"),
         ({"amplitudes": [AMPLITUDES[0], Amplitude("x", 1.0, slice(0, 3))]}, "belongs to two amplitudes"),
-        ({"amplitudes": [Amplitude("x", 1.0, np.arange(99))]}, "beyond the 32"),
+        ({"amplitudes": [Amplitude("x", 1.0, np.arange(99))]}, "beyond the existing 32"),
         ({"amplitudes": [Amplitude("x", -1.0, slice(0, 3))]}, "start of x is -1.0"),
         ({"parents": {("forces", "bulk"): ("forces", "new")}}, "no noise or amplitude"),
         (
