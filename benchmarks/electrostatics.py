@@ -16,8 +16,8 @@ from ase import Atoms
 from ase.build import bulk
 
 from gapkit.baselines import Ewald
-from gapkit.baselines.properties import COULOMB
 from gapkit.geometry.neighbourhoods import find_neighbourhoods
+from gapkit.quantities import COULOMB
 
 CHARGES = {"Na": 1.0, "Cl": -1.0}
 Found = tuple[float, np.ndarray | None, np.ndarray | None]

@@ -22,7 +22,7 @@ from ase.units import _amu, _c, _e
 
 from gapkit import GAP, SOAP, DotProduct, Linear, LongRange, Pair, Term
 from gapkit.baselines import Ewald
-from gapkit.baselines.properties import COULOMB
+from gapkit.quantities import COULOMB
 from gapkit.uncertainty.coefficients import Coefficients, linear_coefficients
 
 Models = dict[str, GAP]

@@ -18,8 +18,8 @@ from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from gapkit import D3, GAP, SOAP, DotProduct, Ewald, InputError, Linear, LongRange, Pair, Term
-from gapkit.baselines.properties import COULOMB  # e²/(4πε₀) = 14.40 eV Å
 from gapkit.geometry.neighbourhoods import find_neighbourhoods
+from gapkit.quantities import COULOMB  # e²/(4πε₀) = 14.40 eV Å
 from gapkit.terms.serialisation import term_to_dict
 from gapkit.uncertainty.coefficients import Coefficients, linear_coefficients
 

@@ -50,3 +50,22 @@ def screened_repulsion(first, j, D, kinds, table):
                 for b in range(3):
                     strain[a, b] += 0.5 * slope * D[k, a] * D[k, b] / r
     return local, forces, strain
+
+
+@njit
+def repulsion_gradients(first, centres, j, D, kinds, table, e, g):
+    """½ Σ_j V(r_ij) of each centre in e (n_centres,), and its gradients by D in g (n_pairs, 3); table as above."""
+    for c in range(len(centres)):
+        e[c] = 0.0
+        for k in range(first[c], first[c + 1]):
+            strength, inverse, inner, outer = table[kinds[centres[c]], kinds[j[k]]]
+            r = np.sqrt(D[k, 0] * D[k, 0] + D[k, 1] * D[k, 1] + D[k, 2] * D[k, 2])
+            slope = 0.0
+            if r < outer:
+                phi, phi_slope = screening(r * inverse)
+                s, s_slope = switch(r, inner, outer)
+                value = strength / r * phi
+                slope = strength / r * (phi_slope * inverse * s + phi * s_slope) - value * s / r
+                e[c] += 0.5 * value * s
+            for a in range(3):
+                g[k, a] = 0.5 * slope * D[k, a] / r

@@ -14,6 +14,7 @@ from gapkit.checks import is_list, is_number
 from gapkit.errors import Excess, InputError, UncertaintyError, did_you_mean, warn
 from gapkit.interfaces.ase_calculator import GAPCalculator, Uncertainty
 from gapkit.runtime.files import check_output
+from gapkit.structures.writing import writable
 
 if TYPE_CHECKING:
     from gapkit.potential.gap import GAP
@@ -157,7 +158,7 @@ class UncertaintyGuard:
         self.frames.append(frame)
         self.excesses.append(excess)
         if self._file is not None:
-            write(self._file, frame, format="extxyz", append=True)
+            write(self._file, writable(frame), format="extxyz", append=True)
 
     def _sentence(self, excess: Excess) -> str:
         _, unit, words = QUANTITIES[self.quantity]

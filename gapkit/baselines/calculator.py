@@ -14,25 +14,35 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import PropertyNotImplementedError
 
-from gapkit.checks import check_fields
+from gapkit.checks import check_fields, is_number
 from gapkit.errors import InputError
 from gapkit.structures.properties import Properties
 
 # factories and parameters that a model file may use unasked: these compute, they read no files and run no commands.
 # ASE's `restart`, `label`, `directory` and `parameters` and TBLite's `solvation` and `xtb_config` are not among them,
 # nor its `charge` and `multiplicity`: a charge beyond the valence electrons makes 0.8 write outside its memory.
-HARMLESS: dict[str, frozenset[str]] = {
-    "ase.calculators.emt:EMT": frozenset({"asap_cutoff"}),
-    "ase.calculators.lj:LennardJones": frozenset({"epsilon", "sigma", "rc", "ro", "smooth"}),
-    "ase.calculators.morse:MorsePotential": frozenset({"epsilon", "r0", "rho0", "rcut1", "rcut2"}),
-    "tblite.ase:TBLite": frozenset(
-        {"method", "accuracy", "electronic_temperature", "max_iterations", "mixer", "mixer_damping", "initial_guess"}
-        | {"spin_polarization", "cache_api", "verbosity"}
-    ),
-}
+# Each has bounds: cutoffs up to 30 Å and 10000 iterations, beyond which an evaluation might never end, or take more
+# memory than there is and end the process (tblite).
+Bounds = tuple[float, float]
+WORDS: Bounds = (0.0, 0.0)  # of parameters that are not numbers
+_ANY: Bounds = (-1e9, 1e9)
+HARMLESS: dict[str, dict[str, Bounds]] = {
+    "ase.calculators.emt:EMT": {"asap_cutoff": WORDS},
+    "ase.calculators.lj:LennardJones": {
+        "epsilon": _ANY, "sigma": (0.0, 10.0), "rc": (0.0, 30.0), "ro": (0.0, 30.0), "smooth": WORDS,
+    },
+    "ase.calculators.morse:MorsePotential": {
+        "epsilon": _ANY, "r0": (0.0, 6.0), "rho0": (-1e3, 1e3), "rcut1": (0.0, 5.0), "rcut2": (0.0, 5.0),
+    },
+    "tblite.ase:TBLite": {
+        "method": WORDS, "accuracy": (1e-6, 1e4), "electronic_temperature": (0.0, 1e6), "max_iterations": (1, 10_000),
+        "mixer": (0, 10), "mixer_damping": (0.0, 1.0), "initial_guess": WORDS, "spin_polarization": (-10.0, 10.0),
+        "cache_api": WORDS, "verbosity": (0, 10),
+    },
+}  # fmt: skip
+LONGEST = 100  # characters of a string, entries of a list
 TRUSTED = "GAPKIT_TRUSTED_CALCULATORS"  # environment variable of the user: factories, separated by commas
 
-_PLAIN = (bool, int, float, str, type(None))
 _kept = threading.local()
 
 
@@ -174,13 +184,20 @@ def check_trusted(calculator: Calculator, trusted: Collection[str], where: str) 
         )
 
 
-def _not_harmless(parameters: Mapping[str, Any], allowed: Collection[str]) -> str | None:
-    """The first parameter that is not allowed, or is more than numbers and strings."""
+def _not_harmless(parameters: Mapping[str, Any], allowed: Mapping[str, Bounds]) -> str | None:
+    """The first parameter that is not allowed, out of its bounds, or more than numbers and strings."""
     for key, value in parameters.items():
-        plain = all(isinstance(x, _PLAIN) for x in (value if isinstance(value, list | tuple) else [value]))
-        if key not in allowed or not plain:
-            return f"{key!r} = {value!r}"
+        values = value if isinstance(value, list | tuple) else [value]
+        if key not in allowed or len(values) > LONGEST or not all(_is_harmless(x, *allowed[key]) for x in values):
+            text = repr(value)
+            return f"{key!r} = {text if len(text) <= LONGEST else text[:LONGEST] + '…'}"
     return None
+
+
+def _is_harmless(value: Any, low: float, high: float) -> bool:
+    if value is None or isinstance(value, bool | str):
+        return len(value) <= LONGEST if isinstance(value, str) else True
+    return is_number(value) and ((low, high) == WORDS or low <= value <= high)
 
 
 def _find(name: str) -> Any:

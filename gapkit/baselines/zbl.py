@@ -9,11 +9,11 @@ import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers, chemical_symbols, covalent_radii
 
-from gapkit._numba.repulsion import screened_repulsion
+from gapkit._numba.repulsion import repulsion_gradients, screened_repulsion
 from gapkit.checks import check_fields
 from gapkit.errors import InputError, did_you_mean, warn
 from gapkit.geometry.distances import distance_warning, pair_name, pair_names, shortest_distances
-from gapkit.geometry.neighbourhoods import SHORTEST_DISTANCE, find_neighbourhoods
+from gapkit.geometry.neighbourhoods import SHORTEST_DISTANCE, Neighbourhoods, find_neighbourhoods
 from gapkit.quantities import COULOMB
 from gapkit.structures.properties import Properties
 from gapkit.structures.species import check_symbols, unknown_species
@@ -136,6 +136,16 @@ class ZBL:
         nb = find_neighbourhoods(atoms, self.cutoff)
         local, forces, strain = screened_repulsion(nb.first, nb.j, nb.D, index[atoms.numbers], table)
         return Properties(float(local.sum()), forces, strain, local)
+
+    def of_pairs(self, nb: Neighbourhoods, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Local energies (n_centres,) and their gradients by D (n_pairs, 3) of some centres, pairs up to any cutoff.
+
+        Every pair has half of its energy from each of its atoms, as in `evaluate`.
+        """
+        table, index = self._table()
+        e, g = np.empty(len(nb.centres)), np.empty((len(nb.j), 3))
+        repulsion_gradients(nb.first, nb.centres, nb.j, nb.D, index[numbers], table, e, g)
+        return e, g
 
     def distance_warning(self, atoms: Atoms) -> str | None:
         """One sentence if two atoms are closer than any of their species were in training, else None."""

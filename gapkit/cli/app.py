@@ -9,9 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
-from gapkit.cli import data, evaluate, fit, predict, suggest, tune
-from gapkit.cli.terminal import refuse, warn
+from gapkit.cli import data, evaluate, fit, lammps, parity, predict, suggest, tune
+from gapkit.cli.terminal import in_words_when_stopped, refuse, warn
 from gapkit.errors import InputError
+from gapkit.runtime.interrupts import termination
 
 UsageError: Any = typer.BadParameter.__bases__[0]  # what an unknown option or a missing argument raises
 
@@ -33,14 +34,18 @@ COMMANDS: dict[Callable[..., None], str] = {
     evaluate.recalibrate: "si.gap held_out.xyz -o honest.gap",
     predict.predict: "si.gap trajectory.xyz -o predicted.xyz --std",
     predict.info: "si.gap",
+    predict.verify: "si.gap",
     fit.update: "si.gap --add new.xyz -o si2.gap",
     tune.tune: "train.xyz --vary cutoff=4,5,6 --vary zeta=2,4 -o best.yaml",
     tune.learning_curve: "train.xyz --test test.xyz --n-sparse 100,200,400 -o curve.html",
     data.data: "si.gap train.xyz --candidates pool.xyz",
+    parity.parity: "si.gap test.xyz",
 }
 for _command, _example in COMMANDS.items():
     _name = _command.__name__.replace("_", "-")
-    app.command(name=_name, epilog=f"Example: gapkit {_name} {_example}")(_command)
+    app.command(name=_name, epilog=f"Example: gapkit {_name} {_example}")(in_words_when_stopped(_command))
+
+app.add_typer(lammps.app, name="lammps")
 
 
 @app.callback(invoke_without_command=True)
@@ -66,12 +71,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0; 1 if the demo's own checks failed; 2 for bad input, after one sentence on standard error; 130 after Ctrl-C.
+        0; 1 if the demo's own checks or those of a model file failed; 2 for bad input, after one sentence on standard
+        error; 130 after Ctrl-C and 143 after SIGTERM, after one sentence, too.
     """
     for stream in (sys.stdout, sys.stderr):  # a terminal that has no Å gets a question mark
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), termination():
         warnings.simplefilter("default", UserWarning)
         warnings.showwarning = warn  # type: ignore[assignment]
         try:

@@ -60,7 +60,7 @@ def report(
     extras = _training(gap, train, candidates, keys, say)
     heading = title or f"{model.name} on {test.name}"
     named: dict[str, Any] = {"output": output, "train": train, "candidates": candidates, "chemiscope": chemiscope}
-    named |= {"title": title or None, "description": description or None}
+    named |= {"title": title or None, "description": description or None, "format": getattr(test, "format", None)}
     command = _command(model, test, named | {f"{name}_key": key for name, key in keys.items()})
     write_report(
         output, gap, evaluation, frames=frames, title=heading, data_description=description, command=command, **extras

@@ -70,6 +70,17 @@ class Means(NamedTuple):
                 )
 
     @contextmanager
+    def interrupted(self) -> Iterator[None]:
+        """Ctrl-C and SIGTERM say how to go on."""
+        try:
+            yield
+        except KeyboardInterrupt as error:
+            if self.checkpoint is not None and self.checkpoint.exists():
+                sentence = f"the state of the fit is in '{self.checkpoint}', go on with --resume"
+                raise type(error)(sentence) from error
+            raise
+
+    @contextmanager
     def client(self) -> Iterator[Client | int | None]:
         """What `GAP.fit` takes: a number of processes, a client of a running cluster, or nothing."""
         if self.scheduler is None:
@@ -189,7 +200,7 @@ def _fit(
 
     gap = new_gap(settings, data, verbose)
     start = time.perf_counter()
-    with means.client() as client, log_to(say, leave_out=LABELS_LOG):
+    with means.client() as client, log_to(say, leave_out=LABELS_LOG), means.interrupted():
         gap.fit(
             data.paths,
             keys=data.keys,

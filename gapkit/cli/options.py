@@ -75,6 +75,17 @@ KEY_OPTIONS: dict[str, Any] = {
         ),
     ],
 }
+FORMAT_OPTIONS: dict[str, Any] = {
+    "format": Annotated[
+        str | None,
+        option(
+            "Format of the structure files, as ASE names it: extxyz, vasp-out, …",
+            panel="Names of the labels in the file",
+            show_default="by ending and content",
+        ),
+    ]
+}
+STRUCTURE_FILES = ("train", "test", "structures", "labelled", "candidates", "add", "remove")  # arguments with paths
 DESCRIPTOR_OPTIONS: dict[str, Any] = {
     "cutoff": Annotated[float | None, descriptor("Radius beyond which atoms do not act, Å.", "5.0")],
     "n_max": Annotated[int | None, descriptor("SOAP: number of radial functions.", "8")],
@@ -178,24 +189,41 @@ def with_key_options(command: Command) -> Command:
     return _with_options(command, "keys", KEY_OPTIONS, _keys)
 
 
-def _with_options(command: Command, argument: str, options: Mapping[str, Any], gather: Callable[..., Any]) -> Command:
-    """`command` for typer, with `options` instead of the one `argument` that `gather` makes of them."""
+def with_format_option(command: Command) -> Command:
+    """The command with the format of its structure files as an option, which its paths carry."""
+    return _with_options(command, None, {}, dict)
+
+
+def _with_options(
+    command: Command, argument: str | None, options: dict[str, Any], gather: Callable[..., Any]
+) -> Command:
+    """`command` for typer, with `options` instead of the one `argument` that `gather` makes of them, and --format."""
     signature = inspect.signature(command, eval_str=True)
     own = [p.replace(kind=p.KEYWORD_ONLY) for name, p in signature.parameters.items() if name != argument]
     more = [
         inspect.Parameter(name, own[0].KEYWORD_ONLY, default=None, annotation=annotation)
-        for name, annotation in options.items()
+        for name, annotation in (options | FORMAT_OPTIONS).items()
         if name not in signature.parameters
     ]
 
     def run(**values: Any) -> None:
         taken = {p.name: values.pop(p.name) for p in more}
-        command(**values, **{argument: gather(taken)})
+        given_format = taken.pop("format")
+        for name in STRUCTURE_FILES if given_format is not None else ():
+            values[name] = _with_format(values[name], given_format) if values.get(name) else values.get(name)
+        values = {name: value for name, value in values.items() if name in signature.parameters}
+        command(**values, **({} if argument is None else {argument: gather(taken)}))
 
     run.__name__, run.__doc__ = command.__name__, command.__doc__
     run.__annotations__ = {p.name: p.annotation for p in (*own, *more)}
     run.__signature__ = signature.replace(parameters=[*own, *more])  # type: ignore[attr-defined]
     return run
+
+
+def _with_format(paths: Any, name: str) -> Any:
+    from gapkit.structures.file_kinds import with_format
+
+    return [with_format(path, name) for path in paths] if isinstance(paths, list) else with_format(paths, name)
 
 
 def _flags(values: Mapping[str, Any]) -> Flags:

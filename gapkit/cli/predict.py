@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gapkit.cli.inputs import load_model
-from gapkit.cli.options import Json, Model, Quiet, labelled_file, option
+from gapkit.cli.options import Json, Model, Quiet, labelled_file, option, with_format_option
 from gapkit.cli.terminal import print_json, speaker
 from gapkit.errors import ExtrapolationWarning, InputError, warn
 from gapkit.runtime.files import check_output, complete_file
+from gapkit.runtime.text import one_line
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -21,6 +22,21 @@ if TYPE_CHECKING:
     from gapkit.potential.prediction import Predictions
 
 
+def verify(model: Model, as_json: Json = False) -> None:
+    """Check a model file: sizes, hashes, contents, and that it predicts what it was saved with; 1 if it does not."""
+    from gapkit.potential.verification import verify as look
+
+    found = look(model)
+    if as_json:
+        checks = [check._asdict() for check in found.checks]
+        print_json({"model": str(model), "ok": found.ok, "checks": checks})
+    else:
+        speaker(False)(f"{found.table()}\n{model}: {'ok' if found.ok else 'NOT OK'}")
+    if not found.ok:
+        raise typer.Exit(1)
+
+
+@with_format_option
 def predict(
     model: Model,
     structures: Annotated[Path, labelled_file("Structures: any file that ASE reads.")],
@@ -60,7 +76,7 @@ def info(model: Model, as_json: Json = False) -> None:
         return
     rows = {"File": f"{model}, format {header['version']}", "Saved": f"{header['saved']} by gapkit {header['gapkit']}"}
     rows |= describe_model(load_model(model, verbose=False))
-    typer.echo(aligned([*rows.items()], "ll"))
+    speaker(False)(aligned([(name, one_line(str(value))) for name, value in rows.items()], "ll"))
 
 
 def demo(
@@ -84,6 +100,7 @@ def _predict(gap: GAP, source: Path, output: Path, std: bool, show: bool) -> int
     from gapkit.runtime.progress import progress
     from gapkit.structures.files import iter_frames
     from gapkit.structures.labels import check_structures
+    from gapkit.structures.writing import writable
 
     frames, contacts = [atoms for _, atoms in iter_frames(source)], []
     check_structures(frames)
@@ -93,7 +110,7 @@ def _predict(gap: GAP, source: Path, output: Path, std: bool, show: bool) -> int
                 warnings.simplefilter("ignore", ExtrapolationWarning)  # told once, at the end
                 p = _predictions_of_frame(gap, k, atoms, std)
             contacts += p.short_contacts or []
-            write(file, _with_predictions(atoms, p), format="extxyz")
+            write(file, writable(_with_predictions(atoms, p)), format="extxyz")
     if sentence := contacts_in_words(contacts):
         warn(sentence, ExtrapolationWarning)
     return len(frames)

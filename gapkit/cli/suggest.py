@@ -12,6 +12,7 @@ from gapkit.cli.inputs import frames_of, read_labelled
 from gapkit.cli.options import Json, Quiet, TrainingFiles, option, with_key_options
 from gapkit.cli.terminal import print_json, speaker, warnings_kept
 from gapkit.runtime.files import check_output, complete_file
+from gapkit.runtime.text import printable
 
 
 @with_key_options
@@ -58,11 +59,11 @@ def suggest(
     text = suggestion.yaml([quote(str(path)) for path in train], quote(name))
     if output is not None:
         with complete_file(output) as file:
-            file.write(text)
+            file.write(printable(text))
     if as_json:
         print_json(suggestion.to_dict() | {"configuration_file": output and str(output), "warnings_of_reading": warned})
     elif output is None:
-        typer.echo(text, nl=False)
+        typer.echo(printable(text), nl=False)
     else:
         say(suggestion.summary())
         say(f"wrote {output}: read it, then gapkit fit {' '.join(quote(str(p)) for p in train)} --config {quote(name)}")

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import wraps
 from typing import Any
 
 import typer
 
 from gapkit.errors import InputError, Parameter
+from gapkit.runtime.interrupts import Terminated
+from gapkit.runtime.text import one_line, printable, printable_json
 
 Say = Callable[[str], None]
 
@@ -40,14 +44,14 @@ def speaker(quiet: bool, to_stderr: bool = False) -> Say:
     def say(text: str) -> None:
         """Print a line, unless quiet."""
         if not quiet:
-            typer.echo(text, err=to_stderr)
+            typer.echo(printable(text), err=to_stderr)
 
     return say
 
 
 def print_json(data: Mapping[str, Any]) -> None:
     """Print one object on standard output."""
-    typer.echo(json.dumps(data, indent=2, ensure_ascii=False))
+    typer.echo(printable_json(json.dumps(data, indent=2, ensure_ascii=False)))
 
 
 @contextmanager
@@ -73,7 +77,7 @@ def _message(record: logging.LogRecord) -> str:
 
 
 def _one_line(sentence: object) -> str:
-    return " ".join(str(sentence).split())
+    return one_line(" ".join(str(sentence).split()))
 
 
 @contextmanager
@@ -105,3 +109,22 @@ def refuse(problem: str | InputError) -> int:
     sentence = problem.for_the_shell() if isinstance(problem, InputError) else problem
     typer.secho(f"error: {_one_line(sentence)}", fg="red", err=True)
     return 2
+
+
+def in_words_when_stopped(command: Callable[..., None]) -> Callable[..., None]:
+    """The command, which ends with one sentence after Ctrl-C (exit code 130) and SIGTERM (143)."""
+
+    @wraps(command)
+    def run(**values: Any) -> None:
+        try:
+            command(**values)
+        except KeyboardInterrupt as error:
+            was_terminated = isinstance(error, Terminated)
+            kept = str(error) or "no output was written that is not complete"
+            refuse(f"stopped by {'SIGTERM' if was_terminated else 'Ctrl-C'}: {kept}.")
+            raise typer.Exit(143 if was_terminated else 130) from None
+
+    signature = inspect.signature(command, eval_str=True)
+    run.__signature__ = signature  # type: ignore[attr-defined]
+    run.__annotations__ = {name: p.annotation for name, p in signature.parameters.items()}
+    return run

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+import warnings
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 
 from gapkit.errors import InputError, Parameter
 from gapkit.runtime.archive import read_model, write_model
-from gapkit.runtime.files import check_output
+from gapkit.runtime.files import check_output, remove_leftovers
 
 KIND = "gapkit checkpoint"
 EVERY = 60.0  # s between two checkpoints
@@ -43,7 +44,7 @@ class Checkpoint:
         self._path, self._every = Path(path), every
         text = json.dumps({"gapkit": version("gapkit"), **job}, sort_keys=True, default=str)
         self._job = hashlib.sha256(text.encode()).hexdigest()
-        self._last = time.monotonic()
+        self._last, self._has_warned = time.monotonic(), False
         check_output(path)
         if self._path.exists() and not resume:
             raise InputError(
@@ -75,10 +76,27 @@ class Checkpoint:
         return time.monotonic() - self._last >= self._every
 
     def write(self, header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-        """Replace the file."""
-        write_model(self._path, {"job": self._job, **header}, arrays, KIND)
+        """Replace the file; a full disk does not end the fit.
+
+        Warns
+        -----
+        UserWarning
+            Once, if it cannot be written.
+        """
+        try:
+            write_model(self._path, {"job": self._job, **header}, arrays, KIND)
+        except (InputError, OSError) as error:
+            reason = getattr(error, "strerror", None) or str(error).rstrip(".")
+            if not self._has_warned:
+                warnings.warn(
+                    f"the checkpoint '{self._path}' cannot be written ({reason.lower()}): the fit goes on without it.",
+                    stacklevel=2,
+                )
+            self._has_warned = True
         self._last = time.monotonic()
 
     def remove(self) -> None:
         """The fit is done."""
-        self._path.unlink(missing_ok=True)
+        remove_leftovers(self._path)
+        if self._path.is_file():
+            self._path.unlink(missing_ok=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple, Protocol
 
@@ -31,6 +31,7 @@ from gapkit.fitting.packing import (
     unpack_selection,
 )
 from gapkit.fitting.second_pass import Factors, Recipe, row_sizes, stream_rows
+from gapkit.runtime.interrupts import Request, deferred
 from gapkit.runtime.memory import MemoryUse, PeakMemory, in_words
 from gapkit.runtime.progress import Track
 from gapkit.runtime.threads import get_num_threads
@@ -116,12 +117,17 @@ class Learned(NamedTuple):
 
 
 class Walk:
-    """The second walk as it goes: counts and fingerprints frames, looks at the memory, writes checkpoints."""
+    """The second walk as it goes: counts and fingerprints frames, looks at the memory, writes checkpoints.
 
-    def __init__(self, start: Start, checkpoint: Checkpoint | None, factors: Factors, peak: PeakMemory) -> None:
+    With a checkpoint, a signal to end waits for the end of a frame and for the file, which holds all frames so far.
+    """
+
+    def __init__(
+        self, start: Start, checkpoint: Checkpoint | None, factors: Factors, peak: PeakMemory, request: Request
+    ) -> None:
         self.start, self.factors = start, factors
         self.n_done, self.digest = 0, ""
-        self._checkpoint, self._peak = checkpoint, peak
+        self._checkpoint, self._peak, self._request = checkpoint, peak, request
 
     def after(self, frame: Frame) -> None:
         """Note that the rows of one more frame are in the factors."""
@@ -132,7 +138,7 @@ class Walk:
     def due(self) -> bool:
         """Whether it is time for a checkpoint; looks at the memory, too."""
         self._peak.look()
-        return self._checkpoint is not None and self._checkpoint.due()
+        return self._checkpoint is not None and (self._checkpoint.due() or self._request.is_there)
 
     def skip(self, frame: Frame) -> None:
         """Note a frame whose rows are in the factors already."""
@@ -147,6 +153,7 @@ class Walk:
         numbers, parts = pack_factors(self.factors)
         walk = {"n_done": self.n_done, "digest": self.digest, "factors": numbers}
         self._checkpoint.write(headers | walk, arrays | parts)
+        self._request.give_on()
 
     def check_same(self, digest: str, what: str) -> None:
         """Raise `InputError` unless the frames so far have this fingerprint."""
@@ -166,14 +173,25 @@ def learn(
     peak = PeakMemory()
     stored = None if options.checkpoint is None else options.checkpoint.read()
     if stored is None:
-        start = _survey(tuple(terms), noises, e0, random_state, frames, options)
-        walk = Walk(start, options.checkpoint, {}, peak)
+        start, factors = _survey(tuple(terms), noises, e0, random_state, frames, options), {}
+    else:
+        start = _unpack_start(*stored, tuple(terms), noises)
+        factors = unpack_factors(stored[0]["factors"], stored[1])
+    with deferred(options.checkpoint is not None) as request:
+        walk = Walk(start, options.checkpoint, factors, peak, request)
+        return _second_walk(walk, frames, options, peak, None if stored is None else stored[0])
+
+
+def _second_walk(
+    walk: Walk, frames: Frames, options: Options, peak: PeakMemory, stored: Mapping[str, Any] | None
+) -> Learned:
+    """All rows, or those of the frames that a checkpoint does not hold."""
+    start = walk.start
+    if stored is None:
         walk.write()
         remaining: Iterable[Frame] = iter(frames)
     else:
-        start = _unpack_start(*stored, tuple(terms), noises)
-        walk = Walk(start, options.checkpoint, unpack_factors(stored[0]["factors"], stored[1]), peak)
-        remaining = _skip(frames, walk, stored[0]["n_done"], stored[0]["digest"])
+        remaining = _skip(frames, walk, stored["n_done"], stored["digest"])
     estimated, ahead = _estimate(start, options, peak.look())
     logger.info("memory: about %s", in_words(estimated))
     total = start.training["n_structures"]

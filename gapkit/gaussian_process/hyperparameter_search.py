@@ -98,8 +98,12 @@ def maximise(
     before = objective(space.start)
     rng = np.random.default_rng(random_state)
     climbs = [_climb(objective, space, x) for x in space.starts(n_starts, rng)]
-    lowest = min(climb.value for climb in climbs)
-    best = next(climb for climb in climbs if climb.value < lowest + SAME)  # ties: the nearest to the given start
+    lowest = min((climb.value for climb in climbs if np.isfinite(climb.value)), default=np.inf)
+    if not np.isfinite(lowest):
+        raise InputError(
+            "noises and amplitudes cannot be learned from labels whose evidence is not finite: check their units."
+        )
+    best = next(climb for climb in climbs if climb.value <= lowest + SAME)  # ties: the nearest to the given start
     x = best.x
     std = _standard_deviations(objective, space, best)
     used, n_evaluations = likelihood.jitter, objective.n_evaluations

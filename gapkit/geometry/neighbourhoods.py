@@ -16,6 +16,7 @@ from gapkit.errors import InputError
 MOST_NEIGHBOURS = 50_000  # per atom; a real material has some hundreds
 SHORTEST_DISTANCE = 0.1  # Å; closer pairs are a mistake in the input, not physics
 LARGEST_LENGTH = 1e4  # Å; far beyond it vesin's cell list overflows and kills the interpreter
+FARTHEST = 1e7  # Å; that unwrapped atoms may travel: a position there is known to 2e-9 Å
 
 
 class Neighbourhoods(NamedTuple):
@@ -109,12 +110,16 @@ def find_neighbourhoods(atoms: Atoms, cutoff: float) -> Neighbourhoods:
     Raises
     ------
     InputError
-        If two atoms (or an atom and an image) are closer than 0.1 Å, or a length is not finite or beyond 1 µm.
+        If two atoms (or an atom and an image) are closer than 0.1 Å, or a length is not finite or beyond 1 µm. Atoms of
+        a long simulation may be farther away, if their images in the cell are not.
     """
-    _check_lengths(atoms)
+    positions, periods = _placed(atoms)
+    _check_lengths(atoms, positions)
     _check_density(atoms, cutoff)
     search = NeighborList(cutoff=cutoff, full_list=False, n_threads=1)
-    i, j, S, D = search.compute(atoms.positions, atoms.cell.array, atoms.pbc, "ijSD")
+    i, j, S, D = search.compute(positions, atoms.cell.array, atoms.pbc, "ijSD")
+    if periods is not None:
+        S = S + periods[i] - periods[j]
     first, j, S, D, closest = both_ways(i.astype(np.int64), j.astype(np.int64), S, D, len(atoms))
     neighbourhoods = Neighbourhoods(np.arange(len(atoms)), first, j, S, D, len(atoms))
     if closest < SHORTEST_DISTANCE**2:
@@ -149,7 +154,8 @@ class NeighbourList:
             self.n_searches += 1
         pairs = self._pairs
         first, j, S, D = (np.empty_like(a) for a in (pairs.first, pairs.j, pairs.S, pairs.D))
-        closest = within(atoms.positions, self._cell, pairs.first, pairs.j, pairs.S, self.cutoff, first, j, S, D)
+        positions = np.ascontiguousarray(atoms.positions, dtype=float)
+        closest = within(positions, self._cell, pairs.first, pairs.j, pairs.S, self.cutoff, first, j, S, D)
         found = pairs._replace(first=first, j=j[: first[-1]], S=S[: first[-1]], D=D[: first[-1]])
         if closest < SHORTEST_DISTANCE**2:
             _refuse_closest(found)
@@ -163,9 +169,24 @@ class NeighbourList:
         return not largest_displacement(atoms.positions, self._positions) < 0.5 * self.skin
 
 
-def _check_lengths(atoms: Atoms) -> None:
+def _placed(atoms: Atoms) -> tuple[np.ndarray, np.ndarray | None]:
+    """Positions in double precision; if they are far away, those of images near the origin, and how many periods off.
+
+    Images are the same structure, moved as a whole: S of two atoms changes by the difference of their periods (n, 3).
+    """
+    positions = np.ascontiguousarray(atoms.positions, dtype=float)
+    largest = np.abs(positions).max(initial=0.0)
+    if not LARGEST_LENGTH < largest <= FARTHEST or np.linalg.matrix_rank(atoms.cell.array[atoms.pbc]) < atoms.pbc.sum():
+        return positions, None
+    cell = atoms.cell.complete().array
+    periods = np.floor(positions @ np.linalg.inv(cell)) * atoms.pbc
+    near = positions - periods @ cell
+    return near - near.min(axis=0), periods.astype(np.int32)
+
+
+def _check_lengths(atoms: Atoms, positions: np.ndarray) -> None:
     """Refuse what the search cannot survive: coordinates far away, and periods so short that pairs fill the memory."""
-    largest = np.abs(np.concatenate([atoms.positions, atoms.cell.array])).max()
+    largest = np.abs(np.concatenate([positions, atoms.cell.array])).max()
     if not largest <= LARGEST_LENGTH:
         raise InputError(
             f"the positions or the cell reach {largest:.3g} Å, more than {LARGEST_LENGTH:g} Å: "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from gapkit.errors import InputError, did_you_mean
 from gapkit.evaluation.standard_deviations import WhichStd, parse_std
 from gapkit.geometry.neighbourhoods import NeighbourList
 from gapkit.potential.gap import GAP
+from gapkit.potential.loaded_models import loaded
 from gapkit.potential.prediction import Predictions
 from gapkit.structures.labels import check_structures
 
@@ -51,7 +53,7 @@ class GAPCalculator(Calculator):
     Parameters
     ----------
     gap : GAP or path
-        A fitted model or a model file.
+        A fitted model or a model file. Calculators of one file share what was loaded (`loaded_models`).
     per_atom_std : bool
         Compute the standard deviation of every local energy in each step, too; they are in `local_energies_std`.
     skin : float
@@ -68,6 +70,10 @@ class GAPCalculator(Calculator):
     -----
     Results: ``energy`` and ``free_energy`` (equal, eV), ``energies`` (n_atoms,), ``forces`` (n_atoms, 3) eV/Å and, for
     structures with a three-dimensional cell, ``stress`` (Voigt xx yy zz yz xz xy, eV/Å³, positive under tension).
+
+    Threads may share a calculator through ASE's methods (``atoms.get_forces()``, `uncertainty`, `write_std`): one
+    calculates at a time. ``results`` and `local_energies_std` are those of the last structure of all threads; a
+    calculator for each thread is faster.
     """
 
     implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]  # noqa: RUF012
@@ -76,15 +82,34 @@ class GAPCalculator(Calculator):
         if unknown := sorted(set(kwargs) - set(OF_ASE)):
             raise InputError(f"GAPCalculator has no parameter {unknown[0]!r}{did_you_mean(unknown[0], PARAMETERS)}.")
         super().__init__(**kwargs)
+        self._lock = threading.RLock()
         if not is_number(skin) or skin < 0:
             raise InputError(f"skin = {skin!r} Å must be a number that is not negative; 1 Å is usual.")
-        self.gap = gap if isinstance(gap, GAP) else GAP.load(gap)
+        self.gap = gap if isinstance(gap, GAP) else loaded(gap)
         self.per_atom_std = per_atom_std
         self.local_energies_std: np.ndarray | None = None
         self._last: Atoms | None = None
         self._has_warned = False
         longest = max((t.reach for t in self.gap.terms_ if t.reach is not None), default=None)
         self._lists = {} if longest is None else {longest: NeighbourList(longest, skin)}
+
+    def get_spin_polarized(self) -> bool:
+        """No spins; without this ASE puts a method of the calculator into the calculator: a cycle of references."""
+        return False
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the lock."""
+        return {name: value for name, value in vars(self).items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """The state with a lock of its own."""
+        vars(self).update(state)
+        self._lock = threading.RLock()
+
+    def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
+        """A result of ASE's `Calculator.get_property`; threads wait for each other, so that it is their structure's."""
+        with self._lock:
+            return super().get_property(name, atoms, allow_calculation)
 
     def check_state(self, atoms: Atoms, tol: float = 0.0) -> list[str]:
         """What of the structure has changed since the last calculation; charges and moments do not matter here."""
@@ -100,6 +125,7 @@ class GAPCalculator(Calculator):
         else:
             check_structures([atoms])
             self._last = atoms.copy()
+            self._last.arrays["positions"] = np.array(atoms.positions, dtype=float)
         self.atoms = self._last
 
     def calculate(
@@ -122,6 +148,10 @@ class GAPCalculator(Calculator):
         ExtrapolationWarning
             As `GAP.predict`, once in the life of the calculator.
         """
+        with self._lock:
+            self._calculate(atoms, properties)
+
+    def _calculate(self, atoms: Atoms | None, properties: Sequence[str]) -> None:
         self.results, self.local_energies_std = {}, None  # nothing old is left if the structure is refused
         self._take(self.atoms if atoms is None else atoms)
         std = WhichStd.LOCAL if self.per_atom_std else False
@@ -161,7 +191,10 @@ class GAPCalculator(Calculator):
             If there is no structure, `which` is unknown, or the model cannot describe the structure.
         """
         std = parse_std(which)
-        atoms = self.atoms if atoms is None else atoms
+        with self._lock:
+            return self._uncertainty(self.atoms if atoms is None else atoms, std)
+
+    def _uncertainty(self, atoms: Atoms | None, std: WhichStd) -> Uncertainty:
         if atoms is None:
             raise InputError("uncertainty needs a structure: calculate something first or pass atoms.")
         known = self.atoms is not None and not _changes(self.atoms, atoms)

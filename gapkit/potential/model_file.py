@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,8 @@ from gapkit.fitting.packing import (
 from gapkit.fitting.second_pass import Factors
 from gapkit.gaussian_process.conditioning import Conditioning
 from gapkit.gaussian_process.posterior import SparsePosterior
+from gapkit.potential.model_schema import ModelContentsError, check_arrays, check_header, migrated
+from gapkit.potential.model_seal import check_seal, seal_of
 from gapkit.quantities import KINDS
 from gapkit.runtime.archive import read_model
 from gapkit.terms.protocol import AdditiveTerm
@@ -53,6 +56,7 @@ def to_file(gap: GAP, factors: Factors | None = None) -> tuple[dict[str, Any], d
     if factors is not None:
         header["factors"], packed = pack_factors(factors)
         arrays |= packed
+    header["seal"] = seal_of(header, arrays)
     return header, arrays
 
 
@@ -80,7 +84,13 @@ def _header(gap: GAP) -> dict[str, Any]:
         "n_rows": posterior.n_rows,
         "training": gap.training_,
         "references": [
-            {"numbers": a.numbers.tolist(), "cell": a.cell.array.tolist(), "pbc": a.pbc.tolist(), "energy": e}
+            {
+                "numbers": a.numbers.tolist(),
+                "cell": a.cell.array.tolist(),
+                "pbc": a.pbc.tolist(),
+                "energy": e,
+                "energy_std": gap.potential_.energy_stds(a)[0],
+            }
             for a, e, _ in gap.references_
         ],
     }
@@ -89,10 +99,20 @@ def _header(gap: GAP) -> dict[str, Any]:
 def from_file(
     gap: GAP, header: dict[str, Any], arrays: dict[str, np.ndarray], trusted_calculators: Collection[str] = ()
 ) -> GAP:
-    """Give a new `gap` the parameters and the fitted model of `to_file`."""
+    """Give a new `gap` the parameters and the fitted model of `to_file`.
+
+    Raises
+    ------
+    InputError
+        For entries or arrays that no model has.
+    """
+    header = migrated(header)
+    check_header(header)
     terms = _terms(header)
+    check_arrays(header, terms, arrays)
     gap.baseline_ = tuple(_baselines(header, trusted_calculators))
     gap.set_params(**header["parameters"], **_as_given(header, trusted_calculators))
+    gap._validate()
     gap.e0_ = header["e0"]
     gap.species_ = tuple(header["species"])
     gap.basis_ = unpack_basis(terms, header["blocks"], arrays)
@@ -100,13 +120,12 @@ def from_file(
     gap.posterior_ = SparsePosterior(
         arrays["alpha"], arrays["L"], arrays["R"], header["log_marginal_likelihood"], condition, header["n_rows"]
     )
-    gap.noise_ = _noises(gap, header)
-    gap.selection_ = unpack_selection(header.get("selection", {}))
-    gap.hyperparameters_ = header.get("hyperparameters", [])
+    gap.noise_ = Noises(**header["noises"])
+    gap.selection_, gap.hyperparameters_ = unpack_selection(header["selection"]), header["hyperparameters"]
     gap.memory_ = gap.optimum_ = None
-    stored = header.get("recalibration")  # not in earlier files
+    stored = header["recalibration"]
     gap.recalibration_ = None if stored is None else Recalibration.from_dict(stored)
-    gap.conformal_ = unpack_conformal(header.get("conformal", {}), arrays)
+    gap.conformal_ = unpack_conformal(header["conformal"], arrays)
     gap.frames_ = unpack_counts(arrays["frames"]) if "frames" in arrays else Counter()
     gap.factors_ = unpack_factors(header["factors"], arrays) if "factors" in header else None
     gap.alpha_ = gap.posterior_.alpha
@@ -157,24 +176,76 @@ def from_path(gap: GAP, path: str | Path, self_test: bool, trusted_calculators: 
         As `GAP.load`.
     """
     header, arrays = read_model(path)
+    if self_test:
+        check_parts(path, header, arrays, "model")
+    build(gap, path, header, arrays, trusted_calculators)
+    if self_test:
+        check_references(path, gap, header)
+        check_parts(path, header, arrays, "recalibration", "arrays")
+    return gap
+
+
+def build(
+    gap: GAP, path: Path | str, header: dict[str, Any], arrays: dict[str, np.ndarray], trusted: Collection[str]
+) -> None:
+    """`from_file` with errors that name the file."""
+    with _in_one_sentence(path):
+        from_file(gap, header, arrays, trusted)
+
+
+@contextmanager
+def _in_one_sentence(path: str | Path) -> Iterator[None]:
+    """What a strange header or array can raise, as an `InputError` that names the file."""
     try:
-        gap = from_file(gap, header, arrays, trusted_calculators)
+        yield
+    except ModelContentsError as error:
+        raise InputError(f"{str(path)!r} is not a complete gapkit model file: {error}.") from None
     except InputError:
         raise
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+    except MemoryError:
+        raise InputError(f"there is not enough memory for the model of {str(path)!r}: use another machine.") from None
+    except Exception as error:
+        words = f"{type(error).__name__}: {error}".splitlines()[0][:200]
         raise InputError(
-            f"{str(path)!r} is not a complete gapkit model file ({type(error).__name__}: {error}): "
-            "its header was changed; copy or save it again."
+            f"{str(path)!r} is not a complete gapkit model file ({words}): it was changed; copy or save it again."
         ) from None
-    for atoms, energy, forces in gap.references_ if self_test else []:
-        p = gap.predict(atoms)
+
+
+def check_parts(path: str | Path, header: Mapping[str, Any], arrays: Mapping[str, np.ndarray], *parts: str) -> None:
+    """Raise `InputError` if parts of the model are not those that were sealed when it was saved."""
+    for part in parts:
+        try:
+            check_seal(header, arrays, part)
+        except InputError as error:
+            raise InputError(f"{str(path)!r} fails its self-test: {error}; copy or save it again.") from None
+
+
+def check_references(path: str | Path, gap: GAP, header: Mapping[str, Any]) -> None:
+    """Raise `InputError` unless energies, forces and standard deviations of the references come out as they were."""
+    for (atoms, energy, forces), stored in zip(gap.references_, header["references"]):
+        with _in_one_sentence(path):
+            p = gap.predict(atoms)
         difference = max(abs(float(p.energy[0]) - energy), float(np.abs(p.forces[0] - forces).max()))
         if not difference <= 1e-6 * max(1.0, abs(energy)):  # NaN fails too
             raise InputError(
                 f"{str(path)!r} fails its self-test by {difference:.2g} eV or eV/Å: "
                 "this gapkit computes another potential than the one that saved it."
             )
-    return gap
+        if "energy_std" in stored:  # not in files before version 3
+            _check_std(path, gap, atoms, stored["energy_std"])
+
+
+def _check_std(path: str | Path, gap: GAP, atoms: Atoms, std: float) -> None:
+    try:
+        with _in_one_sentence(path):
+            own, prior = gap.potential_.energy_stds(atoms)
+    except InputError as error:
+        raise InputError(f"{str(path)!r} fails its self-test, as {error}") from None
+    if not abs(own**2 - std**2) <= 1e-4 * std**2 + 2e-6 * prior**2:  # a small difference of large variances
+        raise InputError(
+            f"{str(path)!r} fails its self-test by {abs(own - std):.2g} eV of a standard deviation of {std:.2g} eV: "
+            "this gapkit computes other error bars than the one that saved it."
+        )
 
 
 def _plain(noises: Noises) -> dict[str, Any]:
@@ -182,10 +253,3 @@ def _plain(noises: Noises) -> dict[str, Any]:
     kinds = {kind: dict(v) if isinstance(v := getattr(noises, kind), Mapping) else v for kind in KINDS}
     outliers = {name: dict(own) for name, own in noises.outliers.items()}
     return {**kinds, "by_config_type": noises.by_config_type, "outliers": outliers}
-
-
-def _noises(gap: GAP, header: dict[str, Any]) -> Noises:
-    """The noises of the fit; files of version 1 have those given only."""
-    if "noises" in header:
-        return Noises(**header["noises"])
-    return Noises(*(getattr(gap, f"{kind}_noise") for kind in KINDS))

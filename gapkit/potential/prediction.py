@@ -122,6 +122,13 @@ class Potential(NamedTuple):
                 f"on {', '.join(self.species)} only: add frames with it to the training data."
             )
 
+    def energy_stds(self, atoms: Atoms) -> tuple[float, float]:
+        """Posterior and prior standard deviation of one structure's energy, eV, recalibrated if the model is."""
+        environments = self.basis.environments(atoms)
+        factor = 1.0 if self.recalibration is None else self.recalibration.factor("energy")
+        prior = covariance.prior_energy_variance(environments)
+        return factor * self._energy_std(environments), factor * float(np.sqrt(max(prior, 0.0)))
+
     def _energy_std(self, environments: Environments) -> float:
         """Standard deviation of the total energy, eV."""
         row = covariance.local_rows(environments).sum(axis=0)

@@ -61,7 +61,7 @@ def write_chemiscope(
     check_name(path)
     check_output(path)
     data = _data(frames, evaluation, gap, name)
-    encoded = json.dumps(data, allow_nan=False).encode()
+    encoded = json.dumps(data, allow_nan=False).replace("</", "<\\/").encode()  # it may stand in a page
     with complete_file(path, "wb") as file:
         file.write(gzip.compress(encoded, mtime=0) if os.fspath(path).endswith(".gz") else encoded)
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from gapkit.report.content import Content, scores
 from gapkit.report.tables import Number, Table
+from gapkit.runtime.text import printable_json
 
 MARKS = {"good": "✓", "note": "·", "bad": "✗"}
 
@@ -33,7 +35,7 @@ def as_json(content: Content) -> str:
         "advice": content.advice,
         "reproduce": dict(content.provenance) | {"command": content.command, "python": content.recipe},
     }
-    return json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return printable_json(json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False)) + "\n"
 
 
 def _tables(content: Content) -> list[Table]:
@@ -95,9 +97,15 @@ def _rest(content: Content) -> Iterator[str]:
         yield from ("## Molecular dynamics", "", *_card(content.md), "")
     yield from ("## Units and conventions", "", *_card(content.conventions), "", "## How to reproduce", "")
     if content.command:
-        yield from ("```", content.command, "```", "")
-    yield from ("```python", content.recipe, "```", "", *_card(content.provenance), "")
+        yield from (*_code(content.command), "")
+    yield from (*_code(content.recipe, "python"), "", *_card(content.provenance), "")
     yield f"Written by gapkit on {content.date}."
+
+
+def _code(text: str, language: str = "") -> tuple[str, str, str]:
+    """A block of code, in a fence longer than any in it."""
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
+    return f"{fence}{language}", text, fence
 
 
 def _card(rows: Iterable[tuple[str, str]]) -> list[str]:

@@ -17,6 +17,7 @@ from gapkit.report.content import Content, Extras, gather
 from gapkit.report.html import as_html, template_engine
 from gapkit.report.markdown import as_json, as_markdown
 from gapkit.runtime.files import check_output, complete_file
+from gapkit.runtime.text import printable
 from gapkit.uncertainty.extrapolation import extrapolation, has_environments
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def write_report(
     content = gather(gap, evaluation, environments, extras, title, data_description)
     text = as_html(engine, content, evaluation, extras) if render is None else render(content)
     with complete_file(path) as file:
-        file.write(text)
+        file.write(printable(text))
 
 
 def _check_frames(frames: Sequence[Atoms], evaluation: Evaluation) -> None:

@@ -47,6 +47,18 @@ def set_num_threads(n: int | None) -> None:
     _wanted = None if n is None else _checked(n, "the number of threads")
 
 
+@contextmanager
+def threads(n: int) -> Iterator[None]:
+    """`set_num_threads` within a ``with`` block."""
+    global _wanted
+    before = _wanted
+    set_num_threads(n)
+    try:
+        yield
+    finally:
+        _wanted = before
+
+
 def _checked(value: Any, name: str) -> int:
     try:
         number = float(value)

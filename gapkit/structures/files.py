@@ -1,14 +1,15 @@
 """Files → raw `ase.Atoms`, one frame at a time, with errors that name the file, the frame and the line.
 
 ASE does the parsing. Extended XYZ is cut into frames here first, because ASE alone stops without a word at a blank line
-between frames, drops surplus columns, and keeps one triangle of a stress that is not symmetric.
+between frames, drops surplus columns, and takes no notice of a header in another spelling
+(`gapkit.structures.extended_xyz_header`).
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
-from io import StringIO
+import warnings
+from collections.abc import Iterator
+from io import TextIOWrapper
 from itertools import count, islice
 from os import PathLike
 from pathlib import Path
@@ -16,17 +17,15 @@ from typing import IO, Any
 
 import numpy as np
 from ase import Atoms
-from ase.io import iread, read
-from ase.io.extxyz import key_val_str_to_dict
-from ase.io.formats import filetype, open_with_compression, string2index
+from ase.io import iread
+from ase.io.formats import open_with_compression, string2index
 
 from gapkit.errors import InputError
+from gapkit.structures import convergence
+from gapkit.structures.extended_xyz import parse_frame
+from gapkit.structures.file_kinds import Kind, kind_of, with_format
 
 # other quoted values are matched too, so that words inside them are not taken for keys
-_TENSOR = re.compile(
-    r"""(?<!\S)(stress|virial)\s*=\s*(?:["'{\[]([^"'{}\[\]]*)["'}\]]|([^\s"'{\[]\S*))|"[^"]*"|'[^']*'"""
-)
-_PROPERTIES = re.compile(r"""(?<!\S)Properties\s*=\s*["'{\[]?([^\s"'}\]]+)""")
 
 
 def frame_slice(index: int | str | slice) -> slice:
@@ -44,9 +43,9 @@ def frame_slice(index: int | str | slice) -> slice:
     return parsed
 
 
-def check_path(path: str | PathLike[str]) -> Path:
-    """The path of an existing, non-empty file."""
-    file = Path(path)
+def check_path(path: str | PathLike[str], format: str | None = None) -> Path:
+    """The path of an existing, non-empty file, with the format of the file if one is named."""
+    file = with_format(path, format)
     if not file.is_file():
         raise InputError(
             f"'{file}' is {'not a file' if file.exists() else 'missing'}, give the path of a structure file."
@@ -56,39 +55,71 @@ def check_path(path: str | PathLike[str]) -> Path:
     return file
 
 
-def iter_frames(path: str | PathLike[str], index: int | str | slice = ":") -> Iterator[tuple[str, Atoms]]:
-    """Frames of one file as ("frame 3 of name", atoms), labels still where ASE puts them."""
-    file, selected, n_frames = check_path(path), frame_slice(index), 0
+def iter_frames(
+    path: str | PathLike[str],
+    index: int | str | slice = ":",
+    format: str | None = None,
+) -> Iterator[tuple[str, Atoms]]:
+    """Frames of one file as ("frame 3 of name", atoms), labels still where ASE puts them.
+
+    Parameters
+    ----------
+    path : path
+    index : int, str or slice
+        Which frames, as in `ase.io.read`.
+    format : str, optional
+        Of the file, as ASE names it; by default extended XYZ by its ending or first lines, any other as ASE guesses.
+
+    Raises
+    ------
+    InputError
+        For a file that cannot be read, or without frames for this `index`.
+
+    Warns
+    -----
+    UserWarning
+        If the file says that some of its self-consistent calculations did not converge.
+    """
+    file, selected, n_frames = check_path(path, format), frame_slice(index), 0
+    kind: Kind | None = None
     try:
-        read_frames = _extxyz if filetype(str(file)) == "extxyz" else _other
-        for where, atoms in read_frames(file, selected):
+        kind = kind_of(file)
+        _warn_of_unconverged(file, kind)
+        for where, atoms in _extxyz(file, selected, kind) if kind.format == "extxyz" else _other(file, selected, kind):
             n_frames += 1
             yield where, atoms
-    except InputError:
+    except (InputError, UserWarning):
         raise
     except Exception as error:
+        read_as = "" if kind is None else f" as {kind.format}, {kind.because}"
         raise InputError(
-            f"ASE cannot read '{file}' after {n_frames} frames ({_first_line(error)}), "
-            "give a file in a format that ASE knows, such as extended XYZ."
+            f"ASE cannot read '{file}' after {n_frames} frames{read_as} ({_first_line(error)}), "
+            'give a file in a format that ASE knows, such as extended XYZ, or name its format (format="extxyz").'
         ) from error
     if n_frames == 0:
         raise InputError(f"'{file}' holds no frames for index={index!r}, give a file and an index with at least one.")
+
+
+def _warn_of_unconverged(file: Path, kind: Kind) -> None:
+    if numbers := convergence.unconverged(file, kind.format):
+        warnings.warn(convergence.in_words(numbers, file.name), stacklevel=3)
 
 
 def _first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
-def _other(file: Path, selected: slice) -> Iterator[tuple[str, Atoms]]:
+def _other(file: Path, selected: slice, kind: Kind) -> Iterator[tuple[str, Atoms]]:
     start, step = selected.start or 0, selected.step or 1
     from_end = start < 0 or step < 0  # then ASE alone knows the numbers of the frames
     numbers = count(0 if from_end else start, 1 if from_end else step)
-    for k, atoms in zip(numbers, iread(str(file), selected, do_not_split_by_at_sign=True)):
+    for k, atoms in zip(numbers, iread(str(file), selected, kind.format, do_not_split_by_at_sign=True)):
         yield f"{'selected ' if from_end else ''}frame {k} of {file.name}", atoms
 
 
-def _extxyz(file: Path, selected: slice) -> Iterator[tuple[str, Atoms]]:
-    with open_with_compression(str(file), "r") as stream:
+def _extxyz(file: Path, selected: slice, kind: Kind) -> Iterator[tuple[str, Atoms]]:
+    raw: Any = open_with_compression(str(file), "rb")
+    with TextIOWrapper(raw, encoding=kind.encoding) as stream:
         frames: Any = enumerate(_cut(stream, file.name))
         bounds = [bound for bound in (selected.start, selected.stop, selected.step) if bound is not None]
         if any(bound < 0 for bound in bounds):  # counted from the end: the texts must be held
@@ -96,7 +127,7 @@ def _extxyz(file: Path, selected: slice) -> Iterator[tuple[str, Atoms]]:
         else:
             frames = islice(frames, selected.start, selected.stop, selected.step)
         for k, (number, lines) in frames:
-            yield f"frame {k} of {file.name}", _parse(lines, number, f"frame {k} of {file.name}")
+            yield f"frame {k} of {file.name}", parse_frame(lines, number, f"frame {k} of {file.name}")
 
 
 def _cut(stream: IO[str], name: str) -> Iterator[tuple[int, list[str]]]:
@@ -111,11 +142,11 @@ def _cut(stream: IO[str], name: str) -> Iterator[tuple[int, list[str]]]:
         if lines:
             yield start, lines
             lines = []
-        if not line.strip():
+        if not line.strip("\ufeff \t\r\n"):
             continue
         k, start = k + 1, number
         n_atoms = _n_atoms(line, f"line {number} of {name}", k)
-        lines = [line, *islice(stream, n_atoms + 1)]
+        lines = [f"{n_atoms}\n", *islice(stream, n_atoms + 1)]
         number += len(lines) - 1
         if len(lines) < n_atoms + 2:
             raise InputError(
@@ -127,57 +158,10 @@ def _cut(stream: IO[str], name: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _n_atoms(line: str, where: str, k: int) -> int:
-    text = line.strip()
+    text = line.strip("\ufeff \t\r\n")  # a byte-order mark, also of a file that was appended
     if not text.isdecimal():
         raise InputError(
             f"{where} should hold the number of atoms of frame {k} but is '{text[:40]}', "
             "check that every frame has as many rows as its first line says."
         )
     return int(text)
-
-
-def _parse(lines: Sequence[str], number: int, where: str) -> Atoms:
-    _check_columns(lines, number, where)
-    try:
-        atoms: Any = read(StringIO("".join(lines)), 0, "extxyz", properties_parser=_parse_comment)
-        return atoms
-    except InputError:
-        raise
-    except Exception as error:
-        raise InputError(
-            f"{where} (line {number}) cannot be read ({_first_line(error)}), correct or remove that frame."
-        ) from error
-
-
-def _check_columns(lines: Sequence[str], number: int, where: str) -> None:
-    """ASE drops columns beyond those announced, and with them forces that the header forgot."""
-    match = _PROPERTIES.search(lines[1])
-    properties = match[1] if match else ""
-    counts = properties.split(":")[2::3]
-    if not counts or not all(count.isdecimal() for count in counts):
-        return
-    n_columns = sum(map(int, counts))
-    for k, line in enumerate(lines[2 : 2 + int(lines[0])]):
-        n_found = len(line.split())
-        if n_found != n_columns:
-            raise InputError(
-                f"{where}: line {number + 2 + k} has {n_found} columns but Properties={properties} "
-                f"announces {n_columns}, complete the row or correct Properties."
-            )
-
-
-def _parse_comment(comment: str) -> dict[str, Any]:
-    """Like ASE, but `stress` and `virial` stay as written, to be checked as labels are (ASE insists on 9 numbers)."""
-    tensors: dict[str, np.ndarray] = {}
-
-    def take(match: re.Match[str]) -> str:
-        """Put a tensor aside and leave a space; anything else stays."""
-        if match[1] is None:
-            return match[0]
-        try:
-            tensors[match[1]] = np.array((match[2] or match[3] or "").replace(",", " ").split(), dtype=float)
-        except ValueError:
-            return match[0]
-        return " "
-
-    return key_val_str_to_dict(_TENSOR.sub(take, comment)) | tensors

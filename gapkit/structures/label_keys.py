@@ -17,6 +17,7 @@ from gapkit.errors import InputError, Parameter, did_you_mean
 LOG = "gapkit.labels"  # who finds labels logs under this name, so that others can leave it out
 logger = logging.getLogger(LOG)
 
+LARGEST = 1e150  # of a label; the square of more than 1e154 is infinite
 QUANTITIES = ("energy", "forces", "stress", "virial")
 
 _PREFIXES = (
@@ -120,6 +121,10 @@ def _check(value: object, quantity: str, key: str, atoms: Atoms, where: str) -> 
             "them, remove the key from the frame, or leave the label out (",
             Parameter(f"{quantity}_key", '""'),
             ").",
+        )
+    if np.abs(numbers).max(initial=0.0) > LARGEST:
+        raise InputError(
+            f"{where}: '{key}' goes up to {np.abs(numbers).max():.3g}, whose square is infinite, correct its unit."
         )
     return numbers if expected is not None else _full_matrix(numbers, where, key)
 

@@ -13,6 +13,7 @@ from ase import Atoms
 from ase.data import chemical_symbols
 
 from gapkit.errors import InputError, Parameter
+from gapkit.runtime.text import one_line
 from gapkit.structures.label_keys import QUANTITIES, Found, KeyFinder, find_label
 
 
@@ -126,7 +127,7 @@ def labels_of(atoms: Atoms, keys: LabelKeys, where: str, found: Found = MappingP
     elif stress is not None:
         virial = -atoms.get_volume() * stress
     value = atoms.info.get(keys.config_type)
-    config_type = "default" if value is None or str(value).strip() == "" else str(value)
+    config_type = "default" if value is None or str(value).strip() == "" else one_line(str(value))
     return Labels(None if energy is None else float(energy), forces, virial, config_type, stress)
 
 

@@ -34,6 +34,7 @@ def iter_structures(
     stress_key: str | None = None,
     virial_key: str | None = None,
     config_type_key: str = "config_type",
+    format: str | None = None,
 ) -> Iterator[Atoms]:
     """Stream the frames of a file or files, each as `read_structures` would return it (parameters are described there).
 
@@ -47,7 +48,8 @@ def iter_structures(
     """
     finder = KeyFinder([energy_key, forces_key, stress_key, virial_key], config_type_key)
     paths = [path] if isinstance(path, str | PathLike) else path
-    return (atoms for atoms, _ in normalised_frames(_all_frames([check_path(each) for each in paths], ":"), finder))
+    found = normalised_frames(_all_frames([check_path(each, format) for each in paths], ":"), finder)
+    return (atoms for atoms, _ in found)
 
 
 def frames_of_paths(paths: Iterable[_Path]) -> _Frames:
@@ -64,6 +66,7 @@ def read_structures(
     virial_key: str | None = None,
     config_type_key: str = "config_type",
     index: int | str | slice = ":",
+    format: str | None = None,
 ) -> list[Atoms]:
     """Read frames and put their labels in one place.
 
@@ -77,6 +80,9 @@ def read_structures(
         Name in ``atoms.info`` of the configuration type.
     index : int, str or slice
         Which frames, as in `ase.io.read`; applied to each file.
+    format : str, optional
+        Of the files, as ASE names it. By default ``.xyz``, ``.extxyz`` and what begins like extended XYZ is that,
+        whatever else a name may say; of others ASE guesses it.
 
     Returns
     -------
@@ -90,9 +96,14 @@ def read_structures(
     InputError
         For a file that is missing, empty or unreadable; a named key that no frame has; labels that are ambiguous,
         contradictory, not finite or of the wrong shape; a stress or virial without a cell volume; bad geometry.
+
+    Warns
+    -----
+    UserWarning
+        If a file says that some of its self-consistent calculations did not converge.
     """
     finder = KeyFinder([energy_key, forces_key, stress_key, virial_key], config_type_key)
-    return [atoms for atoms, _ in normalised_frames(_all_frames(path_or_list, index), finder)]
+    return [atoms for atoms, _ in normalised_frames(_all_frames(path_or_list, index, format), finder)]
 
 
 def find_label_keys(
@@ -175,10 +186,14 @@ def describe_structures(structures: Sequence[Atoms], keys: LabelKeys | None = No
     return f"{table}\nlabels: {taken}"
 
 
-def _all_frames(source: _Path | Iterable[_Path] | Iterable[Atoms], index: int | str | slice) -> _Frames:
+def _all_frames(
+    source: _Path | Iterable[_Path] | Iterable[Atoms],
+    index: int | str | slice,
+    format: str | None = None,
+) -> _Frames:
     """("frame 3 of name", atoms) of every file or entry."""
     if isinstance(source, str | PathLike):
-        return iter_frames(source, index)
+        return iter_frames(source, index, format)
     if isinstance(source, Atoms):
         raise InputError("structures is one Atoms, give a list of them: [atoms].")
     if not isinstance(source, Iterable):
@@ -189,7 +204,9 @@ def _all_frames(source: _Path | Iterable[_Path] | Iterable[Atoms], index: int | 
     if not entries:
         raise InputError("structures is empty, give at least one frame or file.")
     if all(isinstance(entry, str | PathLike) for entry in entries):
-        return (frame for path in map(check_path, entries) for frame in iter_frames(path, index))
+        return (
+            frame for path in [check_path(entry, format) for entry in entries] for frame in iter_frames(path, index)
+        )
     numbered = [(f"frame {k}", atoms) for k, atoms in enumerate(entries)][frame_slice(index)]
     if not numbered:
         raise InputError(f"index={index!r} selects none of the {len(entries)} structures, give one that does.")

@@ -19,8 +19,8 @@ from gapkit.quantities import VOIGT
 from gapkit.structures.properties import Properties
 from gapkit.structures.species import check_known, check_symbols
 from gapkit.structures.statistics import DataFacts
-from gapkit.terms.feature_term import Candidates, FeatureRows, FeatureTerm
-from gapkit.terms.protocol import as_dict, term_type
+from gapkit.terms.feature_term import KEY, Candidates, FeatureRows, FeatureTerm
+from gapkit.terms.protocol import AdditiveTerm, as_dict, term_type
 from gapkit.terms.records import SparseBlock
 
 KEYS = ("type", "function", "delta", "scales")
@@ -160,24 +160,32 @@ class InversePowers:
 
     def __call__(self, atoms: Atoms) -> Features:
         """Features of any structure."""
-        nb = find_neighbourhoods(atoms, self.cutoff)
-        r, i, n = np.linalg.norm(nb.D, axis=1), nb.i, len(atoms)
-        x, powers = (r / self.cutoff)[:, None], np.asarray(self.exponents, dtype=float)
-        taper, slope = (1 - x) ** 4 * (1 + 4 * x + 10 * x**2 + 20 * x**3), -140 * x**3 * (1 - x) ** 3
-        value = 0.5 * taper * x**-powers  # half of each pair, which is met twice
-        gradient = 0.5 * (slope * x**-powers - taper * powers * x ** (-powers - 1)) / self.cutoff
-        of = np.sort(atoms.numbers[np.column_stack([i, nb.j])], axis=1)
-        own = np.array([np.all(of == pair, axis=1) for pair in self.pairs], dtype=float).T  # (n_pairs, pairs)
-        value, gradient = (
-            (own[:, :, None] * y[:, None, :]).reshape(len(r), self.n_features) for y in (value, gradient)
-        )
-        g = (nb.D / r[:, None])[:, :, None] * gradient[:, None, :]
+        nb, n = find_neighbourhoods(atoms, self.cutoff), len(atoms)
+        value, g = self.of_pairs(nb, atoms.numbers)
+        i = nb.i
         values, positions = np.zeros((n, self.n_features)), np.zeros((n, 3, self.n_features))
         np.add.at(values, i, value)
         np.add.at(positions, nb.j, g)
         np.add.at(positions, i, -g)
         strain = np.array([np.einsum("p,pk->k", nb.D[:, a], g[:, b]) for a, b in VOIGT])
         return Features(values, positions, strain)
+
+    def of_pairs(self, nb: Neighbourhoods, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What each pair within the cutoff adds to its centre's features, (n_pairs, n_features), and its gradient by D.
+
+        The gradient is (n_pairs, 3, n_features), 1/Å; every pair is listed from both its atoms and has half from each.
+        """
+        r = np.linalg.norm(nb.D, axis=1)
+        x, powers = (r / self.cutoff)[:, None], np.asarray(self.exponents, dtype=float)
+        taper, slope = (1 - x) ** 4 * (1 + 4 * x + 10 * x**2 + 20 * x**3), -140 * x**3 * (1 - x) ** 3
+        value = 0.5 * taper * x**-powers  # half of each pair, which is met twice
+        gradient = 0.5 * (slope * x**-powers - taper * powers * x ** (-powers - 1)) / self.cutoff
+        of = np.sort(numbers[np.column_stack([nb.i, nb.j])], axis=1)
+        own = np.array([np.all(of == pair, axis=1) for pair in self.pairs], dtype=float).T  # (n_pairs, pairs)
+        value, gradient = (
+            (own[:, :, None] * y[:, None, :]).reshape(len(r), self.n_features) for y in (value, gradient)
+        )
+        return value, (nb.D / r[:, None])[:, :, None] * gradient[:, None, :]
 
 
 class LinearPrior(TypedDict, total=False):
@@ -236,6 +244,14 @@ class Linear(FeatureTerm):
         """Raise `InputError` for an atomic number that the function does not know."""
         self.function.check_species(numbers)
 
+    def on_pairs(self, longest: float) -> AdditiveTerm | None:
+        """`LinearOnPairs` for a function that is a sum over atoms or pairs."""
+        from gapkit.terms.linear_on_pairs import LinearOnPairs  # which needs this module
+
+        if not isinstance(self.function, Composition | InversePowers):
+            return None
+        return LinearOnPairs(self.function, self.delta, getattr(self.function, "cutoff", longest))
+
     @property
     def label(self) -> str:
         """Class of the function."""
@@ -262,6 +278,10 @@ class Linear(FeatureTerm):
         """Number of features."""
         del facts
         return self.function.n_features
+
+    def is_block(self, key: int, X: np.ndarray) -> bool:
+        """Whether X holds one scale for each feature."""
+        return key == KEY and X.shape == (self.function.n_features, 1)
 
     def coefficients(self, block: SparseBlock) -> tuple[Sequence[str], np.ndarray]:
         """What the function calls its features, else their numbers from 0; and the scales s_k."""

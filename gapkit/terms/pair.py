@@ -21,6 +21,7 @@ from gapkit.structures.properties import Properties
 from gapkit.structures.species import check_known, check_symbols
 from gapkit.structures.statistics import DataFacts
 from gapkit.terms.feature_term import (
+    KEY,
     Candidates,
     FeatureRows,
     FeatureTerm,
@@ -29,7 +30,7 @@ from gapkit.terms.feature_term import (
     sum_pairs,
 )
 from gapkit.terms.protocol import term_type
-from gapkit.terms.whitening import Whitened, independent, split, stack
+from gapkit.terms.whitening import Whitened, independent, is_stack, split, stack
 
 TRANSFORMS = ("distance", "logarithm", "inverse")
 SPACING = 0.5  # of the length scale: at this step a grid explains all but 5e-6 of the variance up to its ends
@@ -196,6 +197,10 @@ class Pair(FeatureTerm):
             TRANSFORMS.index(self.transform), derivatives, *raw,
         )  # fmt: skip
         return FeatureRows(*map(whitened.rows, raw))
+
+    def is_block(self, key: int, X: np.ndarray) -> bool:
+        """Whether X can be what `select` gives for these species."""
+        return key == KEY and is_stack(X, self.species, 2, 1)
 
     def _sections(self, whitened: Whitened) -> tuple[np.ndarray, np.ndarray]:
         """First sparse point and one past the last of each two species (n_species, n_species)."""

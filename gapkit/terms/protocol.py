@@ -102,6 +102,14 @@ class AdditiveTerm(ABC):
     def check_species(self, numbers: np.ndarray) -> None:
         """Raise `InputError` for an atomic number that the term does not know."""
 
+    def on_pairs(self, longest: float) -> AdditiveTerm | None:
+        """A term with the same functions of neighbours alone, for some centres; None if it needs the whole structure.
+
+        `longest` (Å) is a reach for terms that need no neighbours.
+        """
+        del longest
+        return None if self.reach is None else self
+
     def with_delta(self, delta: float) -> Self:
         """The term with another amplitude δ, eV: its rows and its K_mm change by (δ/δ_old)²."""
         return replace(self, delta=delta)  # type: ignore[type-var]
@@ -210,6 +218,11 @@ class AdditiveTerm(ABC):
     def n_columns(self, X: np.ndarray) -> int:
         """Number of functions of a block."""
         return len(X)
+
+    def is_block(self, key: int, X: np.ndarray) -> bool:
+        """Whether finite numbers X (n, …) from a file can define a block `key` of this term."""
+        del key
+        return X.ndim == 2
 
     def first_points(self, X: np.ndarray, n: int) -> np.ndarray:
         """X of a block with its first `n` sparse points; all of X where there cannot be fewer."""

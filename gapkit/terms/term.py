@@ -221,6 +221,10 @@ class Term(CentreTerm):
         """The atomic number of the central atoms."""
         return frozenset({key})
 
+    def is_block(self, key: int, X: np.ndarray) -> bool:
+        """Whether X has the descriptor's features, for one of its species."""
+        return X.shape[1:] == (self.descriptor.n_features,) and key in self.descriptor.numbers
+
     def first_points(self, X: np.ndarray, n: int) -> np.ndarray:
         """The first `n` rows."""
         return X[:n]

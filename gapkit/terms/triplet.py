@@ -22,6 +22,7 @@ from gapkit.structures.properties import Properties
 from gapkit.structures.species import check_known, check_symbols
 from gapkit.structures.statistics import DataFacts
 from gapkit.terms.feature_term import (
+    KEY,
     Candidates,
     FeatureRows,
     FeatureTerm,
@@ -30,7 +31,7 @@ from gapkit.terms.feature_term import (
     sum_pairs,
 )
 from gapkit.terms.protocol import term_type
-from gapkit.terms.whitening import Whitened, independent, split, stack
+from gapkit.terms.whitening import Whitened, independent, is_stack, split, stack
 
 MESH = 0.25  # of the length scale: triangles nearer than this to one another are one candidate
 TRIANGLE = 1600.0  # operations for a triangle in the data and a sparse one, derivatives included: 40 ns
@@ -190,6 +191,10 @@ class Triplet(FeatureTerm):
             self.length_scale, derivatives, *raw,
         )  # fmt: skip
         return FeatureRows(*map(whitened.rows, raw))
+
+    def is_block(self, key: int, X: np.ndarray) -> bool:
+        """Whether X can be what `select` gives for these species."""
+        return key == KEY and is_stack(X, self.species, 3, 3)
 
     def _sections(self, whitened: Whitened) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """First sparse triangle and one past the last of each three species, the neighbours' in order."""

@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
+from ase.data import atomic_numbers
 from scipy.linalg import solve_triangular
 from scipy.linalg.lapack import dpstrf
 
@@ -103,3 +104,14 @@ def split(X: np.ndarray, n_species: int, n_coordinates: int) -> Whitened:
     starts = np.flatnonzero(np.any(np.diff(keys, axis=0), axis=1)) + 1
     first = np.concatenate([[0], starts, [len(X)]])
     return Whitened(keys, np.ascontiguousarray(X[:, n_species:n]), X[:, n:], first)
+
+
+def is_stack(X: np.ndarray, species: Sequence[str], n_species: int, n_coordinates: int) -> bool:
+    """Whether X can come from `stack` for groups of these species."""
+    if X.ndim != 2 or not len(X) or X.shape[1] <= n_species:
+        return False
+    keys, known = X[:, :n_species], {float(atomic_numbers[symbol]) for symbol in species}
+    starts = np.flatnonzero(np.any(np.diff(keys, axis=0), axis=1)) + 1
+    widest = int(np.diff([0, *starts, len(X)]).max())
+    distinct = len(np.unique(keys, axis=0)) == len(starts) + 1
+    return set(keys.ravel().tolist()) <= known and X.shape[1] == n_species + n_coordinates + widest and distinct

@@ -213,7 +213,7 @@ def test_predictions_fail_as_a_whole(folder, tmp_path):
 
 def test_info(folder):
     run = gapkit("info", folder / "model.gap")
-    for words in ("format 2", "cutoff=4.0", "DotProduct(zeta=2", "Training frames", "Au", "gapkit"):
+    for words in ("format 3", "cutoff=4.0", "DotProduct(zeta=2", "Training frames", "Au", "gapkit"):
         assert words in run.out
     assert "are independent" in run.out
     header, _ = read_model(folder / "model.gap")

@@ -149,7 +149,8 @@ def test_interruption_ends_without_a_traceback(folder, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("gapkit.potential.gap.GAP.fit", interrupt)
-    assert gapkit("fit", folder / "train.xyz", "-o", tmp_path / "a.gap", "-q") == (130, "", "")
+    run = gapkit("fit", folder / "train.xyz", "-o", tmp_path / "a.gap", "-q")
+    assert run == (130, "", "error: stopped by Ctrl-C: no output was written that is not complete.\n")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -9,7 +9,7 @@ from ase.io import write
 from fake_predictor import make_frames
 from labelled_frames import copper_frames
 
-from gapkit import GAP, SOAP, Term, evaluate, leave_one_out
+from gapkit import GAP, SOAP, ExtrapolationWarning, Term, evaluate, leave_one_out
 from gapkit.errors import InputError
 from gapkit.model_selection.learning_curve import left_out_evaluations
 from gapkit.structures import label_keys
@@ -83,7 +83,8 @@ def test_recalibration_reads_each_label_once(gap, monkeypatch):
         return check(*arguments)
 
     monkeypatch.setattr(label_keys, "_check", counted)
-    gap.recalibrate(held_out)
+    with pytest.warns(ExtrapolationWarning, match="closer than any in the training data"):
+        gap.recalibrate(held_out)
     gap.recalibration_ = None
     assert n[0] == 2 * len(held_out)
 

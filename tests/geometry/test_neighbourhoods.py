@@ -229,3 +229,21 @@ def test_nearly_dependent_vectors_are_refused(exponent):
     c = a + b + 10.0**-exponent * np.array([0.1, -0.6, 0.8])
     with pytest.raises(InputError, match=r"from its own image|depend on each other"):
         find_neighbourhoods(Atoms("Cu", cell=[a, b, c], pbc=True), 4.0)
+
+
+@pytest.mark.parametrize("pbc", [True, [True, True, False], False])
+def test_shifts_of_far_atoms_are_those_of_their_own_positions(pbc):
+    atoms = alloy(3)
+    atoms.pbc = pbc
+    far = atoms.copy()
+    moves = np.array([[9_000, 0, -7_000], [0, 5_000, 0], [0, 0, 0], [-1, 2, 3]]) * atoms.pbc
+    far.positions += moves @ atoms.cell.array + 4e4
+    near, found = find_neighbourhoods(atoms, 4.2), find_neighbourhoods(far, 4.2)
+    D = far.positions[found.j] - far.positions[found.i] + found.S @ atoms.cell.array
+    np.testing.assert_allclose(found.D, D, atol=1e-9)
+    order = [np.lexsort(np.round(nb.D, 6).T) for nb in (near, found)]
+    np.testing.assert_allclose(found.D[order[1]], near.D[order[0]], atol=1e-9)
+    moving = NeighbourList(4.2, 0.5)
+    moving.find(far)
+    far.positions += 0.01
+    np.testing.assert_allclose(np.sort(np.abs(moving.find(far).D).sum(1)), np.sort(np.abs(D).sum(1)), atol=1e-9)

@@ -25,7 +25,7 @@ from gapkit.datasets import load_silicon, silicon_path
 from gapkit.fitting.hyperparameters import ROWS_BYTES
 from gapkit.model_selection.commented_yaml import commented_yaml
 from gapkit.model_selection.electronegativity import PAULING, largest_contrast, neutral_charges
-from gapkit.model_selection.fit_cost import cost_of_a_fit, n_neighbours
+from gapkit.model_selection.fit_cost import cost_of_a_fit
 from gapkit.potential.presets import PRESETS, preset_terms
 from gapkit.potential.settings import settings_from_dict
 from gapkit.structures.frames import labelled_frames
@@ -207,7 +207,7 @@ def test_neighbours_are_counted_about_right():
     from gapkit.geometry.neighbourhoods import find_neighbourhoods
 
     true = len(find_neighbourhoods(atoms, 5.5).j) / len(atoms)
-    assert n_neighbours(5.5, facts) == pytest.approx(true, rel=0.2)
+    assert facts.n_neighbours(5.5) == pytest.approx(true, rel=0.2)
 
 
 def test_noises_are_less_than_the_spread_of_the_labels():

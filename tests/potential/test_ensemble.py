@@ -46,7 +46,7 @@ def flat(p: EnsemblePredictions) -> np.ndarray:
 @pytest.mark.parametrize("route", [True, False], ids=["rows", "members"])
 def test_predictions_are_those_of_every_member_alone(ten, name, route, monkeypatch):
     monkeypatch.setattr(ensemble, "rows_are_cheaper", lambda *_: route)
-    monkeypatch.setattr(ensemble, "GROUP", 2)
+    monkeypatch.setattr(term_sums, "GROUP", 2)
     atoms = GEOMETRIES.get(name, Atoms("Au"))
     p = ten.predict(atoms)
     scale = max(np.abs(ten.weights).sum(axis=1)) * 1e-13

@@ -11,10 +11,13 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from gapkit import GAP
+from gapkit import GAP, SOAP, Term
 from gapkit.evaluation.recalibration import Recalibration
 from gapkit.fitting.noise import Noises
 from gapkit.gaussian_process.conditioning import Conditioning
+from gapkit.terms.basis import Basis
+from gapkit.terms.protocol import AdditiveTerm
+from gapkit.terms.records import SparseBlock
 
 ENERGY_NOISE = {"bulk": 0.002, "slab": 0.004}  # eV/atom
 POSTERIOR = SimpleNamespace(conditioning=Conditioning(3, 3, 0.5, (), 1e-10), log_marginal_likelihood=-12.5, n_rows=99)
@@ -25,7 +28,7 @@ class FakeGAP:
     """Looks predictions up by ``atoms.info["frame"]``; has every attribute of a fitted GAP, parameters included."""
 
     known: dict[int, SimpleNamespace] = field(default_factory=dict)
-    terms: Sequence[object] = ("SOAP(species=['Si'], cutoff=5.0)",)
+    terms: Sequence[AdditiveTerm] = (Term(SOAP(["Si"], 5.0)),)
     energy_noise: float = 0.002
     forces_noise: float = 0.05
     virial_noise: float = 0.02
@@ -41,13 +44,12 @@ class FakeGAP:
     noise_: Noises = field(default_factory=lambda: Noises({**ENERGY_NOISE, "default": 0.002}, 0.05, 0.02))
     posterior_: SimpleNamespace = field(default_factory=lambda: POSTERIOR)
     alpha_: np.ndarray = field(default_factory=lambda: np.zeros(3))
-    blocks_: Sequence[object] = ()
     baseline_: Sequence[object] = ()
     folds_: dict[tuple[int, int], np.ndarray] = field(default_factory=dict)
     factors_: dict[tuple[str, str], object] | None = None
     frames_: Counter[int] = field(default_factory=Counter)
     references_: Sequence[object] = ()
-    selection_: dict[str, dict[str, object]] = field(default_factory=dict)
+    selection_: dict[tuple[int, str], dict[str, object]] = field(default_factory=dict)
     hyperparameters_: Sequence[dict[str, object]] = ()
     optimum_: object | None = None
     memory_: object | None = None
@@ -55,8 +57,16 @@ class FakeGAP:
     conformal_: dict[str, object] = field(default_factory=dict)
 
     @property
-    def terms_(self) -> tuple[object, ...]:
-        return tuple(self.terms)
+    def basis_(self) -> Basis:
+        return Basis(tuple(self.terms), ())
+
+    @property
+    def terms_(self) -> tuple[AdditiveTerm, ...]:
+        return self.basis_.terms
+
+    @property
+    def blocks_(self) -> tuple[SparseBlock, ...]:
+        return self.basis_.blocks
 
     def get_params(self, deep: bool = True) -> dict[str, object]:
         return {name: getattr(self, name) for name in GAP._get_param_names()}

@@ -16,8 +16,8 @@ from expected_warnings import extrapolation
 from scipy.linalg import block_diag
 
 from gapkit import GAP, SOAP, DotProduct, InputError, SquaredExponential, Term
-from gapkit.covariances import joint_prior
 from gapkit.runtime.threads import set_num_threads
+from gapkit.terms import environment_prior
 from gapkit.uncertainty.functionals import energy_difference, joint_posterior, pressure, propagate_linear
 from gapkit.uncertainty.joint_posterior import OUTPUTS, JointPosterior, LinearPosterior
 
@@ -376,7 +376,7 @@ def test_energies_alone_need_no_tangents(gap, monkeypatch):
 def test_pieces_and_threads_do_not_matter(gap, monkeypatch):
     frames = [alloy(3).repeat((2, 1, 1)), alloy(4)]
     whole = joint_posterior(gap, frames, EVERYTHING)
-    monkeypatch.setattr(joint_prior, "CENTRES", 2)
+    monkeypatch.setattr(environment_prior, "CENTRES", 2)
     results = []
     for n in (1, 3):
         set_num_threads(n)
