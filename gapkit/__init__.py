@@ -1,4 +1,4 @@
-"""gapkit: Gaussian-process interatomic potentials. Frames with labels in, a potential that knows its errors out.
+"""gapkit: Gaussian-process interatomic potentials with error bars, fitted to labelled frames.
 
 The names below are imported when they are first used, so that ``import gapkit`` takes no time.
 """

@@ -1,4 +1,4 @@
-"""Whether the fields of a dataclass hold what its annotations say: numbers where numbers belong, within bounds."""
+"""Checks of values, and of the fields of dataclasses against their annotations: types and bounds."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Positive = Annotated[float, Field(gt=0)]
 
 
 def is_number(value: Any) -> bool:
-    """Whether `value` is a finite real number; True and False are none."""
+    """Whether `value` is a finite real number; True and False are not."""
     try:
         return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
     except OverflowError:  # whole numbers may be larger than any float
@@ -34,7 +34,7 @@ def is_count(value: Any, least: int = 1) -> bool:
 
 
 def is_list(value: Any) -> bool:
-    """Whether `value` is a list, tuple or array: a sequence, but no text."""
+    """Whether `value` is a list, tuple or array: a sequence, but not a string."""
     return (
         isinstance(value, Sequence | np.ndarray)
         and not isinstance(value, str | bytes)
@@ -43,13 +43,13 @@ def is_list(value: Any) -> bool:
 
 
 def check_number(name: str, value: Any, low: float, high: float, usual: str = "") -> None:
-    """Raise `InputError` unless `value` is a number from `low` to `high`; `usual` adds a value that is."""
+    """Raise `InputError` unless `value` is a number from `low` to `high`; `usual` adds a usual value."""
     if not is_number(value) or not low <= value <= high:
         raise InputError(f"{name} = {value!r} must lie between {low:g} and {high:g}{usual and f'; {usual} is usual'}.")
 
 
 def check_count(name: str, value: Any, least: int = 1, usual: str = "") -> int:
-    """`value` as an int; `InputError` unless it is a whole number of at least `least`; `usual` adds one that is."""
+    """`value` as an int; `InputError` unless it is a whole number of at least `least`; `usual` adds a usual one."""
     if not is_count(value, least):
         example = usual and f", for example {usual}"
         raise InputError(f"{name} = {value!r} must be a whole number of at least {least}{example}.")
@@ -67,7 +67,7 @@ def check_fields(item: Any) -> None:
 
     Known are float (any finite number), int (any whole number), str, bool, None, Literal, unions, sequences, tuples and
     mappings of them, and ``Annotated[…, Field(ge=1, description="200 is usual")]`` of any of these; fields of other
-    types are passed over. Literal asks for the type of its values alone.
+    types are not checked. Of Literal only the type of its values is checked.
     """
     for name, adapter, usual in _adapters(item.__class__):
         value = getattr(item, name)
@@ -79,13 +79,13 @@ def check_fields(item: Any) -> None:
 
 @lru_cache(maxsize=64)
 def _adapters(kind: Any) -> list[tuple[str, TypeAdapter[Any], str]]:
-    """Name and check of each field, and a word on what it usually is."""
+    """Name and check of each field, and its usual value as text."""
     hints = get_type_hints(kind, include_extras=True)
     return [(f.name, TypeAdapter(_strict(hints[f.name])), _usual(hints[f.name])) for f in fields(kind)]
 
 
 def _must_be(words: str, holds: Callable[[Any], bool], plain: Callable[[Any], Any] = lambda value: value) -> Any:
-    """A check for pydantic, which goes on with what `plain` makes of the value."""
+    """A check for pydantic, which passes on ``plain(value)``."""
 
     def check(value: Any) -> Any:
         if not holds(value):
@@ -98,14 +98,14 @@ def _must_be(words: str, holds: Callable[[Any], bool], plain: Callable[[Any], An
 _PLAIN = {
     float: Annotated[Any, _must_be("a finite number", is_number)],
     int: Annotated[Any, _must_be("a whole number", lambda value: is_number(value) and value % 1 == 0)],
-    str: Annotated[Any, _must_be("a text", lambda value: isinstance(value, str))],
+    str: Annotated[Any, _must_be("a string", lambda value: isinstance(value, str))],
     bool: Annotated[Any, _must_be("True or False", lambda value: isinstance(value, bool | np.bool_))],
     NoneType: Annotated[Any, _must_be("None", lambda value: value is None)],
 }
 
 
 def _strict(hint: Any) -> Any:
-    """The annotation for pydantic: numpy's numbers and arrays belong to it, True is no number, a text is no list."""
+    """The annotation for pydantic: numpy's numbers and arrays are accepted, True is no number, a string no list."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin is Literal:
         hint = type(inner[0])
@@ -120,8 +120,8 @@ def _strict(hint: Any) -> Any:
         are_items = _must_be("a mapping", lambda value: isinstance(value, Mapping), dict)
         return Annotated[dict[tuple(map(_strict, inner))], are_items]  # type: ignore[misc]
     if issubclass(kind, Sequence) and len(inner) > 1 and inner[1] is not Ellipsis:
-        are_so_many = _must_be(f"{len(inner)} values", lambda value: len(value) == len(inner), tuple)
-        return Annotated[tuple[tuple(map(_strict, inner))], are_so_many, _LIST]  # type: ignore[misc]
+        has_length = _must_be(f"{len(inner)} values", lambda value: len(value) == len(inner), tuple)
+        return Annotated[tuple[tuple(map(_strict, inner))], has_length, _LIST]  # type: ignore[misc]
     if issubclass(kind, Sequence):
         return Annotated[list[_strict(inner[0])], _LIST]  # type: ignore[misc]
     return Any
@@ -138,13 +138,13 @@ def _usual(hint: Any) -> str:
 
 
 def _problem(name: str, value: Any, error: ValidationError) -> str:
-    """What is wrong, in words without a full stop: what is wrong inside a value rather than with all of it."""
+    """What is wrong, without a full stop: the problem inside a value rather than with all of it."""
     problems: dict[tuple[Any, ...], list[str]] = {}
     for found in error.errors(include_url=False):
         *place, last = found["loc"] or ("",)
         if last == "[key]":
             mapping, _ = _inside(name, value, _path(value, place[:-1]))
-            return f"{mapping} has a key {found['input']!r} that is no text"
+            return f"{mapping} has a key {found['input']!r} that is not a string"
         problems.setdefault(_path(value, found["loc"]), []).append(_words(found))
     path = max(problems, key=len)
     name, value = _inside(name, value, path)
@@ -158,7 +158,7 @@ def _inside(name: str, value: Any, path: Sequence[Any]) -> tuple[str, Any]:
 
 
 def _path(value: Any, place: Sequence[Any]) -> tuple[Any, ...]:
-    """The part of pydantic's place that leads into the value, without the names of the members of unions."""
+    """The path into the value: pydantic's location without the names of the members of unions."""
     path = []
     for step in place:
         if (isinstance(value, Mapping) and step in value) or (isinstance(step, int) and is_list(value)):

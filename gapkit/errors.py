@@ -1,4 +1,4 @@
-"""Exceptions and warnings: of bad input, with "did you mean", of extrapolation, and of a run beyond the data."""
+"""Exceptions and warnings: bad input (with "did you mean"), extrapolation, too large an uncertainty."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 
 class Parameter(NamedTuple):
-    """A parameter that a sentence names, in the words of Python; the command line has a flag for it.
+    """A parameter in a message, as written in Python; the command line has a flag for it.
 
     Attributes
     ----------
@@ -40,7 +40,7 @@ class InputError(ValueError):
     Parameters
     ----------
     *parts : str or Parameter
-        The sentence; parameters that the command line has flags for may be told apart from the words around them.
+        The sentence; parameters that have a flag on the command line may be given as `Parameter`.
     """
 
     def __init__(self, *parts: str | Parameter) -> None:
@@ -57,7 +57,7 @@ PASSED_BY = frozenset(("gapkit", "contextlib", "sklearn", "joblib", "ase"))
 
 
 class ExtrapolationWarning(UserWarning):
-    """A structure, or part of a model, that the training data say nothing about."""
+    """A structure, or part of a model, that the training data do not cover."""
 
 
 class Excess(NamedTuple):
@@ -83,7 +83,7 @@ class Excess(NamedTuple):
 
 
 class UncertaintyError(RuntimeError):
-    """A simulation has come to a structure that the potential is too uncertain about: nothing is wrong with the input.
+    """A simulation has reached a structure for which the potential is too uncertain; the input is not at fault.
 
     Attributes
     ----------
@@ -100,7 +100,7 @@ class UncertaintyError(RuntimeError):
 
 
 def warn(message: str, category: type[Warning] = UserWarning) -> None:
-    """Warn at the line of the user's code: the innermost frame that is neither gapkit's nor of what passes calls on."""
+    """Warn at the line of the user's code: the innermost frame outside gapkit and packages that pass calls on."""
     frame, stacklevel = sys._getframe(1), 2
     while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] in PASSED_BY:
         frame, stacklevel = frame.f_back, stacklevel + 1

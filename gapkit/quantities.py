@@ -1,7 +1,7 @@
-"""The quantities that labels come in: names, units, numbers of rows and the order of components.
+"""The labelled quantities: names, units, numbers of rows and the order of components.
 
 A quantity has two names. It is fitted as a sum over, or a derivative of, the local energies (energy, forces, *virial*),
-and compared with its label in the unit that people quote errors in (energy per atom, forces, *stress* = -virial/V).
+and compared with its label in the unit in which errors are quoted (energy per atom, forces, *stress* = -virial/V).
 Voigt order is xx yy zz yz xz xy, as ASE has it.
 """
 
@@ -46,7 +46,7 @@ class Quantity:
     quoted: float = 1.0
 
     def n_rows(self, n_atoms: Size) -> Size:
-        """Numbers that a label of a structure of `n_atoms` (or of so many on average) consists of."""
+        """Numbers that a label of a structure of `n_atoms` (or of that many on average) consists of."""
         return type(n_atoms)(1 if self.label == "energy" else 6 if self.label == "virial" else 3 * n_atoms)
 
 

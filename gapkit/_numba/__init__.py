@@ -1,16 +1,16 @@
-"""Loops only: arrays in, arrays out, no defaults, no errors, no imports from the rooms above.
+"""Compiled loops: arrays in, arrays out, no defaults, no errors, no imports from other folders.
 
 One decorator for all of them. They run on one thread and release the interpreter's lock; `gapkit.runtime.threads` runs
 several of them side by side. ``fastmath`` lets the compiler reorder sums and fuse multiply-adds, but not assume that
 NaN and infinity never occur (with full fastmath ``isnan(nan)`` is False).
 
-Numba keeps compiled code as long as the file of a function is unchanged, and does not look at the files of what that
-function calls. Here the stamp is the text of the whole folder, so that no change leaves stale machine code behind.
+Numba keeps compiled code as long as the file of a function is unchanged, and does not check the files of what that
+function calls. Here the stamp is the source of the whole folder, so that no change leaves stale machine code behind.
 
 The same source compiled by two processes at a time may round differently. So one process compiles while the others wait
-(a lock on a file beside the machine code) and then load what it has made. What only other loops call is compiled into
-them: a process that compiles would call it once more, apart and optimised otherwise, a process that loads would not. So
-all processes compute the same bits, the one that compiled included (a test looks).
+(a lock on a file beside the machine code) and then load the result. What only other loops call is compiled into them:
+called separately, it would be optimised differently in the process that compiles than in those that load. So all
+processes compute the same bits, including the one that compiled (a test checks this).
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def _one_process_at_a_time(folder: str) -> Iterator[None]:
                 yield
                 return
             Path(folder).mkdir(parents=True, exist_ok=True)
-            with open(Path(folder) / "gapkit.lock", "w") as file:  # closing it gives the lock back
+            with open(Path(folder) / "gapkit.lock", "w") as file:  # closing it releases the lock
                 fcntl.flock(file, fcntl.LOCK_EX)
                 yield
         finally:

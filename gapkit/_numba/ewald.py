@@ -3,9 +3,8 @@
     1/r  = g_a + smooth   with   g_a(r) = erfc(a r)/r
     1/r⁶ = g_a + smooth   with   g_a(r) = e^{-u} (1 + u + u²/2)/r⁶,  u = a² r²
 
-The real-space part is summed over pairs here, as g_a - g_b: b damps the interaction itself
-(b = 0: it does not, g_b = 0).
-The smooth part is summed over half of the reciprocal lattice.
+The real-space part is summed over pairs here, as g_a - g_b: b damps the interaction itself (b = 0: no damping and
+g_b = 0). The smooth part is summed over half of the reciprocal lattice.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ def dispersion(r, a):
 
 @inlined
 def short_range(r, a, b, power):
-    """g_a(r) - g_b(r) and its slope; b = 0 stands for no damping."""
+    """g_a(r) - g_b(r) and its slope; b = 0: no damping."""
     if power == 1:
         value, slope = coulomb(r, a)
         if b > 0.0:
@@ -51,7 +50,7 @@ def short_range(r, a, b, power):
 
 @njit
 def real_space(first, j, D, charges, kinds, a, b, power, potential, gradient, strain):
-    """Adds what the pairs say, every pair being listed from both its atoms.
+    """Add the contributions of the pairs, each pair being listed for both its atoms.
 
     potential[i, c] = Σ_{j of kind c} q_j g(r_ij)   gradient[i, c] = its slope in r_i   strain[c, d] = dE_cd/dε
     """
@@ -95,7 +94,7 @@ def waves(n, R0, I0, R1, I1, R2, I2, real, imaginary):
 
 @njit
 def reciprocal_space(n, k, G, slope, scaled, charges, kinds, potential, gradient, strain):
-    """Adds Σ_k G(k) S_c(k)* e^{ik·r_i} over the half lattice n (n_k, 3), k = n B; n[:, 0] ≥ 0.
+    """Add Σ_k G(k) S_c(k)* e^{ik·r_i} over the half lattice n (n_k, 3), k = n B; n[:, 0] ≥ 0.
 
     G holds both halves and 1/V; slope = dG/d(k²). S_c(k) = Σ_{i of kind c} q_i e^{ik·r_i}.
     """

@@ -1,4 +1,4 @@
-"""What one neighbour contributes: real solid harmonics and radial functions, with slopes.
+"""The contribution of one neighbour: real solid harmonics and radial functions, with slopes.
 
 Real solid harmonics S_lm = r^l Y_lm at index l² + l + m, without trigonometry and without dividing by r
 (recursions: Bigi et al., J. Chem. Phys. 159, 064802 (2023)):
@@ -7,7 +7,7 @@ Real solid harmonics S_lm = r^l Y_lm at index l² + l + m, without trigonometry 
     Π_m^m = (2m - 1)!!,  (l - m) Π_l^m = (2l - 1) z Π_{l-1}^m - (l + m - 1) r² Π_{l-2}^m
     ∂_z Π_l^m = (l + m) Π_{l-1}^m,   ∂_x Π_l^m = -x Π_{l-1}^{m+1},   ∂_y Π_l^m = -y Π_{l-1}^{m+1}
 
-They are made for `CHUNK` pairs at a time, the pair being the fastest index, so that every loop is one of vectors:
+They are computed for `CHUNK` pairs at a time, the pair being the fastest index, so that every loop is vectorised:
 
     V (4, CHUNK)                      x, y, z, r²
     A, B (l_max + 1, CHUNK)   P (l_max + 1, l_max + 2, CHUNK)

@@ -28,7 +28,7 @@ def switch(r, inner, outer):
 
 @njit
 def screened_repulsion(first, j, D, kinds, table):
-    """Local energies, forces and dE/dε of Σ_pairs V(r); every pair is listed from both its atoms.
+    """Local energies, forces and dE/dε of Σ_pairs V(r); every pair is listed for both its atoms.
 
     table[kind, kind] = Z Z' e²/(4πε₀), 1/a, inner, outer.
     """

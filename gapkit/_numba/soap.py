@@ -1,6 +1,6 @@
 """Density expansion, power spectrum and their pull-backs (theory: c, p, x̄ → c̄ → g).
 
-Arrays, all C-contiguous float64 unless said; n_pad is n_max rounded up to whole vectors, the padding being zero:
+Arrays, all C-contiguous float64 unless stated; n_pad is n_max rounded up to whole vectors, the padding being zero:
 
     first    (n_centres + 1,) int64   pairs of centre i are first[i]:first[i + 1], first[0] = 0
     channel  (n_pairs,) int64         density channel of the neighbour (its species, or 0 when species are merged)

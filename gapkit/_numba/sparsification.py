@@ -6,7 +6,7 @@ import numpy as np
 
 from gapkit._numba import inlined, njit
 
-FEATURES_TOGETHER = 32  # of a distance, between two looks at whether it is already too long
+FEATURES_TOGETHER = 32  # of a distance, summed between two checks whether it is already too long
 
 
 @njit

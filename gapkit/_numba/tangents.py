@@ -8,7 +8,7 @@ atom j ≠ i; x, y, z of ∂p_i/∂r_i, minus the sum of those; xx yy zz yz xz x
     row_first (n_centres + 1,) int64  rows of centre i are row_first[i]:row_first[i + 1], 3 n_slots + 9 of them
     total     int                     the channel that sums all species, or -1
 
-∂c is made first. A neighbour's row is ∂c in one channel, the nine rows of the frame have it in all.
+∂c is computed first. A neighbour's row is ∂c in one channel, the nine rows of the frame have it in all.
 """
 
 from __future__ import annotations

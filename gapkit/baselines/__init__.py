@@ -1,7 +1,7 @@
 """Baselines: physics that is already known, subtracted before a fit and added after it, forces and stress included.
 
-E = Σ_i e0[Z_i] + Σ_b E_b + Σ_t Σ_i f_t(x_i): labels lose E_b, its forces and its virial before anything else is learned
-from them, predictions get them back.
+E = Σ_i e0[Z_i] + Σ_b E_b + Σ_t Σ_i f_t(x_i): E_b, its forces and its virial are subtracted from the labels before the
+fit and added to the predictions.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ BASELINES: dict[str, type] = {"ZBL": ZBL, "D3": D3, "D4": D4, "Ewald": Ewald, "C
 
 
 def check_baselines(baselines: Sequence[Baseline], numbers: np.ndarray) -> None:
-    """Raise `InputError` for baselines that are impossible or do not know all the atomic numbers."""
+    """Raise `InputError` for invalid baselines, or baselines without parameters for some of the atomic numbers."""
     if not isinstance(baselines, list | tuple) or not all(isinstance(b, tuple(BASELINES.values())) for b in baselines):
         raise InputError(
             f"baseline = {baselines!r} must be a list of {', '.join(BASELINES)}, for example [ZBL(species=['Si'])]."
@@ -87,7 +87,7 @@ def baseline_to_dict(baseline: Baseline) -> dict[str, Any]:
     Raises
     ------
     InputError
-        For a `Calculator` that no file can name.
+        For a `Calculator` that cannot be saved.
     """
     if isinstance(baseline, Calculator):
         baseline.check_saveable()
@@ -100,7 +100,7 @@ def baseline_from_dict(
 ) -> Baseline:
     """The inverse of `baseline_to_dict`; missing keys take the defaults, unknown ones are refused.
 
-    Nothing is imported for a `Calculator` before it and its parameters are harmless
+    A `Calculator` is imported only if it and its parameters are harmless
     (`gapkit.baselines.calculator.HARMLESS`) or trusted.
 
     Parameters
@@ -109,8 +109,8 @@ def baseline_from_dict(
     where : str
         What to call it in errors.
     trusted_calculators : collection of str
-        Factories (``"module:name"``) that may be imported and run, with any parameters, although a file asks for it;
-        beside those in the environment variable ``GAPKIT_TRUSTED_CALCULATORS``, with commas between them.
+        Factories (``"module:name"``) that may be imported and run, with any parameters, if a file asks for it; in
+        addition to those in the environment variable ``GAPKIT_TRUSTED_CALCULATORS``, separated by commas.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Any ASE calculator as a baseline: the model then learns what its reference method adds to it (delta learning)."""
+"""Any ASE calculator as a baseline: the model then learns the difference to its reference method (delta learning)."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from gapkit.checks import check_fields, is_number
 from gapkit.errors import InputError
 from gapkit.structures.properties import Properties
 
-# what a model file may start by itself, and with what: these compute, they read no files and run no commands.
+# factories and parameters that a model file may use unasked: these compute, they read no files and run no commands.
 # ASE's `restart`, `label`, `directory` and `parameters` and TBLite's `solvation` and `xtb_config` are not among them,
 # nor its `charge` and `multiplicity`: a charge beyond the valence electrons makes 0.8 write outside its memory.
-# With them the bounds of what they take: cutoffs up to 30 Å and 10000 iterations, beyond which an evaluation would not
-# come back, or ask for more memory than there is and end the process (tblite).
+# Each has bounds: cutoffs up to 30 Å and 10000 iterations, beyond which an evaluation might never end, or take more
+# memory than there is and end the process (tblite).
 Bounds = tuple[float, float]
-WORDS: Bounds = (0.0, 0.0)  # of parameters that are no numbers
+WORDS: Bounds = (0.0, 0.0)  # of parameters that are not numbers
 _ANY: Bounds = (-1e9, 1e9)
 HARMLESS: dict[str, dict[str, Bounds]] = {
     "ase.calculators.emt:EMT": {"asap_cutoff": WORDS},
@@ -40,8 +40,8 @@ HARMLESS: dict[str, dict[str, Bounds]] = {
         "cache_api": WORDS, "verbosity": (0, 10),
     },
 }  # fmt: skip
-LONGEST = 100  # characters of a text, entries of a list
-TRUSTED = "GAPKIT_TRUSTED_CALCULATORS"  # environment variable of the user: factories, with commas between them
+LONGEST = 100  # characters of a string, entries of a list
+TRUSTED = "GAPKIT_TRUSTED_CALCULATORS"  # environment variable of the user: factories, separated by commas
 
 _kept = threading.local()
 
@@ -56,10 +56,10 @@ class Calculator:
         ``"module:name"`` of what makes the calculator, such as ``"tblite.ase:TBLite"`` or
         ``"ase.calculators.emt:EMT"``, or that class or function itself. Only what has such a name can be saved.
     parameters : mapping
-        Keyword arguments of the factory: numbers, texts, lists and mappings.
+        Keyword arguments of the factory: numbers, strings, lists and mappings.
     reuse : bool
-        Keep one calculator per thread instead of making one per structure: for those that take long to start. What
-        they say of a structure must not depend on the structures before.
+        Keep one calculator per thread instead of making one per structure: for those that are slow to start. Their
+        results must not depend on the structures before.
     """
 
     factory: str | Callable[..., Any]
@@ -98,13 +98,13 @@ class Calculator:
         if not same:
             raise InputError(
                 f"the parameters of the baseline Calculator({self.factory!r}) cannot be saved: "
-                f"{dict(self.parameters)!r} holds more than numbers, texts, lists and mappings."
+                f"{dict(self.parameters)!r} holds more than numbers, strings, lists and mappings."
             )
 
     def evaluate(self, atoms: Atoms) -> Properties:
-        """Energy, forces and stress of species, positions and cell; charges and moments in ``atoms`` do not count.
+        """Energy, forces and stress of species, positions and cell; charges and moments in ``atoms`` are ignored.
 
-        The energy is the free energy where the calculator tells the two apart: the one its forces belong to. Local
+        The energy is the free energy where the calculator distinguishes the two: the one its forces belong to. Local
         energies are the calculator's where it has them, else equal shares.
 
         Raises
@@ -156,7 +156,7 @@ class Calculator:
                 f"({type(error).__name__}: {text}): check its parameters."
             ) from error
         if not hasattr(made, "get_potential_energy"):
-            raise InputError(f"the baseline {self._label} makes a {type(made).__name__}, which is no ASE calculator.")
+            raise InputError(f"the baseline {self._label} makes a {type(made).__name__}, not an ASE calculator.")
         return made
 
 
@@ -179,13 +179,13 @@ def check_trusted(calculator: Calculator, trusted: Collection[str], where: str) 
     if allowed is None or wrong is not None:
         act = f"import and run {name!r}" if allowed is None else f"give {name!r} the parameter {wrong}"
         raise InputError(
-            f"{where} would {act}, which a file must not do by itself: if you know it and the origin of the file, "
-            f"allow it with trusted_calculators=[{name!r}] in Python or {TRUSTED}={name} in the environment."
+            f"{where} would {act}, which a file must not do without permission: if you know it and the origin of the "
+            f"file, allow it with trusted_calculators=[{name!r}] in Python or {TRUSTED}={name} in the environment."
         )
 
 
 def _not_harmless(parameters: Mapping[str, Any], allowed: Mapping[str, Bounds]) -> str | None:
-    """The first parameter that is not allowed, out of its bounds, or more than numbers and texts."""
+    """The first parameter that is not allowed, out of its bounds, or more than numbers and strings."""
     for key, value in parameters.items():
         values = value if isinstance(value, list | tuple) else [value]
         if key not in allowed or len(values) > LONGEST or not all(_is_harmless(x, *allowed[key]) for x in values):

@@ -62,7 +62,7 @@ class D3:
         self._damping_parameters()
 
     def check_species(self, numbers: np.ndarray) -> None:
-        """Raise `InputError` for elements that D3 has no parameters of."""
+        """Raise `InputError` for elements that D3 has no parameters for."""
         _check_numbers(numbers, "D3", self.largest_number)
 
     def evaluate(self, atoms: Atoms) -> Properties:
@@ -112,7 +112,7 @@ class D4:
         self._damping_parameters()
 
     def check_species(self, numbers: np.ndarray) -> None:
-        """Raise `InputError` for elements that D4 has no parameters of."""
+        """Raise `InputError` for elements that D4 has no parameters for."""
         _check_numbers(numbers, "D4", self.largest_number)
 
     def evaluate(self, atoms: Atoms) -> Properties:

@@ -25,17 +25,17 @@ NEUTRAL = 1e-6  # e per atom: what rounded charges leave
 class Ewald:
     """Coulomb energy of one charge per species, e²/(4πε₀) · ½ Σ_ij q_i q_j / r_ij over all images.
 
-    Three-dimensional cells are summed by Ewald's method with surroundings that conduct (no depolarising field), and
-    must be neutral. Molecules are summed directly. Slabs and wires are refused.
+    Three-dimensional cells are summed by Ewald's method with conducting boundary conditions (no depolarising field)
+    and must be neutral. Molecules are summed directly. Slabs and wires are refused.
 
     Parameters
     ----------
     charges : mapping of str to float
-        By symbol, in elementary charges. What atoms feel of each other far away in an insulator is the Born effective
-        charge over √ε∞, both of the reference method; larger ones leave a long-ranged rest.
+        By symbol, in elementary charges. Distant atoms of an insulator interact by their Born effective charges
+        over √ε∞, both of the reference method; larger ones leave a long-ranged rest.
     width : float
         Å. Standard deviation of Gaussian charge clouds: 1/r becomes erf(r/(2 width))/r. 0 is point charges, whose
-        attraction has no bottom.
+        attraction is unbounded.
     tolerance : float
         Of the sums, as in `lattice_sums`.
     """
@@ -45,7 +45,7 @@ class Ewald:
     tolerance: Annotated[float, Field(ge=1e-14, le=1e-3, description="1e-10 is usual")] = 1e-10
 
     def validate(self) -> None:
-        """Raise `InputError` for unknown species, charges that are no numbers, and an impossible width or tolerance."""
+        """Raise `InputError` for unknown species, non-numeric charges, and an impossible width or tolerance."""
         if not isinstance(self.charges, Mapping) or not self.charges:
             raise InputError(f"Ewald's charges = {self.charges!r} must map symbols to charges, as {{'Na': 1.0}}.")
         check_symbols(self.charges, "Ewald")
@@ -55,7 +55,7 @@ class Ewald:
         """Raise `InputError` if `numbers` holds a species without a charge."""
         if unknown := unknown_species(numbers, self.charges):
             raise InputError(
-                f"the structure holds {', '.join(unknown)} but Ewald's charges are of {', '.join(self.charges)}: "
+                f"the structure holds {', '.join(unknown)} but Ewald's charges are for {', '.join(self.charges)}: "
                 f"add {', '.join(unknown)} to Ewald(charges=…), 0 if neutral."
             )
 

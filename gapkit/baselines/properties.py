@@ -1,4 +1,4 @@
-"""What every baseline answers: energy, forces, strain derivative and local energies of one structure."""
+"""The protocol of baselines: energy, forces, strain derivative and local energies of one structure."""
 
 from __future__ import annotations
 

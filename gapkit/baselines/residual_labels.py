@@ -1,4 +1,4 @@
-"""Frames whose labels have lost the baselines: what is left to learn."""
+"""Frames with the baselines subtracted from their labels."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def less_baseline(frames: Frames, baselines: Sequence[Baseline]) -> Frames:
 
 
 class Remainder(Frame):
-    """A frame less its baselines that is known by its `given` labels."""
+    """A frame less its baselines that is identified by its `given` labels."""
 
     given: Labels
 
@@ -29,12 +29,12 @@ class Remainder(Frame):
         return Frame(self.atoms, self.given).digest(before)
 
     def stripped(self) -> Remainder:
-        """`Frame.stripped`, known by the same labels."""
+        """`Frame.stripped`, identified by the same labels."""
         return remainder(self.bare(), self.labels, self.given)
 
 
 def remainder(atoms: Atoms, labels: Labels, given: Labels) -> Remainder:
-    """A frame with `labels` that is known by the `given` ones."""
+    """A frame with `labels` that is identified by the `given` ones."""
     rest = Remainder(atoms, labels)
     rest.given = given
     return rest
@@ -43,8 +43,8 @@ def remainder(atoms: Atoms, labels: Labels, given: Labels) -> Remainder:
 class Remainders(Frames):
     """Frames less their baselines, which are evaluated on all threads, a few frames ahead of their use.
 
-    For frames in memory each is evaluated once and kept, otherwise anew in each walk. The frames' digests stay those of
-    the labels that were given: baselines on several threads may round differently each time.
+    For frames in memory each is evaluated once and kept, otherwise again in each pass. The frames' digests stay those
+    of the labels that were given: baselines on several threads may round differently each time.
     """
 
     def __init__(self, frames: Frames, baselines: Sequence[Baseline]) -> None:
@@ -53,7 +53,7 @@ class Remainders(Frames):
         self.n_frames: int | None = frames.n_frames
 
     def __iter__(self) -> Iterator[Frame]:
-        """Walk through all frames."""
+        """Iterate over all frames."""
         kept = self._kept
         for k, (frame, known) in enumerate(ordered_map(self._known, enumerate(self._frames))):
             if kept is not None and k == len(kept):

@@ -1,4 +1,4 @@
-"""The screened repulsion of nuclei, which keeps atoms from fusing where no training data can."""
+"""The screened repulsion of nuclei, which keeps atoms apart where there are no training data."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from gapkit.structures.properties import Properties
 from gapkit.structures.species import check_symbols, unknown_species
 
 SCREENING_LENGTH = 0.46850  # Å
-BOND_FRACTION = 0.65  # of the sum of covalent radii: Ti and O of hot SrTiO3 meet at 0.69 of it
-NOTICED = 0.01  # eV, of a pair: less is of no account
-SWITCH_FRACTION = 0.6  # inner / outer: over so much of the range the switch adds little to the slope
+BOND_FRACTION = 0.65  # of the sum of covalent radii: Ti and O of hot SrTiO3 come as close as 0.69 of it
+NOTICED = 0.01  # eV, of a pair: less is ignored
+SWITCH_FRACTION = 0.6  # inner / outer: over such a range the switch adds little to the slope
 TRAINING_FRACTION = 0.95  # of the shortest training distance
 
 Radii = float | Mapping[str, float] | None
@@ -60,19 +60,19 @@ class ZBL:
     def from_structures(cls, structures: Iterable[Atoms], species: Sequence[str] | None = None) -> ZBL:
         """Radii from data: outer is 0.95 of the shortest distance seen, at most the sum of covalent radii.
 
-        So nothing is subtracted from any training frame, and nothing reaches across a bond that the data lack.
+        Thus nothing is subtracted from any training frame, and nothing acts across a bond that the data lack.
 
         Parameters
         ----------
         structures : iterable of Atoms
-            Walked through once.
+            Read in one pass.
         species : sequence of str, optional
-            More species than the structures hold.
+            Species besides those of the structures.
 
         Raises
         ------
         InputError
-            If there is none, and as `find_neighbourhoods`.
+            If there are no structures, and as `find_neighbourhoods`.
         """
         present: set[str] = set()
         shortest = shortest_distances(_noting_species(structures, present))
@@ -154,7 +154,7 @@ class ZBL:
     def overlap(self, shortest: Mapping[str, float]) -> str | None:
         """One sentence if the repulsion acts at the distances of training data (Å, by pair), else None.
 
-        There it is steep, and no smooth fit undoes it well: test forces of SrTiO3 and Cu were worse by half and more.
+        There it is steep, and no smooth fit cancels it well: test forces of SrTiO3 and Cu were worse by half and more.
         """
         found = []
         for pair, distance in shortest.items():
@@ -167,7 +167,7 @@ class ZBL:
             return None
         return (
             f"the ZBL baseline acts at distances of the training data, {', '.join(found)}: "
-            "the fit must undo it, which costs accuracy; use ZBL.from_structures(frames), or smaller radii."
+            "the fit must cancel it, which costs accuracy; use ZBL.from_structures(frames), or smaller radii."
         )
 
     def _table(self) -> tuple[np.ndarray, np.ndarray]:
@@ -190,7 +190,7 @@ def warn_of_overlap(baselines: Sequence[object], shortest: Mapping[str, float]) 
 
 
 def _noting_species(structures: Iterable[Atoms], present: set[str]) -> Iterator[Atoms]:
-    """The structures as they come; their symbols go to `present`."""
+    """The structures, unchanged; their symbols are added to `present`."""
     for atoms in structures:
         present.update(atoms.symbols)
         yield atoms

@@ -1,4 +1,4 @@
-"""The data that ship with gapkit; `generate_silicon.py` beside this file made them."""
+"""The data shipped with gapkit, made by `generate_silicon.py` in this folder."""
 
 from __future__ import annotations
 

@@ -9,8 +9,8 @@
     python generate_silicon.py assemble        # writes silicon_train.xyz and silicon_test.xyz from what is labelled
 
 Every frame is one file in ``work/``; a lock file marks the frame a process is busy with (remove stale
-ones after a crash). Molecular-dynamics geometries come from the Stillinger-Weber potential (matscipy): a
-label is as good wherever its geometry comes from. Training and test frames of one family never share
+ones after a crash). Molecular-dynamics geometries come from the Stillinger-Weber potential (matscipy):
+labels are equally valid wherever geometries come from. Training and test frames of one family never share
 a trajectory.
 """
 

@@ -1,1 +1,1 @@
-"""One file per descriptor, all on the pair seam: pairs in, features and pair gradients out."""
+"""Descriptors, one per file: features and pair gradients from neighbour pairs."""

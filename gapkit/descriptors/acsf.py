@@ -1,4 +1,4 @@
-"""Atom-centred symmetry functions with dscribe's numbers and order, and every derivative."""
+"""Atom-centred symmetry functions with dscribe's values and order, and their derivatives."""
 
 from __future__ import annotations
 
@@ -49,7 +49,8 @@ class ACSF:
     species : sequence of str
         Chemical symbols that may occur, in any order.
     cutoff : float
-        Å; nothing beyond it acts. The cutoff function (1 + cos(π r/cutoff))/2 has one continuous derivative there.
+        Å; atoms beyond it have no influence. The cutoff function (1 + cos(π r/cutoff))/2 has one continuous derivative
+        there.
     g2 : sequence of (η, r_s)
         exp(-η (r - r_s)²); η in 1/Å², r_s in Å.
     g3 : sequence of κ
@@ -57,16 +58,16 @@ class ACSF:
     g4, g5 : sequence of (η, ζ, λ)
         2 [(1 + λ cos θ)/2]^ζ exp(-η (r_ij² + r_ik² (+ r_jk² for g4))), ζ ≥ 1.
     columns : sequence of int, optional
-        The columns of dscribe's that are used; all if not given. `select_acsf` chooses them from data.
+        Columns of dscribe's features that are used; all if not given. `select_acsf` chooses them from data.
     scales : sequence of float, optional
         What each used column is multiplied by before the kernel sees it; 1 if not given.
 
     Notes
     -----
     `create` gives dscribe's numbers: for each species G1, G2, G3, then for each two species, (1, 1), (2, 1),
-    (2, 2), (3, 1) and so on, G4, G5. `evaluate`, the
-    seam to the kernels, puts a constant 1 before the scaled functions. Kernels look at the direction of that row alone,
-    q = (1, s G)/|(1, s G)|, which tells all G apart and stays smooth where the last neighbour leaves and G vanishes.
+    (2, 2), (3, 1) and so on, G4, G5. `evaluate`, which the kernels use, puts a constant 1 before the scaled functions.
+    Kernels depend on the direction of that row alone, q = (1, s G)/|(1, s G)|, which distinguishes all G and stays
+    smooth where the last neighbour leaves and G vanishes.
     """
 
     species: Sequence[str]
@@ -84,7 +85,7 @@ class ACSF:
     scales: Sequence[float] | None = None
 
     def validate(self) -> None:
-        """Raise `InputError` for parameters that make no symmetry functions."""
+        """Raise `InputError` for invalid parameters."""
         check_symbols(self.species, "ACSF")
         check_fields(self)
         if not self.cutoff > 1.0 or not np.isfinite(self.cutoff):
@@ -107,7 +108,7 @@ class ACSF:
         if columns is not None and (len(set(columns)) < len(columns) or not all(0 <= k < n for k in columns)):
             raise InputError(f"columns of ACSF must be different numbers from 0 to {n - 1}.")
         if columns is not None and not len(columns):
-            raise InputError("columns of ACSF are none: give at least one, or leave columns out for all.")
+            raise InputError("columns of ACSF are empty: give at least one, or leave columns out for all.")
         if self.scales is not None and (
             len(self.scales) != self.n_features - 1 or not np.all(np.isfinite(self.scales)) or not all(self.scales)
         ):
@@ -170,7 +171,7 @@ class ACSF:
         """Raise `InputError` if `numbers` holds a species that this descriptor does not know."""
         check_known(numbers, self.species, "ACSF")
 
-    # -- seam to the kernels ----------------------------------------------------------------------------------------
+    # -- interface to the kernels -----------------------------------------------------------------------------------
 
     def evaluate(
         self, neighbourhoods: Neighbourhoods, numbers: np.ndarray, workspace: Workspace | None = None
@@ -184,7 +185,7 @@ class ACSF:
         numbers : ndarray of int, shape (n_atoms,)
             Atomic numbers of all atoms.
         workspace : Workspace, optional
-            Where the features live; without one they are new.
+            Memory for the features; new if not given.
 
         Returns
         -------

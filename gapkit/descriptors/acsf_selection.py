@@ -1,4 +1,4 @@
-"""A compact set of symmetry functions from data: many candidates, of which those stay that are least alike."""
+"""Selection of a compact set of symmetry functions from many candidates, by their values on data."""
 
 from __future__ import annotations
 
@@ -49,18 +49,18 @@ def candidate_acsf(
 
 
 def select_acsf(acsf: ACSF, structures: Sequence[Atoms], n: int, method: str = "cur") -> ACSF:
-    """The same descriptor with the `n` columns that together say most of what all of its columns say.
+    """The same descriptor with the `n` columns that together represent all of its columns best.
 
     Parameters
     ----------
     acsf : ACSF
         With more columns than wanted, for example `candidate_acsf`.
     structures : sequence of Atoms
-        Their environments are what columns are compared on.
+        Columns are compared on their environments.
     n : int
         Number of columns to keep.
     method : {"cur", "fps"}
-        "cur": one column after another, the one with the largest leverage, what it explains taken out of the rest.
+        "cur": one column after another, the one with the largest leverage, which is projected out of the rest.
         "fps": the column farthest from those chosen.
 
     Returns
@@ -102,7 +102,7 @@ def _columns(Z: np.ndarray, n: int, method: str) -> np.ndarray:
 def _leading_columns(Z: np.ndarray, n: int) -> np.ndarray:
     """Greedy CUR: the largest entry of the leading right singular vector, again after each projection.
 
-    Z = Q R has the singular vectors and the column products of R, which is no longer than wide.
+    Z = Q R has the singular vectors and the column products of R, which has no more rows than columns.
     """
     R = np.asarray(np.linalg.qr(Z, mode="r"))
     chosen = np.empty(0, dtype=np.int64)

@@ -1,4 +1,4 @@
-"""What a term asks of a descriptor: atom-centred features on the pair seam, values and every derivative."""
+"""The protocol of descriptors: atom-centred features of neighbour pairs, with values and derivatives."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Descriptor(Protocol):
 
     @property
     def cutoff(self) -> float:
-        """Radius beyond which nothing acts, Å."""
+        """Radius beyond which atoms have no influence, Å."""
         ...
 
     @property
@@ -30,7 +30,7 @@ class Descriptor(Protocol):
         ...
 
     def validate(self) -> None:
-        """Raise `InputError` for parameters that cannot work."""
+        """Raise `InputError` for invalid parameters."""
         ...
 
     def check_species(self, numbers: np.ndarray) -> None:
@@ -40,7 +40,7 @@ class Descriptor(Protocol):
     def evaluate(
         self, neighbourhoods: Neighbourhoods, numbers: np.ndarray, workspace: Workspace | None = None
     ) -> tuple[np.ndarray, Any]:
-        """Features (n_centres, n_features), never zero all, and what the derivatives need."""
+        """Features (n_centres, n_features), never all zero, and what the derivatives need."""
         ...
 
     def pullback(self, state: Any, cotangent: np.ndarray, workspace: Workspace | None = None) -> np.ndarray:

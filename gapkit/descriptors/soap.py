@@ -1,4 +1,4 @@
-"""SOAP power spectra on the pair seam: (i, j, D) in, features, pair gradients and tangents out."""
+"""SOAP power spectra: features, pair gradients and tangents from neighbour pairs (i, j, D)."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class SOAP:
     species : sequence of str
         Chemical symbols that may occur, in any order.
     cutoff : float
-        Å; nothing beyond it acts. Features and their derivatives go to zero smoothly there.
+        Å; atoms beyond it have no influence. Features and their derivatives go to zero smoothly there.
     n_max, l_max : int
         Number of radial functions and highest angular momentum.
     atom_sigma : float
@@ -71,13 +71,13 @@ class SOAP:
         do not depend on a common factor. `gapkit.learn_species_weights` learns them from data.
     engine : {"numba", "dscribe"}
         "numba" is fast and has every derivative; "dscribe" computes the same numbers with dscribe (values
-        exact, derivatives numerical, much slower) and is there to check against.
+        exact, derivatives numerical, much slower) and serves as a check.
 
     Notes
     -----
     p^{ZZ'}_nn'l = π sqrt(8/(2l+1)) Σ_m c^Z_nlm c^Z'_n'lm (Bartók et al., Phys. Rev. B 87, 184115 (2013)), with
-    dscribe's Gaussian-type radial basis and feature order. `create` gives dscribe's numbers; `evaluate`, the seam to
-    the kernels, multiplies the stored half of each symmetric block by sqrt(2) so that a plain dot product of two
+    dscribe's Gaussian-type radial basis and feature order. `create` gives dscribe's numbers; `evaluate`, which the
+    kernels use, multiplies the stored half of each symmetric block by sqrt(2) so that a plain dot product of two
     rows is the full SOAP kernel.
     """
 
@@ -92,7 +92,7 @@ class SOAP:
     engine: str = "numba"
 
     def validate(self) -> None:
-        """Raise `InputError` for parameters that make no SOAP."""
+        """Raise `InputError` for invalid parameters."""
         check_symbols(self.species, "SOAP")
         check_fields(self)
         if not self.cutoff > 1.0 or not np.isfinite(self.cutoff):
@@ -104,9 +104,9 @@ class SOAP:
                 f"atom_sigma = {self.atom_sigma} Å, smoothness = {self.smoothness}: "
                 "need atom_sigma > 0 and smoothness ≥ 1."
             )
-        self._validate_words()
+        self._validate_choices()
 
-    def _validate_words(self) -> None:
+    def _validate_choices(self) -> None:
         for name, known in (("compression", COMPRESSIONS), ("engine", ENGINES)):
             word = getattr(self, name)
             if word not in known:
@@ -145,7 +145,7 @@ class SOAP:
 
     @property
     def density(self) -> Density:
-        """What training rows by way of the density need."""
+        """What training rows through the density need."""
         return Density(self.basis, self._table[0], self._channels[0])
 
     @property
@@ -208,7 +208,7 @@ class SOAP:
         numbers : ndarray of int, shape (n_atoms,)
             Atomic numbers of all atoms.
         workspace : Workspace, optional
-            Where the arrays live; without one they are new.
+            Memory for the arrays; new if not given.
 
         Returns
         -------
@@ -248,7 +248,7 @@ class SOAP:
         )
 
     def pullback(self, state: SOAPState, cotangent: np.ndarray, workspace: Workspace | None = None) -> np.ndarray:
-        """g_ij = ∂(Σ cotangent · features)/∂D_ij, shape (n_pairs, 3): forces, virial and LAMMPS all come from it.
+        """g_ij = ∂(Σ cotangent · features)/∂D_ij, shape (n_pairs, 3): for forces, virial and LAMMPS.
 
         Parameters
         ----------
@@ -256,7 +256,7 @@ class SOAP:
             From `evaluate`.
         cotangent : ndarray, shape (n_centres, n_features)
         workspace : Workspace, optional
-            Where intermediate arrays live.
+            Memory for intermediate arrays.
         """
         nb = state.neighbourhoods
         if self.engine == "dscribe":
@@ -273,7 +273,7 @@ class SOAP:
     def tangents(self, state: SOAPState, workspace: Workspace | None = None, slots: Slots | None = None) -> Tangents:
         """∂features/∂(positions, strain) of the centres, images of one atom already summed.
 
-        `slots` are the `neighbour_slots` of the state's neighbourhoods, if they are known already.
+        `slots` are the `neighbour_slots` of the state's neighbourhoods, if already known.
         """
         nb, layout = state.neighbourhoods, self._layout
         slot, n_slots, atom, slot_first = slots or neighbour_slots(nb)
@@ -313,7 +313,7 @@ class SOAP:
         S : ndarray, shape (n_centres, n_sparse)
             Q Xᵀ.
         workspace : Workspace, optional
-            Where the result and intermediate arrays live.
+            Memory for the result and intermediate arrays.
         """
         return row_products(self, state, Points(Q, norm, X, S), workspace or Fresh())
 

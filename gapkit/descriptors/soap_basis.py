@@ -6,7 +6,7 @@ f_lk = 1/(1 + α_lk/η) the expansion of a Gaussian density at distance r is
     ρ_nl(r) = w(r) π^{3/2} η^{-3/2} Σ_k β_lnk f_lk^{l + 3/2} exp(-α_lk f_lk r²),   times r^l Y_lm(r̂)
     w(r) = (1 + 2 x³ - 3 x²)^m,  x = r / cutoff                                    (dscribe's "poly" weighting)
 
-Any other radial basis is the same engine with another function in place of `radial_functions`.
+For another radial basis, only `radial_functions` would change.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class RadialTable(NamedTuple):
 
 
 class FeatureLayout(NamedTuple):
-    """How density channels make features.
+    """How features are built from density channels.
 
     `blocks` (n_blocks, 3) int64 holds channels a, b and the first feature; `total` is the channel that sums all
     species (-1: none); `scale` (n_features,) turns the stored half of a symmetric block into a full dot product;
@@ -51,7 +51,7 @@ class FeatureLayout(NamedTuple):
 
 
 class DensityBasis(NamedTuple):
-    """What the density coefficients c[channel, lm, n] and their products are made of, radial functions left aside."""
+    """Basis of the density coefficients c[channel, lm, n] and their products, without the radial functions."""
 
     n_species: int
     n_max: int
@@ -60,7 +60,7 @@ class DensityBasis(NamedTuple):
 
     @property
     def layout(self) -> FeatureLayout:
-        """How its channels make features."""
+        """How features are built from its channels."""
         return feature_layout(*self)
 
     @property
@@ -103,7 +103,7 @@ def dscribe_soap(
         if "real numbers" not in str(error):
             raise
         raise InputError(
-            f"n_max = {n_max} radial functions within cutoff = {cutoff} Å are too alike to be made orthonormal: "
+            f"n_max = {n_max} radial functions within cutoff = {cutoff} Å are too similar to be made orthonormal: "
             "lower n_max or raise the cutoff."
         ) from error
 

@@ -7,7 +7,7 @@ a feature is quadratic in c, so x_m·p = Σ_l,mu c_lmuᵀ W_ml c_lmu with one ma
     T_rm = (∂c_r·B_m - s_im ∂c_r·B_q) / |p_i|
 
 A neighbour moves c in its own channel only, so that the second route takes (Z n)² once per centre and n per row, where
-the first takes n_features ~ (Z n)² per row. `operations` counts, and `row_products` takes what is less.
+the first takes n_features ~ (Z n)² per row. `operations` counts them; `row_products` takes the cheaper route.
 """
 
 from __future__ import annotations
@@ -228,7 +228,7 @@ def _forms(basis: DensityBasis, X: np.ndarray) -> Forms:
 
 
 class _FormsOfPoints:
-    """`_forms` of arrays that live, each made once; the arrays are made read-only, so that the forms stay theirs."""
+    """`_forms` of existing arrays, each made once; the arrays are made read-only, so that the forms stay valid."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[int, DensityBasis], tuple[weakref.ref, Forms]] = {}

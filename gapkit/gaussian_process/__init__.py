@@ -1,1 +1,1 @@
-"""The Gaussian process, which knows no atoms: kernels, sparse points, posterior, evidence."""
+"""The Gaussian process, independent of atoms: kernels, sparse points, posterior, evidence."""

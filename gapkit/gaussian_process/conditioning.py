@@ -1,9 +1,9 @@
-"""How well determined the sparse points are, and what it took to factorise their covariance. Imports no atoms.
+"""Conditioning of the sparse points' covariance: factorisation with jitter, rank, redundant points.
 
-A sparse point that the others span stays where it is: with a little jitter on the diagonal it shares its weight with
-them, and the potential is the same as without it. Leaving it out instead would save memory only, and renumber columns.
-A point without any variance (zero features under a dot product) gets the variance 1 in L: no datum ever touches it,
-and its weight is zero.
+A sparse point that the others span is kept: with a little jitter on the diagonal it shares its weight with them, and
+the potential is the same as without it. Leaving it out instead would only save memory, and renumber columns. A point
+without any variance (zero features under a dot product) gets the variance 1 in L: no label depends on it, and its
+weight is zero.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Conditioning(NamedTuple):
     jitter : float
         What was added to the diagonal of K_mm, relative to each of its elements.
     requested_jitter : float or None
-        What was asked for; None if it is not known.
+        The requested jitter; None if it is not known.
     spectrum : mapping of str to int, or None
         Number of pivots of each decade, from "1e+00" down; "0" for those of the redundant points.
     """
@@ -56,7 +56,7 @@ class Conditioning(NamedTuple):
 
     @property
     def raises(self) -> tuple[float, ...]:
-        """Jitters that were tried after the requested one, the last of which did."""
+        """Jitters that were tried after the requested one, the last of which was enough."""
         if self.requested_jitter is None:
             return ()
         tried = [self.requested_jitter]
@@ -66,7 +66,7 @@ class Conditioning(NamedTuple):
 
 
 def factorise(K_mm: np.ndarray, jitter: float) -> tuple[np.ndarray, float]:
-    """Lower Cholesky factor of K_mm + jitter, and the jitter that it took.
+    """Lower Cholesky factor of K_mm + jitter, and the jitter that was needed.
 
     The jitter of each point is relative to its own variance: then L of D K_mm D is D L, whatever the amplitudes D. It
     is raised tenfold, with a warning, until every pivot is more than round-off.
@@ -120,9 +120,9 @@ def conditioning(K_mm: np.ndarray, jitter: float, requested: float | None = None
     ----------
     K_mm : ndarray, shape (n_sparse, n_sparse)
     jitter : float
-        What `factorise` came to.
+        The jitter that `factorise` needed.
     requested : float, optional
-        What it was asked for.
+        The jitter that was requested.
     """
     std = np.sqrt(np.maximum(np.diag(K_mm), 0.0))
     scale = np.divide(1.0, std, out=np.zeros_like(std), where=std > 0.0)
@@ -145,7 +145,7 @@ def _spectrum(pivots: np.ndarray, n_redundant: int) -> dict[str, int]:
 
 
 def determined(L: np.ndarray, R: np.ndarray) -> np.ndarray:
-    """How far the data determine each sparse point, from 0 (as before them) to 1; the sum is γ.
+    """How far the data determine each sparse point, from 0 (the prior alone) to 1; the sum is γ.
 
     γ = M - tr(A⁻¹ K_mm), with A = Rᵀ R and K_mm = L Lᵀ, is the effective number of parameters (MacKay, Neural Comput.
     4, 415 (1992), eq. 4.8); a point's share is 1 - Σ_k (R⁻ᵀ L)_km². Shares of a block of K_mm add up to what the block

@@ -1,4 +1,4 @@
-"""The logarithms of noises and amplitudes that are looked for: bounds, priors, starts. Imports no atoms."""
+"""The space of a search for noises and amplitudes: free logarithms, bounds, priors, starts."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class Space:
 
     @property
     def start(self) -> np.ndarray:
-        """Present logarithms of what is free."""
+        """Present values of the free logarithms."""
         return np.asarray(self.now[self.free])
 
     def starts(self, n: int, rng: np.random.Generator) -> list[np.ndarray]:
@@ -132,7 +132,7 @@ class Space:
         return np.asarray(np.exp((self.logs(x) - self.now)[n:]))
 
     def column_scale(self, x: np.ndarray, n_sparse: int) -> np.ndarray:
-        """By what the columns of K change with the amplitudes, (δ/δ₀)², shape (n_sparse,)."""
+        """Factors of the columns of K for these amplitudes, (δ/δ₀)², shape (n_sparse,)."""
         scale = np.ones(n_sparse)
         for amplitude, ratio in zip(self.amplitudes, self.ratios(x)):
             scale[amplitude.columns] = ratio**2
@@ -182,13 +182,12 @@ def label(name: Any) -> str:
 
 
 def indices(amplitude: Amplitude, n_sparse: int) -> np.ndarray:
-    """The sparse points of an amplitude, whatever way they were given."""
+    """The sparse points of an amplitude as indices, however they were given."""
     try:
         return np.arange(n_sparse)[amplitude.columns].ravel()
     except IndexError:
         raise InputError(
-            f"amplitude {amplitude.name!r} names sparse points beyond the {n_sparse} that there are: "
-            "correct its columns."
+            f"amplitude {amplitude.name!r} names sparse points beyond the existing {n_sparse}: correct its columns."
         ) from None
 
 
@@ -201,7 +200,7 @@ def _check(
     parents: Mapping[Any, Any],
     prior_width: float | None,
 ) -> None:
-    """Refuse what makes no sense."""
+    """Raise `InputError` for unknown names and invalid values."""
     words = [str(name) for name in names]
     for name in (*fixed, *parents, *parents.values(), *(key for key in bounds if key not in RANGES)):
         if name not in names:

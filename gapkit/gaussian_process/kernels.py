@@ -6,7 +6,7 @@ A kernel sees rows of features whose plain inner product is meaningful (`SOAP.ev
     k(p, p_m) = δ² φ(s),   s = q·q_m,   q = p/|p|                       ∂k/∂p = δ² φ'(s) (q_m - s q)/|p|
 
 so that everything is one matrix product, one scalar function and, backwards, one more matrix product; the array
-(n, m, n_features) is never formed. Imports no atoms.
+(n, m, n_features) is never formed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from gapkit.runtime.workspace import Fresh, Workspace
 
 
 class Kernel(Protocol):
-    """What the rooms above need of a kernel; φ with δ² included."""
+    """What other folders need of a kernel; φ with δ² included."""
 
     @property
     def delta(self) -> float:
@@ -102,7 +102,7 @@ def contract_gradient(
     alpha : ndarray, shape (m,)
         Weights.
     workspace : Workspace, optional
-        Where x̄ lives; without one it is new.
+        Memory for x̄; new if not given.
 
     Returns
     -------

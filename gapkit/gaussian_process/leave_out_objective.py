@@ -1,15 +1,15 @@
-"""Noises and amplitudes that make the errors of left-out frames least, from row factors and the rows of some frames.
+"""Noises and amplitudes that minimise the errors of left-out frames, from row factors and the rows of some frames.
 
-The evidence takes what the sparse points cannot express for noise, independent from label to label. It is not: energy
-and forces of a frame share it. A criterion of predictions asks less of the model (Rasmussen and Williams,
+The evidence treats what the sparse points cannot express as noise, independent for each label. It is not: energy and
+forces of a frame share it. A criterion of predictions assumes less of the model (Rasmussen and Williams,
 Gaussian Processes for Machine Learning, ch. 5.4.2; Bachoc, Comput. Stat. Data Anal. 66, 55 (2013)). Here it is
 
     J = Σ_k log e_k,    e_k² = mean of the squared errors of kind k (energy, forces, virial) over the frames left out
 
-the geometric mean of the errors, so that units and numbers of labels drop out. The given noises say what each kind is
-worth: J is made least under the condition that no e_k grows, a gain for some kinds at the cost of none. With the
-letters of `gapkit.gaussian_process.marginal_likelihood`, A_c = Λ_c^-½ G_c D the rows of frame c and W_c = A_c C⁻ᵀ, a
-fit without the frame has
+the geometric mean of the errors, so that units and numbers of labels drop out. The given noises set what each kind is
+worth: J is minimised under the condition that no e_k grows, so that no kind loses. With the letters of
+`gapkit.gaussian_process.marginal_likelihood`, A_c = Λ_c^-½ G_c D the rows of frame c and W_c = A_c C⁻ᵀ, a fit without
+the frame has
 
     errors ε_c = Λ_c^½ (I - W_c W_cᵀ)⁻¹ r_c,    β_c = β - C⁻ᵀ W_cᵀ Λ_c^-½ ε_c
     p_ck = C⁻ᵀ W_cᵀ (I - W_c W_cᵀ)⁻¹ Λ_c^½ P_k ε_c        (P_k picks the labels of kind k)
@@ -44,7 +44,7 @@ from gapkit.runtime.threads import one_blas_thread, ordered_map
 
 STEP = 1e-3  # of the logarithms, in differences of gradients
 STEEPNESS = 3.0  # by which slopes are multiplied: that of J is a good first step then
-SAME = 1e-5  # of J: a difference without meaning
+SAME = 1e-5  # of J: smaller differences do not matter
 LEAST = 1e-12  # of an error, in units of the labels: below it is round-off
 
 
@@ -137,7 +137,7 @@ class LeaveOutErrors:
         """Errors and their slopes; arguments as those of `MarginalLikelihood`."""
         noise = np.asarray(noise, dtype=float)
         s, C, beta = self._likelihood.solved(noise, amplitudes)
-        found = list(ordered_map(partial(self._one, C, noise, s, s * beta), self._frames))
+        found = list(ordered_map(partial(self._leave_out, C, noise, s, s * beta), self._frames))
         U = np.stack([u for _, u in found], axis=1)  # (M, n_frames, 1 + n_kinds)
         solved = dtrsm(1.0, C, U.reshape(len(s), -1), lower=1, trans_a=1).reshape(U.shape)
         beta_c, p = beta[:, None] - solved[:, :, 0], solved[:, :, 1:]
@@ -152,7 +152,9 @@ class LeaveOutErrors:
     def _squares(self, frame: _Frame, e: np.ndarray) -> list[float]:
         return [float(e[frame.kind == k] @ e[frame.kind == k]) for k in self.kinds]
 
-    def _one(self, C: np.ndarray, noise: np.ndarray, s: np.ndarray, mean: np.ndarray, frame: _Frame) -> tuple[Any, Any]:
+    def _leave_out(
+        self, C: np.ndarray, noise: np.ndarray, s: np.ndarray, mean: np.ndarray, frame: _Frame
+    ) -> tuple[Any, Any]:
         """ε_c, and W_cᵀ [Λ^-½ ε_c, (I - W Wᵀ)⁻¹ Λ^½ P_k ε_c for all kinds], shape (M, 1 + n_kinds)."""
         sigma = noise[frame.owner]
         W = dtrsm(1.0, C, np.asfortranarray(frame.G * s / sigma[:, None]), side=1, lower=1, trans_a=1, overwrite_b=1)
@@ -191,9 +193,9 @@ def least_errors(
     prior_width: float | None = PRIOR_WIDTH,
     no_worse: bool = True,
 ) -> Optimum:
-    """Noises and amplitudes of the least errors of left-out frames, and their common factor from the evidence.
+    """Noises and amplitudes with the smallest errors of left-out frames, and their common factor from the evidence.
 
-    Noises of one kind keep their proportions: a few dozen frames do not tell more than a factor for each kind.
+    Noises of one kind keep their proportions: a few dozen frames determine no more than a factor for each kind.
 
     Parameters
     ----------
@@ -250,13 +252,13 @@ def least_errors(
 
 
 def _parents(noise: Mapping[Any, float]) -> dict[Any, Any]:
-    """Groups, and that of least noise of the same kind, which the others are multiples of."""
+    """For each group the one with the least noise of the same kind, of which its noise is a multiple."""
     least = {group[0]: group for group in sorted(noise, key=lambda group: -noise[group])}
     return {group: least[group[0]] for group in noise if group != least[group[0]]}
 
 
 class _Objective:
-    """J less the log prior of one frame, and its gradient; remembers all places."""
+    """J less the log prior of one frame, and its gradient; remembers all points."""
 
     def __init__(self, errors: LeaveOutErrors, space: Space) -> None:
         self.errors, self._space = errors, space
@@ -264,7 +266,7 @@ class _Objective:
 
     @property
     def visited(self) -> list[np.ndarray]:
-        """All places."""
+        """All points evaluated."""
         return [np.frombuffer(key) for key in self._known]
 
     @property
@@ -287,10 +289,10 @@ class _Objective:
 
 
 def _descend(objective: _Objective, space: Space, no_worse: bool) -> tuple[np.ndarray, str]:
-    """The minimum that is reached from the start, without a larger error of any kind if there must be `no_worse`.
+    """The minimum that is reached from the start, with `no_worse` without a larger error of any kind.
 
-    A search that ends otherwise than at a minimum begins again where it has stopped, once. Then the best place that was
-    visited is taken, and the solver's words are given back.
+    A search that does not end at a minimum is restarted once from where it has stopped. If that fails, too, the best
+    point visited is taken, and the solver's message is returned.
     """
 
     def gain(x: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What the model would say of a training frame without having seen it, in closed form.
+"""Predictions for a training frame from a fit without it, in closed form.
 
 With the rows of configuration c whitened by their noise, K̃_c, and W = K̃_c R⁻¹, H_c = W Wᵀ is its leverage. A fit
 without the frame leaves the residuals (I - H_c)⁻¹ r_c, of covariance (I - H_c)⁻¹ in units of the noise (Rasmussen and
@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.linalg import cho_solve, cholesky, solve_triangular
 
-NEARLY_ONE = 1e-10  # 1 - leverage below which a frame alone decides a direction, and leaving it out has no answer
+NEARLY_ONE = 1e-10  # 1 - leverage below which a frame alone decides a direction: no prediction without it
 
 
 class LeftOutLabels(NamedTuple):
@@ -27,7 +27,7 @@ class LeftOutLabels(NamedTuple):
     std : ndarray, shape (n,)
         Standard deviation of the residual, noise included ("sor").
     z : ndarray, shape (n,)
-        Whitened residuals: independent and of variance one within the frame's labels of this kind, if all is well.
+        Whitened residuals: independent and of variance one within the frame's labels of this kind, for a correct model.
     noise : float
         Standard deviation of the labels.
     """
@@ -48,7 +48,7 @@ class LeftOut(NamedTuple):
     leverage : float
         tr H_c: how many parameters the frame alone determines.
     information : float
-        -½ log|I - H_c|, nats: what the frame tells about the weights beyond all others.
+        -½ log|I - H_c|, nats: information on the weights that the frame adds to all others.
     z : float
         √(rᵀ (I - H_c)⁻¹ r / n) of all labels together: about 1 if the frame agrees with the others.
     decided_alone : bool
@@ -87,7 +87,7 @@ class WhitenedRows(NamedTuple):
 
 
 def without(frame: WhitenedRows) -> LeftOut:
-    """Predictions of a frame without it; nothing is said of a frame without labels."""
+    """Predictions for a frame from a fit without it; none for a frame without labels."""
     r, n = frame.r, len(frame.r)
     H = frame.W.T @ frame.W
     C, alone = factor_without(H)

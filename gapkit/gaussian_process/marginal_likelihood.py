@@ -1,4 +1,4 @@
-"""log p(labels) of all noises and amplitudes, with gradients, from row factors alone. Imports no atoms, sees no data.
+"""The log marginal likelihood of all noises and amplitudes, with gradients, from row factors alone.
 
 With L Lᵀ = K_mm, both as they were built, G_g = R_g L⁻ᵀ is the whitened factor of noise group g. Amplitudes multiply
 columns, D = diag(δ_t/δ_t0), so that y_g = G_g D β + noise, β ~ N(0, I), and with weights 1/σ_g²
@@ -33,7 +33,7 @@ THIN = 0.5  # factors of fewer rows than this times the sparse points are kept a
 
 
 class Evidence(NamedTuple):
-    """The log marginal likelihood at one place, and what its gradient is made of.
+    """The log marginal likelihood at one point, and the parts of its gradient.
 
     Attributes
     ----------
@@ -65,7 +65,7 @@ class Evidence(NamedTuple):
 
 
 class _Thick(NamedTuple):
-    """Whitened factor of many rows: G in the upper triangle of `packed`, GᵀG below it, its diagonal apart."""
+    """Whitened factor of many rows: G in the upper triangle of `packed`, GᵀG below it, its diagonal separate."""
 
     owner: int
     sign: float
@@ -99,7 +99,7 @@ class MarginalLikelihood:
     factors : mapping of group to RowFactor
         Made with the present amplitudes.
     columns : sequence of ndarray
-        Sparse points of each amplitude, as indices; those of none stay as they are.
+        Sparse points of each amplitude, as indices; points of no amplitude stay as they are.
     jitter : float
         As for `gapkit.gaussian_process.posterior.fit_posterior`.
 
@@ -111,7 +111,7 @@ class MarginalLikelihood:
     columns : list of ndarray
         Sparse points of each amplitude.
     jitter : float
-        What K_mm took.
+        The jitter that K_mm needed.
 
     Raises
     ------
@@ -176,7 +176,7 @@ class MarginalLikelihood:
         return found
 
     def solved(self, noise: np.ndarray, amplitudes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The diagonal of D, lower C with C Cᵀ = S (what is above it has no meaning), and β; arguments as in a call."""
+        """The diagonal of D, lower C with C Cᵀ = S (its upper triangle is undefined), and β; arguments as in a call."""
         s = self._column_scale(amplitudes)
         C, beta, _ = self._factorised(1.0 / np.asarray(noise, dtype=float) ** 2, s)
         return s, C, beta
@@ -225,7 +225,7 @@ class MarginalLikelihood:
         return *self._by_qr(w, s), max(accuracy, 1.01 * LEAST_ACCURACY)
 
     def _S(self, w: np.ndarray, s: np.ndarray) -> np.ndarray:
-        """Lower triangle of S = I + D (Σ w GᵀG) D; what is above it has no meaning."""
+        """Lower triangle of S = I + D (Σ w GᵀG) D; the upper triangle is undefined."""
         M = len(s)
         S = np.zeros((M, M), order="F")
         diagonal = np.zeros(M)
@@ -323,14 +323,14 @@ class MarginalLikelihood:
 
 
 def _signed_rows(factor: RowFactor) -> Iterator[tuple[float, np.ndarray, Callable[[], np.ndarray]]]:
-    """1 or -1, few rows [K | y] that stand for those added or removed, and what gives their triangular factor."""
+    """1 or -1, few rows [K | y] equivalent to those added or removed, and a function for their triangular factor."""
     yield 1.0, _not_zero(factor.rows), lambda: factor.factor
     if factor.removed_rows is not None:
         yield -1.0, _not_zero(factor.removed_rows), lambda: np.asarray(factor.removed)
 
 
 def _not_zero(rows: np.ndarray) -> np.ndarray:
-    """A factor of few rows has zeros, or their round-off, for most of its own."""
+    """Drop rows that are zero up to round-off, as most are in a factor of few rows."""
     _check_finite("a row factor", rows)
     norm = np.sqrt(np.einsum("nm,nm->n", rows, rows))
     return rows[~(norm <= np.finfo(float).eps * norm.max(initial=0.0))]

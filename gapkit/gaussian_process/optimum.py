@@ -1,4 +1,4 @@
-"""What a search for noises and amplitudes found, how sure it is, and a table of it. Imports no atoms."""
+"""The result of a search for noises and amplitudes, with uncertainties and a table."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gapkit.gaussian_process.posterior import SparsePosterior
 from gapkit.runtime.tables import aligned
 
 UNKNOWN = "not determined by the data"
-UNDETERMINED = 0.7  # std of a logarithm relative to that of prior or bounds alone, above which the data said little
+UNDETERMINED = 0.7  # std of a logarithm relative to that of prior or bounds alone, above which the data say little
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Hyperparameter:
         Posterior standard deviation of the logarithm: 0.05 is ±5 %, 1 a factor of e either way.
     at_bound : {"", "low", "high"}
     fixed : bool
-        It was not looked for.
+        It was not optimised.
     n_labels : int
         Scalar labels of the group; 0 for amplitudes.
     effective : float
@@ -60,12 +60,12 @@ class Hyperparameter:
 
     @property
     def determined(self) -> bool:
-        """The data narrowed it down beyond prior and bounds."""
+        """Whether the data narrowed it down beyond prior and bounds."""
         alone = min(self.prior_width, np.log(self.high / self.low) / np.sqrt(12.0)) if self.high > self.low else 0.0
         return self.fixed or bool(self.at_bound) or self.std_log < UNDETERMINED * alone
 
     def note(self) -> str:
-        """What there is to say about it, or nothing."""
+        """A remark on it, or nothing."""
         if self.fixed:
             return "fixed"
         if self.parent is not None:
@@ -127,7 +127,7 @@ class Optimum:
     n_left_out : int
         Frames that were left out, one at a time.
     problem : str
-        Why the search ended before its minimum, in the solver's words; empty if it did not.
+        Why the search ended before its minimum, as the solver's message; empty if it did not.
     """
 
     hyperparameters: tuple[Hyperparameter, ...]
@@ -168,13 +168,13 @@ class Optimum:
         return tuple(sorted(found, key=lambda h: -h.value))
 
     def notes(self) -> tuple[str, ...]:
-        """Sentences on what deserves a look."""
+        """Sentences on what to check."""
         found = [f"the search ended before its minimum ({self.problem})."] if self.problem else []
         for h in self.hyperparameters:
             if h.note() == UNKNOWN:
                 found.append(f"{h.name} is {UNKNOWN} ({h.n_labels} labels): it stayed near its start, {h.start:.3g}.")
             elif h.note().startswith("at its"):
-                found.append(f"{h.name} lies {h.note()}, {h.value:.3g} {h.unit}: the data would go on.")
+                found.append(f"{h.name} lies {h.note()}, {h.value:.3g} {h.unit}: the data prefer a value beyond it.")
         if self.spread > 0.5:
             found.append(f"the starts differ by {self.spread:.3g} in log p: there is more than one optimum.")
         if abs(self.difference) > max(0.01, 10.0 * self.accuracy):
@@ -182,7 +182,7 @@ class Optimum:
         return tuple(found)
 
     def table(self) -> str:
-        """All hyperparameters, start → value with its uncertainty, and what deserves a look, as text.
+        """All hyperparameters, start → value with its uncertainty, and what to check, as text.
 
         Ratios of labels that turned out to be ordinary are left out.
         """

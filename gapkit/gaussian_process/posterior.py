@@ -1,9 +1,9 @@
-"""Streamed QR → SparsePosterior. Imports no atoms: it sees rows, targets, noises and the sparse points' covariance.
+"""The posterior by streamed QR, from rows, targets, noises and the sparse points' covariance.
 
 With L Lᵀ = K_mm, Λ = diag(noise²) and A = K_mm + K_mn Λ⁻¹ K_nm = Rᵀ R, the weights are α = A⁻¹ K_mn Λ⁻¹ y. A is never
 formed: rows are folded into triangular factors by QR, which is stable where a Cholesky factorisation of A is not
 (Foster et al., J. Mach. Learn. Res. 10, 857 (2009)). There is one factor per noise group, of the unscaled rows
-[K_g | y_g], so that memory does not grow with the data and any noise can be put in afterwards:
+[K_g | y_g], so that memory does not grow with the data and any noise can be applied afterwards:
 
     QR of [ F_g / σ_g for all g ; Lᵀ | 0 ]  →  [ R | z ; 0 | ρ ],   α = R⁻¹ z
     log p(y) = -½ [ ρ² + Σ_g N_g log σ_g² + 2 Σ log|R_kk| - 2 Σ log L_kk + N log 2π ]
@@ -183,13 +183,13 @@ def without_rows(factor: np.ndarray, rows: np.ndarray) -> np.ndarray:
     except np.linalg.LinAlgError:
         raise InputError(
             "frames to be removed are not among the training frames, or were removed before: "
-            "give frames with the very labels that were fitted."
+            "give frames with exactly the labels that were fitted."
         ) from None
     return np.asarray(T @ factor)
 
 
 class VarianceFactor(NamedTuple):
-    """Variances of many local energies for one matrix product: what the data have taught, as one small factor C.
+    """Variances of many local energies by one matrix product with a small factor C of what the data explain.
 
     A local energy with covariances k to the sparse points and prior variance k_ii has the "dtc" variance
 

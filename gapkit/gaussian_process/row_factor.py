@@ -1,4 +1,4 @@
-"""One triangular factor per noise group: rows go in, are folded by QR and forgotten. Imports no atoms.
+"""One triangular factor per noise group: rows are folded in by QR and not kept.
 
 The rows of a group, unscaled by its noise, become [K | y] → [ R z ; 0 ρ ] (theory: Golub and Van Loan, Matrix
 Computations, ch. 5 and 6.5). The factor has the size of the sparse points squared, whatever the number of rows; factors
@@ -77,7 +77,7 @@ class RowFactor:
         self.log_scale += len(y) * float(np.log(scale))
 
     def _make_room(self, wanted: int) -> int:
-        """Rows that may be written behind those that wait: at least one, at most `wanted`."""
+        """Number of rows that can be written after those that wait: at least one, at most `wanted`."""
         if self._n_waiting == ROWS_TOGETHER:
             self._fold()
         if len(self._waiting) < min(self._n_waiting + wanted, ROWS_TOGETHER):
@@ -117,7 +117,7 @@ class RowFactor:
         return RowFactor.from_state(*self.state())
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Half of the triangle travels, and none of it before the first rows are folded in."""
+        """Only the triangle is pickled, and nothing of it before the first rows are folded in."""
         return RowFactor.from_state, self.state()
 
     def rescale(self, columns: np.ndarray) -> None:
@@ -134,7 +134,7 @@ class RowFactor:
 
     @property
     def rows(self) -> np.ndarray:
-        """The fewest rows at hand with rowsᵀ rows = Fᵀ F, (n, n_sparse + 1): as they came, scaled, or else `factor`."""
+        """The fewest known rows with rowsᵀ rows = Fᵀ F, (n, n_sparse + 1): as they came, scaled, or else `factor`."""
         return self._waiting[: self._n_waiting] if self._all_wait else self.factor
 
     @property
@@ -153,7 +153,7 @@ class RowFactor:
         return None if self._removed is None else self._removed.factor
 
     def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        """Numbers and arrays from which `from_state` makes the same object, rows that wait included."""
+        """Numbers and arrays from which `from_state` makes the same object, waiting rows included."""
         numbers: dict[str, Any] = {"n_rows": self.n_rows, "log_scale": self.log_scale}
         factor = np.empty(0) if self._all_wait else _packed(self._factor)
         arrays = {"factor": factor, "waiting": self._waiting[: self._n_waiting]}

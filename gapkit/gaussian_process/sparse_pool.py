@@ -25,20 +25,20 @@ from gapkit.runtime.threads import one_blas_thread
 
 __all__ = ["POOL_BYTES", "PoolReport", "SparsePool", "default_capacity", "pool_bytes"]
 
-POOL_BYTES = 2**29  # of the rows that a pool holds unless it is told a capacity
+POOL_BYTES = 2**29  # of the rows that a pool holds unless a capacity is given
 _KEPT = 4  # times n_sparse: rows that a full pool keeps for fps; and the least capacity
 _GROWTH = 1.25
 _ROWS_TOGETHER = 1024  # rows moved or multiplied at one time
 
 
 class PoolReport(NamedTuple):
-    """What was chosen from what.
+    """Report on a choice of sparse points.
 
     Attributes
     ----------
     method : str
     n_selected, n_seen, n_zero : int
-        Sparse points; environments that came; those of zero features (no neighbours), which are left out.
+        Sparse points; environments seen; those of zero features (no neighbours), which are left out.
     n_distinct : int
         Environments to choose from at the end, without copies.
     n_reductions : int
@@ -79,7 +79,7 @@ def pool_bytes(n_rows: int, n_features: int, n_sparse: int, method: str = "fps")
     """Peak memory of a pool that holds `n_rows` rows, `choose` included, bytes.
 
     The rows themselves and 56 bytes for each (fingerprint, bound, order, distances), the sparse points, two blocks of
-    rows in passing; for "cur" five matrices (n_features, n_features); for "kmeans" a second pool and more centres.
+    temporary rows; for "cur" five matrices (n_features, n_features); for "kmeans" a second pool and more centres.
     """
     row = 8 * n_features
     total = n_rows * (row + 56) + n_sparse * row + 2 * min(n_rows, _ROWS_TOGETHER) * row
@@ -102,8 +102,8 @@ class SparsePool:
                                                                                                  of k
     ========  =============================  ==================================================  ======================
     fps       4 n_sparse farthest points,    farthest points of those kept; the covering radius  yes
-              and how far the environments   is at most 2 r(n_sparse) + 2 Σ r(4 n_sparse), one
-              that each stands for are off   summand per reduction; the report has the bound
+              and the distances of the       is at most 2 r(n_sparse) + 2 Σ r(4 n_sparse), one
+              environments of each           summand per reduction; the report has the bound
     random    the half whose fingerprints    uniform among all different environments, exactly   yes
               are smallest
     cur       the half whose draws with      draws by the leverages among all environments, for  from the rank of the
@@ -127,7 +127,7 @@ class SparsePool:
     n_sparse : int
     method : {"fps", "cur", "kmeans", "random"}
     random_state : int or None
-        Seed; None draws one. Pools that shall be merged need the same.
+        Seed; None draws one. Pools that are to be merged need the same seed.
     capacity : int, optional
         Rows held at most, no fewer than 4 `n_sparse`; by default what `POOL_BYTES` hold (`default_capacity`).
 
@@ -158,7 +158,7 @@ class SparsePool:
         return self._rows.n
 
     def add(self, Q: ArrayLike) -> None:
-        """Take in normalised rows Q (n, n_features), in the order of the stream; they are copied.
+        """Add normalised rows Q (n, n_features), in the order of the stream; they are copied.
 
         Raises
         ------
@@ -179,7 +179,7 @@ class SparsePool:
         self._append(X, keys, np.zeros(len(X)))
 
     def merge(self, other: SparsePool) -> None:
-        """Take in all that `other` holds, as if its stream followed on this one.
+        """Add all that `other` holds, as if its stream came after this one.
 
         Raises
         ------
@@ -190,7 +190,7 @@ class SparsePool:
         if own != (other.n_sparse, other.method, other.random_state):
             raise InputError(
                 f"pools of (n_sparse, method, random_state) = {own} and "
-                f"{(other.n_sparse, other.method, other.random_state)} cannot be merged: make them alike."
+                f"{(other.n_sparse, other.method, other.random_state)} cannot be merged: give both the same."
             )
         if other._rows.n_features:
             self._rows.set_width(other._rows.n_features)
@@ -203,24 +203,24 @@ class SparsePool:
             self._append(other._rows.X, other._rows.keys, other._rows.marks)
 
     def thin(self) -> None:
-        """If rows had to be dropped before, drop as many as a reduction may: fewer go to another worker."""
+        """If rows were dropped before, drop as many as a reduction may, so that fewer are sent to another worker."""
         if self.n_reductions:
             half = (self.capacity or 0) // 2
             self._reduce(min(_KEPT * self.n_sparse, half) if self.method == "fps" else half)
 
     @one_blas_thread()
     def choose(self) -> tuple[NDArray[np.float64], PoolReport]:
-        """The sparse points (n_selected, n_features) in order of selection, and what was chosen from what.
+        """The sparse points (n_selected, n_features) in order of selection, and a report.
 
         If all environments are zero, one of them is chosen. May be called again after more rows.
 
         Raises
         ------
         InputError
-            If no environment has come.
+            If there is no environment.
         """
         if not self.n_seen:
-            raise InputError("no environment has come from which sparse points could be chosen: give frames first.")
+            raise InputError("there is no environment to choose sparse points from: give frames first.")
         if not self.n_rows:
             return np.zeros((1, self._rows.n_features)), self._report(1, 1, 0.0 if self.method == "fps" else None)
         if self.n_reductions and self.method in ("random", "kmeans"):
@@ -232,7 +232,7 @@ class SparsePool:
         return self._rows.X[chosen], self._report(len(chosen), self.n_rows, radius)
 
     def _keep_distinct(self) -> None:
-        """Of rows nearer than 1e-6 to one another one stays; what the others stood for is within reach of it, too."""
+        """Of rows nearer than 1e-6 to one another keep one; it also represents what the others represented."""
         distinct = find_distinct(self._rows.X)
         if self.method == "fps" and self.n_reductions and len(distinct) < self.n_rows:
             dropped = np.delete(self._rows.marks, distinct)
@@ -254,7 +254,7 @@ class SparsePool:
         return PoolReport(self.method, n_selected, *seen, radius)
 
     def _append(self, X: NDArray[np.float64], keys: NDArray[np.uint64], marks: NDArray[np.float64]) -> None:
-        """Rows go in as far as there is room, then the pool is thinned out, and so on."""
+        """Add rows as far as there is room, then thin out the pool, and so on."""
         capacity = self.capacity = self.capacity or default_capacity(X.shape[1], self.n_sparse)
         start = 0
         while start < len(X):
@@ -279,7 +279,7 @@ class SparsePool:
             self._keep_smallest()
 
     def _keep_farthest(self, n: int) -> None:
-        """Core-set: each row kept is marked with how far what it stands for may be from it."""
+        """Core-set: each row kept is marked with how far the rows that it represents may be from it."""
         rows = self._rows
         cover = farthest_points(rows.X, n)
         reach = np.sqrt(cover.square) + rows.marks
@@ -296,7 +296,7 @@ class SparsePool:
             self._rows.keep(np.sort(np.argpartition(self._rows.keys, n)[:n]))
 
     def _draws(self, n_directions: int) -> NDArray[np.float64]:
-        """log leverage among all rows that have come + a Gumbel number of the row's own; the largest are drawn."""
+        """log leverage among all rows added + a Gumbel number for each row; the largest are drawn."""
         rows = self._rows
         new = np.flatnonzero(rows.marks == 0.0)
         gram = np.zeros((rows.n_features, rows.n_features)) if self._gram is None else self._gram
@@ -312,7 +312,7 @@ class SparsePool:
 class _Rows:
     """Rows, their fingerprints and a mark for each, in arrays that grow and shrink in place.
 
-    The mark is, for "fps", how far from the row an environment that it stands for may be; for "cur" 1 once the row is
+    The mark is, for "fps", how far from the row an environment that it represents may be; for "cur" 1 once the row is
     counted in XᵀX.
     """
 
@@ -369,7 +369,7 @@ class _Rows:
         self._resize(self.n)
 
     def keep(self, rows: NDArray[np.int64]) -> None:
-        """Only these, in ascending order; moved within the arrays, a few at a time."""
+        """Keep only these, in ascending order; moved within the arrays, a few at a time."""
         if len(rows) < self.n:
             for array in (self._X, self._keys, self._marks):
                 for start in range(0, len(rows), _ROWS_TOGETHER):

@@ -1,4 +1,4 @@
-"""Choose the sparse points: few environments that stand for all. k-means is scikit-learn's."""
+"""Choice of sparse points: few environments that represent all. k-means is scikit-learn's."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def select_sparse_points(
         The first k of n points are the choice of k points with ``"fps"`` and ``"random"``; with ``"cur"`` once k is at
         least the rank of the features; never with ``"kmeans"``.
     random_state
-        Seed of ``"cur"``, ``"kmeans"`` and ``"random"``; None draws anew each time.
+        Seed of ``"cur"``, ``"kmeans"`` and ``"random"``; None draws differently each time.
 
     Returns
     -------
@@ -97,7 +97,7 @@ def check_choice(n_sparse: int, method: str) -> None:
 
 
 def warn_if_few(n_distinct: int, n_sparse: int) -> None:
-    """Say so if there are fewer distinct environments than sparse points."""
+    """Warn if there are fewer distinct environments than sparse points."""
     if n_sparse > n_distinct:
         warn(
             f"n_sparse = {n_sparse} exceeds the {n_distinct} distinct environments, which are all selected.",

@@ -240,7 +240,7 @@ def find_duplicates(
     tolerance
         Largest distance sqrt(|2 − 2 K_ab|) of the normalised kernel. Round-off alone gives about 1e-8.
     species
-        Atomic numbers (n_atoms,) per structure, if atoms of different species must not compare.
+        Atomic numbers (n_atoms,) per structure, if atoms of different species are not to be compared.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""How close atoms come: per pair of species in the training data, and in a structure that goes below it."""
+"""Shortest distances of each pair of species in the training data, and structures that go below them."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def short_contacts(atoms: Atoms, shortest: Mapping[str, float]) -> list[ShortCon
 def worst_contact(nb: Neighbourhoods, numbers: np.ndarray, shortest: Mapping[str, float]) -> ShortContact | None:
     """The pair that lies farthest, and more than `CHANCE`, below the `shortest` distance (Å) of its species.
 
-    Pairs of species that `shortest` does not name have never met: for them it is infinite.
+    Pairs of species that `shortest` does not name have never been seen: for them it is infinite.
 
     Parameters
     ----------

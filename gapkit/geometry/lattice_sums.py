@@ -1,4 +1,4 @@
-"""Sums of 1/r and of 1/r⁶ over all atoms and periodic images: what each atom feels of every kind of charge.
+"""Sums of 1/r and of 1/r⁶ over all atoms and periodic images: potentials of every kind of charge at every atom.
 
 P. P. Ewald, Ann. Phys. 369, 253 (1921) for 1/r; D. E. Williams, Acta Cryst. A 27, 452 (1971) for 1/r⁶. With
 w = √(ln 1/tolerance) both sums are cut where their terms have decayed to the tolerance: r ≤ w/a and k ≤ 2 a w. The
@@ -17,7 +17,7 @@ from gapkit._numba.ewald import real_space, reciprocal_space
 from gapkit.errors import InputError
 from gapkit.geometry.neighbourhoods import find_neighbourhoods
 
-PAIR_COST = 25.0  # a pair, its search included, costs so much more than one atom in one reciprocal vector
+PAIR_COST = 25.0  # cost of a pair, its search included, relative to one atom in one reciprocal vector
 MOST_WAVES = 2_000_000  # reciprocal vectors; a real cell has some thousands
 
 Power = Literal[1, 6]
@@ -34,7 +34,7 @@ class LatticeSums(NamedTuple):
     potential : ndarray, shape (n_atoms, n_kinds)
         Σ_j q_j f(r_ij) over the atoms j of a kind and all images, the atom itself excepted; e/Å or e/Å⁶.
     gradient : ndarray, shape (n_atoms, n_kinds, 3)
-        Its slope as the atom moves and all others rest.
+        Its derivative by the position of the atom, all others fixed.
     strain : ndarray, shape (n_kinds, n_kinds, 3, 3)
         dE_cd/dε.
     """
@@ -68,7 +68,7 @@ def lattice_sums(
     """Sums of q_j f(r_ij) over atoms and images; f = 1/r or 1/r⁶, damped below `width`.
 
     In three-dimensional cells the k = 0 term of 1/r is left out: a uniform background makes every kind neutral, and
-    surroundings that conduct remove the field of a cell's dipole. Without periodicity the sum is direct.
+    conducting boundary conditions remove the field of a cell's dipole. Without periodicity the sum is direct.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def lattice_sums(
         Periodic in three directions or in none.
     charges : ndarray, shape (n_atoms,)
     kinds : ndarray of int, shape (n_atoms,)
-        What kind each charge is, below `n_kinds`.
+        Kind of each charge, below `n_kinds`.
     power : {1, 6}
     width : float
         Å. With b = 1/(√2 width): f = erf(b r)/r, or [1 - e^{-u} (1 + u + u²/2)]/r⁶ with u = b² r²; 0 is no damping.
@@ -96,7 +96,7 @@ def lattice_sums(
     b = 1.0 / (np.sqrt(2.0) * width) if width > 0 else 0.0
     if atoms.pbc.any():
         a = splitting or (2 * np.pi**3 * PAIR_COST * n / atoms.get_volume() ** 2) ** (1 / 6)
-        a = min(a, b) if b > 0 else a  # what is that smooth needs no sum in real space
+        a = min(a, b) if b > 0 else a  # a function that smooth needs no sum in real space
         cutoff = decay / a
         _add_reciprocal(sums, atoms, charges, kinds, power, a, 2.0 * a * decay)
         _add_constants(sums, atoms.get_volume(), charges, kinds, power, a, b)
@@ -152,11 +152,11 @@ def _transform(k2: np.ndarray, a: float, power: Power) -> tuple[np.ndarray, np.n
 def _add_constants(
     sums: LatticeSums, volume: float, charges: np.ndarray, kinds: np.ndarray, power: Power, a: float, b: float
 ) -> None:
-    """Take the atoms' own smooth parts out; put the k = 0 terms right."""
+    """Subtract the atoms' own smooth parts; correct the k = 0 terms."""
     own = 2 * a / np.sqrt(np.pi) if power == 1 else a**6 / 6
     sums.potential[np.arange(len(charges)), kinds] -= own * charges
     total = np.bincount(kinds, charges, minlength=sums.potential.shape[1])
-    if power == 1:  # ∫ (g_a - g_b) d³r is what the real-space sum has of k = 0
+    if power == 1:  # ∫ (g_a - g_b) d³r is the part of k = 0 in the real-space sum
         constant = -np.pi * (1 / a**2 - (1 / b**2 if b > 0 else 0.0)) / volume
     else:
         constant = np.pi**1.5 * a**3 / 3 / volume

@@ -38,7 +38,7 @@ def refined_table(
     length, step : float
         Of the interval and of the first steps to try.
     most : int
-        With more steps than that it ends, whatever the error.
+        A table of more steps is the last, whatever its error.
     """
     while True:
         n = int(np.ceil(length / step))

@@ -1,1 +1,1 @@
-"""The machine under the work: threads, memory, clusters, files, progress."""
+"""Use of the computer: threads, memory, clusters, files, progress."""

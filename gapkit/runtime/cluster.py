@@ -1,4 +1,4 @@
-"""Dask: connections to clusters, chunks that go out to workers, results that come back merged in a tree."""
+"""Dask: connections to clusters, chunks sent to workers, results merged in a tree."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PATIENCE = 120  # s until a cluster without workers is given up
 
 @contextmanager
 def connected(client: Client | int) -> Iterator[Client]:
-    """The client itself or, for a number, one of as many new processes of this machine, ended at the end.
+    """The client itself or, for a number, one of that many new processes on this machine, ended at the end.
 
     Raises
     ------
@@ -40,7 +40,7 @@ def connected(client: Client | int) -> Iterator[Client]:
         return
     if client < 1 or client is True:
         raise InputError(f"client = {client} must be a positive number of processes, or a distributed.Client.")
-    # not LocalCluster: its processes import the user's script once more and stop unless that is prepared for it
+    # not LocalCluster: its processes import the user's script again and stop unless it guards against that
     options: dict[str, Any] = {"threads_per_worker": 1, "dashboard_address": ":0", "silence_logs": logging.CRITICAL}
     cluster = SubprocessCluster(n_workers=client, **options)
     with cluster, Client(cluster, set_as_default=False) as own:
@@ -60,15 +60,15 @@ def _check_client(client: Any) -> None:
     except TimeoutError:
         raise InputError(
             f"the cluster had no worker within {PATIENCE} s: start workers, and if they queue for long, "
-            "call client.wait_for_workers(1) before."
+            "call client.wait_for_workers(1) first."
         ) from None
 
 
 def sealed(content: Any) -> bytes:
-    """Something to be passed on as it is.
+    """The content as bytes, which Dask passes on unchanged.
 
     Arrays that Dask packs itself arrive as parts of a message, at any address: numpy multiplies those that are not
-    aligned without BLAS, slowly and to other bits. Protocol 4 gives each array memory of its own.
+    aligned without BLAS, slowly and with different rounding. Protocol 4 gives each array memory of its own.
     """
     from distributed.protocol.pickle import dumps
 
@@ -88,10 +88,10 @@ def _call(function: Callable[[Any, Any], Any], constant: bytes, chunk: bytes) ->
 def spread(
     client: Client, function: Callable[[Any, Any], Any], constant: Any, chunks: Iterable[list[Any]]
 ) -> Iterator[tuple[list[Any], Future]]:
-    """(chunk, the future of function(constant, chunk)) in order, each as soon as it is done; a few are under way.
+    """(chunk, the future of function(constant, chunk)) in order, each as soon as it is done; a few run ahead.
 
-    Both travel in the tasks themselves, `constant` in one of its own from which every worker fetches it once: whatever
-    a lost worker held can be made again. An error of a worker is raised here.
+    Both are sent within tasks, `constant` in one of its own from which every worker fetches it once: whatever a lost
+    worker held can be computed again. An error of a worker is raised here.
     """
     import dask
 
@@ -106,7 +106,7 @@ def spread(
         while waiting:
             yield _done(*waiting.popleft())
     finally:
-        for _, future in waiting:  # after an error or an interrupt nobody wants the rest
+        for _, future in waiting:  # after an error or an interrupt the rest is not needed
             future.release()
 
 
@@ -117,7 +117,7 @@ def _done(chunk: list[Any], future: Future) -> tuple[list[Any], Future]:
 
 
 def answer(ask: Callable[[], Any]) -> Any:
-    """What a future answers; what a worker raised is raised here."""
+    """The answer of a future; an error of a worker is raised here."""
     from distributed.scheduler import KilledWorker
 
     try:
@@ -129,23 +129,23 @@ def answer(ask: Callable[[], Any]) -> Any:
         ) from None
     except CancelledError:
         raise InputError(
-            "the cluster was closed or started anew before the work was done: start it again; a fit with a checkpoint "
-            "goes on with ",
+            "the cluster was closed or restarted before the work was done: start it again; a fit with a checkpoint "
+            "continues with ",
             Parameter("resume", "True"),
             ".",
         ) from None
 
 
 class Tree:
-    """Merges what workers make of chunks, two of equal weight at a time, in the order of the chunks."""
+    """Merges the results of chunks, two of equal weight at a time, in the order of the chunks."""
 
     def __init__(self, client: Client, merge: Callable[[Any, Any], Any]) -> None:
         self._client, self._merge = client, merge
-        self._partials: list[tuple[int, Future]] = []  # level and future of what stands for 2^level chunks
+        self._partials: list[tuple[int, Future]] = []  # level and future of the merged 2^level chunks
         self.n_chunks = 0
 
     def add(self, future: Future) -> None:
-        """Take in the next chunk's result."""
+        """Add the next chunk's result."""
         level = 0
         while self._partials and self._partials[-1][0] == level:
             future = self._merged(self._partials.pop()[1], future)

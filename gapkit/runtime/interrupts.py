@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: noted while a state must not be torn apart, and given on when it is kept."""
+"""Ctrl-C and SIGTERM: deferred while a state is inconsistent, and passed on once it is saved."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM in a process that wants to end in an orderly way."""
+    """SIGTERM in a process that cleans up before it ends."""
 
 
 class Request:
@@ -26,7 +26,7 @@ class Request:
 
     @property
     def is_there(self) -> bool:
-        """The process was asked."""
+        """Whether the process was asked to end."""
         return self._signal is not None
 
     def note(self, number: int, _: FrameType | None) -> None:
@@ -43,7 +43,7 @@ class Request:
         os.kill(os.getpid(), self._signal)
 
     def install(self) -> None:
-        """Take the place of the handlers."""
+        """Replace the handlers."""
         self._handlers = {number: signal.signal(number, self.note) for number in SIGNALS}
 
     def restore(self) -> None:
@@ -55,7 +55,7 @@ class Request:
 
 @contextmanager
 def deferred(wanted: bool = True) -> Iterator[Request]:
-    """Signals are noted, to be given on at a good moment; not in threads, which get none."""
+    """Signals are noted and passed on at a safe moment; not in threads, which receive none."""
     request = Request()
     if not wanted or threading.current_thread() is not threading.main_thread():
         yield request
@@ -65,12 +65,12 @@ def deferred(wanted: bool = True) -> Iterator[Request]:
         yield request
     finally:
         request.restore()
-    request.give_on()  # it came after the last good moment
+    request.give_on()  # it came after the last safe moment
 
 
 @contextmanager
 def termination() -> Iterator[None]:
-    """SIGTERM raises `Terminated` instead of ending the process on the spot."""
+    """SIGTERM raises `Terminated` instead of ending the process at once."""
 
     def end(number: int, frame: FrameType | None) -> None:
         raise Terminated

@@ -1,4 +1,4 @@
-"""Memory of the process: amounts in words, the peak, and what a fit was estimated to take beside what it took."""
+"""Memory of the process: amounts as text, the peak, and the estimated and actual use of a fit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gapkit.errors import InputError, Parameter
 
 logger = logging.getLogger("gapkit")
 TOLERANCE = 0.2  # of the estimate
-COMPILER = 2**28  # bytes that loops may take which are compiled meanwhile, and which no estimate holds
+COMPILER = 2**28  # bytes that compiling loops may take, which no estimate includes
 
 
 class MemoryUse(NamedTuple):
@@ -22,7 +22,7 @@ class MemoryUse(NamedTuple):
     Attributes
     ----------
     estimated : int
-        Said before the rows were made.
+        Estimate from before the rows were made.
     peak : int
         Largest seen, after every frame.
     """
@@ -31,10 +31,10 @@ class MemoryUse(NamedTuple):
     peak: int
 
     def check(self) -> None:
-        """Log a warning if a fit took much more than was foretold."""
+        """Log a warning if a fit took much more than estimated."""
         if self.peak - self.estimated > max(TOLERANCE * self.estimated, COMPILER):
             logger.warning(
-                "the fit took %s, more than the %s that were foretold: allow for that when you set max_memory.",
+                "the fit took %s, more than the %s estimated: allow for that when you set max_memory.",
                 in_words(self.peak),
                 in_words(self.estimated),
             )
@@ -59,7 +59,7 @@ def in_bytes(memory: str | float | None) -> int | None:
         amount = 0.0
     if not 1.0 <= amount < math.inf:
         asked = Parameter("max_memory", repr(memory), " = ")
-        raise InputError(asked, " is no amount of memory: write for example '4GB'.")
+        raise InputError(asked, " is not an amount of memory: write for example '4GB'.")
     return int(amount)
 
 
@@ -71,8 +71,8 @@ def in_words(n_bytes: float) -> str:
 class PeakMemory:
     """Largest memory of this process (resident set) since the object was made.
 
-    The operating system keeps the largest of the process's life: if it has grown since, that is it. Otherwise, and
-    where there is none (Windows), it is the largest seen at any `look`.
+    The operating system keeps the peak of the process's whole life: if it has grown since, that is the answer.
+    Otherwise, and where it is not kept (Windows), it is the largest seen at any `look`.
     """
 
     def __init__(self) -> None:

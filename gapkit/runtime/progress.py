@@ -1,4 +1,4 @@
-"""How far a long walk has come: a bar with the time left on a terminal, a line now and then in a log."""
+"""Progress of a long loop: a bar with the time left on a terminal, a line now and then in a log."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LINE_EVERY = 30.0  # s between lines where there is no terminal
 
 
 def progress(show: bool) -> Track:
-    """``follow(items, what, total)`` walks through items and tells how far it is, if asked to `show` it."""
+    """``follow(items, what, total)`` iterates over the items and reports its progress, if asked to `show` it."""
     if not show:
         return lambda items, what, total=None: items  # even a hidden bar starts a thread, 0.3 ms per prediction
     if not (console := Console(stderr=True)).is_terminal:

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 # C0 without tab and line feed, DEL, C1, marks of direction, line and paragraph separators, byte-order marks; halves of
-# surrogate pairs, as file names that are no UTF-8 have them
+# surrogate pairs, as in file names that are not UTF-8
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 
 
@@ -26,7 +26,7 @@ def printable_json(text: str) -> str:
 
 
 def printable_values(value: Any) -> Any:
-    """Mappings and lists with every text in them in `one_line`; all else as it is."""
+    """Mappings and lists with every string in them in `one_line`; all else unchanged."""
     if isinstance(value, str):
         return one_line(value)
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Who uses the cores: blocks of atoms, or structures, are shared among Python threads; inside, everything is serial.
+"""Threads: blocks of atoms, or structures, are shared among Python threads; inside, everything is serial.
 
 The loops release the interpreter's lock and BLAS is kept on one thread, so that no pool of threads ever waits for
 another one. Blocks do not depend on the number of threads and results are taken in order: neither do the numbers.
@@ -42,7 +42,7 @@ def get_num_threads() -> int:
 
 
 def set_num_threads(n: int | None) -> None:
-    """Use `n` threads from now on; None goes back to the environment's choice."""
+    """Use `n` threads from now on; None goes back to the environment variables."""
     global _wanted
     _wanted = None if n is None else _checked(n, "the number of threads")
 
@@ -76,7 +76,7 @@ def _controller() -> ThreadpoolController:
 
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
-    """Keep BLAS on one thread within a ``with`` block (15 µs); the last of several users gives the threads back.
+    """Keep BLAS on one thread within a ``with`` block (15 µs); the last of several users restores the threads.
 
     Matrices of a hundred rows take half a millisecond; BLAS threads that wait for a busy core make that thirty, and a
     fit of four seconds four minutes.
@@ -125,7 +125,7 @@ def ordered_map(
     """``map`` on all threads, BLAS on one each; results in order.
 
     At most `ahead` items (two per thread if not given) wait for the one that the consumer needs next. On a thread of a
-    pool, gapkit's or Dask's, everything is done right there.
+    pool, gapkit's or Dask's, everything runs on that thread.
     """
     n_threads = get_num_threads()
     ahead = 2 * n_threads if ahead is None else ahead
@@ -142,5 +142,5 @@ def ordered_map(
             while waiting:
                 yield waiting.popleft().result()
         finally:
-            for future in waiting:  # after an error or an interrupt nobody wants the rest
+            for future in waiting:  # after an error or an interrupt the rest is not needed
                 future.cancel()

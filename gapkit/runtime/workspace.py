@@ -1,4 +1,4 @@
-"""Memory that is used again, one pool of arrays per thread: a steady stream of evaluations allocates nothing large."""
+"""Reusable memory, one pool of arrays per thread: repeated evaluations allocate nothing large."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Structures with first-principles labels: files in, labels that exist and are understood out."""
+"""Structures with first-principles labels: reading, label keys, checks, statistics, reference energies."""
 
 from gapkit.structures.labels import LabelKeys, Labels, check_structures, read_labels
 from gapkit.structures.reading import describe_structures, find_label_keys, iter_structures, read_structures

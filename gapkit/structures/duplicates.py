@@ -1,4 +1,4 @@
-"""Frames that come twice, and labels that contradict each other: found in a stream, with some 200 bytes per frame."""
+"""Duplicate frames and contradictory labels, found in a stream with some 200 bytes per frame."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gapkit.structures.labels import Labels
 
 RESOLUTION = 1e-8  # Å
-SHOWN = 5  # contradictions that are told in full
+SHOWN = 5  # contradictions that are reported in full
 _OFFSET = 0.381966  # of the grid: numbers with few decimals lie off its edges
 _PROJECTIONS = 4
 _LENGTH = 2 + _PROJECTIONS + 6  # of a record: index, energy, projections of the forces, virial
@@ -94,7 +94,7 @@ class DuplicateFinder:
         self._worst: list[Contradiction] = []
 
     def add(self, atoms: Atoms, labels: Labels, index: int) -> None:
-        """Take in one frame; `index` is what it is called in messages. Frames without finite positions are passed."""
+        """Add one frame, called `index` in messages. Frames without finite positions are skipped."""
         if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()):
             return
         geometry, order = _geometry(atoms)
@@ -102,7 +102,7 @@ class DuplicateFinder:
         self._take(geometry, len(atoms), _record(labels, order, index))
 
     def merge(self, other: DuplicateFinder) -> None:
-        """Take in what `other` has found; the indices of both must be of one numbering.
+        """Add what `other` has found; the indices of both must come from one numbering.
 
         Only the first frame of each geometry of `other` is compared with the frames here.
         """
@@ -116,7 +116,7 @@ class DuplicateFinder:
             self._take(geometry, n_atoms, record)
 
     def messages(self) -> list[str]:
-        """Sentences: repeated frames counted, contradictions named, the worst first."""
+        """Sentences: the number of repeated frames, then the contradictions, worst first."""
         found = []
         same = self.n_duplicates - self.n_contradictions
         if same:
@@ -131,7 +131,7 @@ class DuplicateFinder:
             )
         found += [str(contradiction) for contradiction in self.contradictions]
         if self.n_contradictions > SHOWN:
-            found.append(f"{self.n_contradictions - SHOWN} more contradict each other less.")
+            found.append(f"smaller contradictions that are not listed: {self.n_contradictions - SHOWN}.")
         return found
 
     @property
@@ -207,6 +207,6 @@ def _compare(
     severity = apart / tolerances
     if not np.any(severity > 1.0):  # NaN: a label is missing
         return None
-    told = (float(value) for value in np.where(severity > 1.0, apart, 0.0))
+    shown = (float(value) for value in np.where(severity > 1.0, apart, 0.0))
     energies = (float(first[1]), float(second[1]))
-    return Contradiction(float(np.nanmax(severity)), int(first[0]), int(second[0]), energies, *told)
+    return Contradiction(float(np.nanmax(severity)), int(first[0]), int(second[0]), energies, *shown)

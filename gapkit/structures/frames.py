@@ -1,7 +1,7 @@
-"""Labelled frames that can be walked through more than once, wherever they are: in memory, in files, in an iterator.
+"""Labelled frames that can be iterated more than once, whether in memory, in files or from an iterator.
 
-Only what is in memory stays in memory. Files are read anew for each walk; an iterator, which can be walked only once,
-is copied to a temporary file on the way. What a walk gives is the same each time, to the last bit.
+Only what is in memory stays in memory. Files are read again in each pass; an iterator, which allows one pass only, is
+copied to a temporary file during it. Each pass gives the same frames, to the last bit.
 """
 
 from __future__ import annotations
@@ -51,22 +51,22 @@ class Frame(NamedTuple):
         return Atoms(a.numbers, a.positions, cell=a.cell, pbc=a.pbc)
 
     def stripped(self) -> Frame:
-        """The frame with nothing but geometry and labels, to be sent elsewhere."""
+        """The frame with geometry and labels only, to be sent to another process."""
         return Frame(self.bare(), self.labels)
 
 
 class Frames(ABC):
-    """Frames that can be walked through again and again; labels belong to them."""
+    """Frames with labels that can be iterated any number of times."""
 
     n_frames: int | None  # None until it is known
 
     @abstractmethod
     def __iter__(self) -> Iterator[Frame]:
-        """Walk through all frames."""
+        """Iterate over all frames."""
 
 
 class FramesInMemory(Frames):
-    """Frames of a sequence, all checked before the first walk."""
+    """Frames of a sequence, all checked before the first pass."""
 
     def __init__(self, structures: Sequence[Atoms], keys: LabelKeys | None = None) -> None:
         _, labels = all_labels(structures, keys)
@@ -82,19 +82,19 @@ class FramesInMemory(Frames):
         return new
 
     def __iter__(self) -> Iterator[Frame]:
-        """Walk through all frames."""
+        """Iterate over all frames."""
         return iter(self._frames)
 
 
 class FramesOnDisk(Frames):
-    """Frames of files, or of another object that can be iterated again: read anew in each walk."""
+    """Frames of files, or of another object that can be iterated again: read again in each pass."""
 
     def __init__(self, source: Iterable[Any], keys: LabelKeys | None = None) -> None:
         self._source, self._keys = source, keys
         self.n_frames: int | None = None
 
     def __iter__(self) -> Iterator[Frame]:
-        """Walk through all frames."""
+        """Iterate over all frames."""
         n_frames = 0
         for atoms, labels in self._labelled():
             n_frames += 1
@@ -115,7 +115,7 @@ class FilePaths(list[Any]):
 
 
 class SpooledFrames(Frames):
-    """Frames of an iterator: written to a temporary file as they come, read from there in later walks."""
+    """Frames of an iterator: written to a temporary file in the first pass, read from there in later ones."""
 
     def __init__(self, iterator: Iterator[Atoms], keys: LabelKeys | None = None) -> None:
         self._first = iter(FramesOnDisk(iterator, keys))
@@ -123,7 +123,7 @@ class SpooledFrames(Frames):
         self.n_frames: int | None = None
 
     def __iter__(self) -> Iterator[Frame]:
-        """Walk through all frames; the first walk must go to the end."""
+        """Iterate over all frames; the first pass must go to the end."""
         return self._spool() if self._file is None else self._read(self._file)
 
     def _spool(self) -> Iterator[Frame]:
@@ -138,7 +138,7 @@ class SpooledFrames(Frames):
 
     def _read(self, file: IO[bytes]) -> Iterator[Frame]:
         if self.n_frames is None:
-            raise InputError("an iterator of structures was not walked to its end before: give a list or a file.")
+            raise InputError("the iterator of structures was not read to its end before: give a list or a file.")
         file.seek(0)
         return self._frames_of(file, self.n_frames)
 
@@ -181,7 +181,7 @@ def labelled_frames(structures: Structures | Frames, keys: LabelKeys | None = No
     Raises
     ------
     InputError
-        At once for what cannot be frames and for a sequence with bad ones; otherwise while walking.
+        At once for what cannot be frames and for a sequence with bad ones; otherwise while iterating.
     """
     if isinstance(structures, Frames):
         if keys is not None:

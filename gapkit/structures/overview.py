@@ -1,4 +1,4 @@
-"""A table of what labelled frames there are, filled in as they come: counts, labels and ranges per config_type."""
+"""A table of labelled frames, filled from a stream: counts, labels and ranges per config_type."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _HEADINGS = ("config_type", "frames", "atoms", "E", "F", "S", "eV/atom from", "t
 
 @dataclass
 class _Row:
-    """Counts and ranges of one config_type; with infinite ends where there is no label yet."""
+    """Counts and ranges of one config_type; the ends are infinite where there is no label yet."""
 
     frames: int = 0
     atoms: int = 0
@@ -57,7 +57,7 @@ class StructureTable:
         self.species: Counter[str] = Counter()
 
     def add(self, atoms: Atoms, labels: Labels) -> None:
-        """Take in one frame."""
+        """Add one frame."""
         self._rows.setdefault(labels.config_type, _Row()).add(atoms, labels)
         self._total.add(atoms, labels)
         self.species.update(atoms.get_chemical_symbols())

@@ -1,4 +1,4 @@
-"""What a potential, or a part of one, gives for one structure: energy, forces, strain derivative, local energies."""
+"""Energy, forces, strain derivative and local energies of one structure, from a potential or a part of one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Properties(NamedTuple):
 
     @classmethod
     def zeros(cls, n_atoms: int) -> Properties:
-        """Of nothing; the arrays may be added to."""
+        """All zero; the arrays may be added to."""
         return cls(0.0, np.zeros((n_atoms, 3)), np.zeros((3, 3)), np.zeros(n_atoms))
 
     def plus(self, other: Properties) -> Properties:

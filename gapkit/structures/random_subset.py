@@ -1,4 +1,4 @@
-"""A random part of a stream in bounded memory: the items of smallest draws."""
+"""A random subset of a stream in bounded memory: the items with the smallest draws."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ Item = TypeVar("Item")
 
 
 class RandomSubset(Generic[Item]):
-    """Items of a stream whose draws are smallest, as many as there is room for, at least one.
+    """The items of a stream with the smallest draws, as many as there is room for, at least one.
 
     Parameters
     ----------
     too_many : callable
-        Number of items, their total size and the size of the one of largest draw -> whether that one has to go.
+        Number of items, their total size and the size of the one with the largest draw -> whether to drop that one.
     fair : bool
-        Leave out whatever draws more than an item that had to go: each item is as likely to stay as any other of its
-        size. Otherwise what fits beside those that are there is taken, which prefers small ones.
+        Leave out every item with a larger draw than one that was dropped: each is then as likely to stay as any other
+        of its size. Otherwise every item that still fits is taken, which prefers small ones.
     """
 
     def __init__(self, too_many: Callable[[int, float, float], bool], fair: bool = True) -> None:
@@ -28,7 +28,7 @@ class RandomSubset(Generic[Item]):
         self._limit, self._n_seen, self._size = math.inf, 0, 0.0
 
     def add(self, item: Item, size: float, draw: float) -> None:
-        """Take in the next item of the stream."""
+        """Add the next item of the stream."""
         self._n_seen += 1
         if self._fair and draw >= self._limit:
             return

@@ -1,4 +1,4 @@
-"""Energy of each species that the model starts from: isolated atoms first, least squares for the rest."""
+"""Reference energies e0 of the species: isolated atoms first, least squares for the rest."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class ReferenceEnergies:
         self._compositions: dict[tuple[tuple[int, int], ...], tuple[int, float]] = {}  # frames, sum of their energies
 
     def add(self, atoms: Atoms, label: Labels) -> None:
-        """Take one frame into account."""
+        """Add one frame."""
         numbers, counts = np.unique(atoms.numbers, return_counts=True)
         self.numbers |= set(numbers.tolist())
         if label.energy is not None:
@@ -155,12 +155,12 @@ class ReferenceEnergies:
 
 
 def names_isolated_atoms(config_type: str) -> bool:
-    """Whether a config type says that its frames are isolated atoms."""
+    """Whether a config type is the name of isolated atoms."""
     return config_type.lower().replace("_", "").replace("-", "") == "isolatedatom"
 
 
 def is_isolated(atoms: Atoms, label: Labels) -> bool:
-    """Whether a frame is one atom far from its images, or says so by its config type."""
+    """Whether a frame is one atom far from its images, or an isolated atom by its config type."""
     if len(atoms) != 1:
         return False
     if not atoms.pbc.any() or names_isolated_atoms(label.config_type):

@@ -1,4 +1,4 @@
-"""Lists of chemical symbols: is each one real, and does the list know the atoms of a structure?"""
+"""Checks of species: chemical symbols are valid and distinct, and cover the atoms of a structure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gapkit.errors import InputError, did_you_mean
 
 
 def check_symbols(species: Any, name: str) -> None:
-    """Raise `InputError` unless `species` are distinct chemical symbols; `name` is of what has them."""
+    """Raise `InputError` unless `species` are distinct chemical symbols; `name` is the class that has them."""
     listed = isinstance(species, Collection) and not isinstance(species, str | bytes)
     if not listed or getattr(species, "shape", None) == () or not len(species):
         raise InputError(f"{name}: species = {species!r} must be a non-empty list of symbols, for example ['Si'].")
@@ -27,13 +27,13 @@ def check_symbols(species: Any, name: str) -> None:
 
 
 def unknown_species(numbers: np.ndarray, species: Iterable[str]) -> list[str]:
-    """Symbols among the atomic numbers that `species` does not hold, by atomic number."""
+    """Symbols of the atomic numbers that are not in `species`, by atomic number."""
     known = set(species)
     return [symbol for z in np.unique(numbers) if (symbol := chemical_symbols[z]) not in known]
 
 
 def check_known(numbers: np.ndarray, species: Collection[str], name: str, whose: str = "") -> None:
-    """Raise `InputError` if `numbers` holds a species other than `species`; `name` is of the class that has them."""
+    """Raise `InputError` if `numbers` holds a species other than `species`; `name` is the class that has them."""
     if unknown := ", ".join(unknown_species(numbers, species)):
         raise InputError(
             f"the structure holds {unknown} but the species of {whose or name} are {', '.join(species)}: "

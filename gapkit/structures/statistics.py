@@ -1,4 +1,4 @@
-"""What a set of labelled frames is like: sizes, distances, labels and their spread, found in one walk."""
+"""Statistics of a set of labelled frames, from one pass: sizes, distances, labels and their spread."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from gapkit.structures.duplicates import DuplicateFinder
 from gapkit.structures.frames import Frame, Frames
 from gapkit.structures.reference_energies import is_isolated
 
-WITHIN = 5.0  # Å, in which neighbours are counted and distances compared
+WITHIN = 5.0  # Å, within which neighbours are counted and distances compared
 DENSE = 75  # percentile of these counts that stands for the inside of the material
 CHARGES = ("charge", "total_charge")  # names in info
 
 
 @dataclass(frozen=True)
 class DataFacts:
-    """What a set of labelled frames is like.
+    """Statistics of a set of labelled frames.
 
     Attributes
     ----------
@@ -63,9 +63,9 @@ class DataFacts:
     ratios : frozenset of tuple
         Numbers of atoms of the species without common divisor, for all frames but isolated atoms.
     charges : frozenset of float
-        Total charges that frames name.
+        Total charges given in the frames.
     notes : tuple of str
-        Sentences on frames that come twice.
+        Sentences on duplicate frames.
     """
 
     species: Mapping[str, int]
@@ -91,7 +91,7 @@ class DataFacts:
     notes: tuple[str, ...]
 
     def n_neighbours(self, cutoff: float) -> float:
-        """How many atoms are about within a cutoff (Å) of an atom."""
+        """Approximate number of atoms within a cutoff (Å) of an atom."""
         if self.spacing is None:
             return self.n_environments / self.n_frames - 1.0
         return float(4.0 / 3.0 * np.pi * (cutoff / self.spacing) ** 3)
@@ -113,27 +113,27 @@ class DataFacts:
 
 
 def find_facts(frames: Frames) -> DataFacts:
-    """Walk through the frames once.
+    """Statistics of the frames, from one pass.
 
     Raises
     ------
     InputError
         If no frame has a label, and as `find_neighbourhoods`.
     """
-    walk = _Walk()
+    sums = _Sums()
     for frame in frames:
-        walk.add(frame)
-    if not any(walk.labelled.values()):
+        sums.add(frame)
+    if not any(sums.labelled.values()):
         raise InputError(
-            f"none of the {len(walk.sizes)} frames has an energy, forces or a stress: label them, or say where the "
+            f"none of the {len(sums.sizes)} frames has an energy, forces or a stress: label them, or say where the "
             "labels are."
         )
-    return walk.facts()
+    return sums.facts()
 
 
 @dataclass
-class _Walk:
-    """Sums of a walk."""
+class _Sums:
+    """Sums over one pass."""
 
     species: Counter[str] = field(default_factory=Counter)
     sizes: list[int] = field(default_factory=list)
@@ -201,7 +201,7 @@ class _Walk:
             self.counts.update(np.diff(nb.first).tolist())
 
     def facts(self) -> DataFacts:
-        """All of it."""
+        """The statistics of all frames added."""
         return DataFacts(
             species=dict(sorted(self.species.items())),
             sizes=tuple(sorted(self.sizes)),

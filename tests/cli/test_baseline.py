@@ -128,7 +128,7 @@ def test_long_range_terms_take_their_species_from_the_data():
         ([{"type": "ZBL", "inner": 2.0, "outer": 1.0}], "inner must be smaller than outer"),
         ([{"type": "ZBL", "outer": {"Cu-Au": -1.0}}], "must be a distance"),
         ([{"type": "Ewald"}], "charges"),
-        ([{"type": "Calculator", "factory": "os:system"}], "must not do by itself"),
+        ([{"type": "Calculator", "factory": "os:system"}], "must not do without permission"),
         ("ZBL", "baseline = 'ZBL'"),
     ],
 )

@@ -169,7 +169,7 @@ def test_a_checkpoint_is_used_and_removed(folder, tmp_path, monkeypatch):
     [
         (["--optimize", "nois"], "--optimize 'nois' is unknown: use noise, delta, config_type, outliers"),
         (["--optimize", "noise,all"], "--optimize 'all' is unknown"),
-        (["--max-memory", "much"], "max-memory 'much' is no amount of memory"),
+        (["--max-memory", "much"], "max-memory 'much' is not an amount of memory"),
         (["--resume"], "name its file with --checkpoint"),
         (["--workers", "0"], "--workers 0 must be 1 or more"),
         (["--workers", "2", "--scheduler", "tcp://here:1"], "give one of them"),

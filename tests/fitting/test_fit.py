@@ -58,7 +58,7 @@ def test_walks_of_an_iterator_are_identical(frames):
 def test_an_iterator_that_was_left_early_is_refused(frames):
     walk = labelled_frames(iter(frames))
     next(iter(walk))
-    with pytest.raises(InputError, match="not walked to its end"):
+    with pytest.raises(InputError, match="not read to its end"):
         iter(walk)
 
 

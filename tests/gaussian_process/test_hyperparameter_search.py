@@ -428,7 +428,7 @@ def test_copies_of_sparse_points_survive_with_a_message():
         ({"n_starts": 0}, "n_starts = 0 must be at least 1"),
         ({"amplitudes": AMPLITUDES[:1] * 2}, "same name"),
         ({"amplitudes": [AMPLITUDES[0], Amplitude("x", 1.0, slice(0, 3))]}, "belongs to two amplitudes"),
-        ({"amplitudes": [Amplitude("x", 1.0, np.arange(99))]}, "beyond the 32"),
+        ({"amplitudes": [Amplitude("x", 1.0, np.arange(99))]}, "beyond the existing 32"),
         ({"amplitudes": [Amplitude("x", -1.0, slice(0, 3))]}, "start of x is -1.0"),
         ({"parents": {("forces", "bulk"): ("forces", "new")}}, "no noise or amplitude"),
         (
@@ -436,7 +436,7 @@ def test_copies_of_sparse_points_survive_with_a_message():
             "has a parent itself",
         ),
         ({"K_mm": np.full((32, 32), np.nan)}, "covariance of the sparse points holds numbers that are not finite"),
-        ({"K_mm": np.eye(5)}, "beyond the 5 that there are|has 32 columns and K_mm 5"),
+        ({"K_mm": np.eye(5)}, "beyond the existing 5|has 32 columns and K_mm 5"),
     ],
 )
 def test_what_cannot_be_used_is_refused(changes, message):

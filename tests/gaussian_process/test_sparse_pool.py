@@ -267,7 +267,7 @@ def test_bad_rows_are_refused_and_leave_the_pool_as_it_was():
 
 
 def test_pools_that_do_not_fit_and_empty_ones_are_refused():
-    with pytest.raises(InputError, match=r"cannot be merged: make them alike"):
+    with pytest.raises(InputError, match=r"cannot be merged: give both the same"):
         SparsePool(3, "fps").merge(SparsePool(4, "fps"))
-    with pytest.raises(InputError, match="no environment has come"):
+    with pytest.raises(InputError, match="there is no environment to choose"):
         SparsePool(3).choose()

@@ -257,7 +257,7 @@ def test_no_more_sparse_points_than_environments_and_memory():
     assert n[1] < n[0]["Si"]
     assert tight.cost.memory <= 6e8 < ample.cost.memory
     assert "600 MB" in tight.yaml()
-    with pytest.raises(InputError, match="no amount of memory"):
+    with pytest.raises(InputError, match="not an amount of memory"):
         suggest(frames, max_memory="much")
 
 
@@ -356,8 +356,8 @@ def test_what_is_missing_is_said():
     assert "thinner" in said(rattled(bulk("Si"), 24))
     assert "24 frames have the same" not in said(enough)
     assert "repeat an earlier one" in said([*enough, enough[0]])
-    assert "3 frames are little" in said(rattled(crystal, 3))
-    assert "1 frame is little" in said(rattled(crystal, 1))
+    assert "3 frames are little data" in said(rattled(crystal, 3))
+    assert "1 frame is little data" in said(rattled(crystal, 1))
     assert "compositions do not determine e0" in said(rattled(SALT))
     assert "compositions do not" not in said(rattled(SALT) + rattled(bulk("Na", cubic=True), 2))
     assert "C occurs as an isolated atom only" in said([*enough, given_labels(Atoms("C"))])
@@ -523,7 +523,7 @@ def test_commands_that_are_refused(train, tmp_path):
     assert_refused(gapkit("suggest", train, "-o", train), "is an input and would be overwritten")
     assert train.read_bytes() == before
     assert_refused(gapkit("suggest", train, "--preset", "crystal"), "'crystal' is unknown")
-    assert_refused(gapkit("suggest", train, "--max-memory", "big"), "no amount of memory")
+    assert_refused(gapkit("suggest", train, "--max-memory", "big"), "not an amount of memory")
     assert_refused(gapkit("suggest", tmp_path / "none.xyz"), "none.xyz")
     assert_refused(gapkit("suggest", train, "-o", tmp_path / "no" / "a.yaml"), "does not exist")
     (tmp_path / "bare.xyz").write_text("1\n\nSi 0 0 0\n")

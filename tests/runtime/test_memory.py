@@ -43,7 +43,7 @@ def test_units_in_any_case(n, unit, space, lower):
     "text", ["much", "-1GB", "4 XB", "0", "GB", "", "nan", "inf", float("nan"), float("inf"), -1, 0, 0.5, True, [4]]
 )
 def test_no_amounts_of_memory(text):
-    with pytest.raises(InputError, match="is no amount of memory: write for example '4GB'"):
+    with pytest.raises(InputError, match="is not an amount of memory: write for example '4GB'"):
         in_bytes(text)
 
 

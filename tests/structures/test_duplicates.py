@@ -151,7 +151,7 @@ def test_five_worst_are_shown_and_all_are_counted():
     said = found(*frames).messages()
     assert said[0].startswith("9 of 18 frames contradict")
     assert [text.split()[1] for text in said[1:6]] == ["8", "7", "6", "5", "4"]
-    assert said[6:] == ["4 more contradict each other less."]
+    assert said[6:] == ["smaller contradictions that are not listed: 4."]
 
 
 def test_finders_merge_and_can_be_pickled():

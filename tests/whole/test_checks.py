@@ -41,9 +41,9 @@ class Item:
         ({"count": 1}, "count = 1 must be at least 2 or None; 20 is usual"),
         ({"count": 2.5}, "count = 2.5 must be a whole number or None; 20 is usual"),
         ({"share": 1.5}, "share = 1.5 must be at most 1"),
-        ({"word": 1}, "word = 1 must be a text"),
-        ({"mode": 1}, "mode = 1 must be True or False or a text"),
-        ({"mode": [1]}, "mode = [1] must be True or False or a text"),
+        ({"word": 1}, "word = 1 must be a string"),
+        ({"mode": 1}, "mode = 1 must be True or False or a string"),
+        ({"mode": [1]}, "mode = [1] must be True or False or a string"),
         ({"pairs": "ab"}, "pairs = 'ab' must be a list"),
         ({"pairs": [(1.0, 2.0), (1.0,)]}, "pairs[1] = (1.0,) must be 2 values"),
         ({"pairs": [(1.0, None)]}, "pairs[0][1] = None must be a finite number"),
@@ -52,8 +52,8 @@ class Item:
         ({"table": "x"}, "table = 'x' must be a mapping or a finite number or None"),
         ({"table": np.ones((2, 2))}, "table = array([[1., 1.], [1., 1.]]) must be a mapping or"),
         ({"table": {"a": {"b": "c"}}}, "table['a']['b'] = 'c' must be a finite number"),
-        ({"table": {1: {}}}, "table has a key 1 that is no text"),
-        ({"table": {"a": {2: 1.0}}}, "table['a'] has a key 2 that is no text"),
+        ({"table": {1: {}}}, "table has a key 1 that is not a string"),
+        ({"table": {"a": {2: 1.0}}}, "table['a'] has a key 2 that is not a string"),
     ],
 )
 def test_the_sentence_names_place_value_and_cure(change, words):
