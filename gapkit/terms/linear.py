@@ -62,7 +62,7 @@ class FeatureFunction(Protocol):
         ...
 
     def __call__(self, atoms: Atoms) -> Features:
-        """Features of a structure, of any periodicity or else refused with an `InputError`."""
+        """Features of a structure; `InputError` for a periodicity that the function does not support."""
         ...
 
 
@@ -164,7 +164,7 @@ class InversePowers:
         r, i, n = np.linalg.norm(nb.D, axis=1), nb.i, len(atoms)
         x, powers = (r / self.cutoff)[:, None], np.asarray(self.exponents, dtype=float)
         taper, slope = (1 - x) ** 4 * (1 + 4 * x + 10 * x**2 + 20 * x**3), -140 * x**3 * (1 - x) ** 3
-        value = 0.5 * taper * x**-powers  # half of each pair, which is met twice
+        value = 0.5 * taper * x**-powers  # half, as each pair occurs twice
         gradient = 0.5 * (slope * x**-powers - taper * powers * x ** (-powers - 1)) / self.cutoff
         of = np.sort(atoms.numbers[np.column_stack([i, nb.j])], axis=1)
         own = np.array([np.all(of == pair, axis=1) for pair in self.pairs], dtype=float).T  # (n_pairs, pairs)
@@ -203,8 +203,8 @@ class Linear(FeatureTerm):
 
     Notes
     -----
-    Bayesian linear regression: exact, no sparse points. Where features cannot tell two structures apart, the term is
-    sure that their energies are equal.
+    Bayesian linear regression: exact, no sparse points. Structures with the same features get the same energy, and
+    the term gives their difference no variance.
     """
 
     function: FeatureFunction
@@ -264,7 +264,7 @@ class Linear(FeatureTerm):
         return self.function.n_features
 
     def coefficients(self, block: SparseBlock) -> tuple[Sequence[str], np.ndarray]:
-        """What the function calls its features, else their numbers from 0; and the scales s_k."""
+        """The function's names of its features, else their numbers from 0; and the scales s_k."""
         scales = block.X[:, 0]
         return list(getattr(self.function, "names", None) or map(str, range(len(scales)))), scales
 
