@@ -23,7 +23,7 @@ from gapkit.evaluation.recalibration import Recalibration, fit_recalibration, la
 from gapkit.evaluation.standard_deviations import parse_return_std
 from gapkit.fitting.checkpoint import Checkpoint
 from gapkit.fitting.first_pass import Selection
-from gapkit.fitting.fit import Learned, Options, Walks, learn
+from gapkit.fitting.fit import Learned, Options, Passes, learn
 from gapkit.fitting.hyperparameters import as_rows, learn_hyperparameters, parse_optimize
 from gapkit.fitting.noise import Noise, Noises, check_noise, noise_std
 from gapkit.fitting.second_pass import Factors, Recipe
@@ -79,7 +79,7 @@ class GAP(NestedParameters):
     optimize : bool, str or list of {"noise", "delta", "config_type", "outliers", "leave_out"}
         Learn noises and amplitudes δ from the training data by their evidence, without another walk: "noise" those
         of the groups as given, "config_type" one for every kind and config type but isolated atoms, "delta" the
-        amplitudes, "outliers" an own noise for frames that the others contradict (two more walks). True: "noise"
+        amplitudes, "outliers" an own noise for frames that the others contradict (two more passes). True: "noise"
         and "delta".
         "leave_out" takes the ratios between kinds, and of δ to them, from the errors of left-out frames instead
         (with a walk, and rows of at most 134 MB): no kind gets worse than with the noises as given, or as the
@@ -200,7 +200,7 @@ class GAP(NestedParameters):
         resume: bool = False,
         client: Client | int | None = None,
     ) -> GAP:
-        """Fit to labelled structures, in two walks over them; memory does not grow with their number.
+        """Fit to labelled structures, in two passes over them; memory does not grow with their number.
 
         Parameters
         ----------
@@ -220,7 +220,7 @@ class GAP(NestedParameters):
         resume : bool
             Go on from that file, if it is there: the model is the same to the last bit.
         client : distributed.Client or int, optional
-            Do both walks on the workers of a Dask cluster or, for a number, on so many processes of this machine that
+            Do both passes on the workers of a Dask cluster or, for a number, on so many processes of this machine that
             are started for it. `max_memory` is that of this process; each worker needs about six times the memory of
             the row factors. Checkpoints are written between batches of chunks of frames.
 
@@ -239,8 +239,8 @@ class GAP(NestedParameters):
         frames = less_baseline(labelled_frames(structures, keys), self.baseline)
         budget = in_bytes(max_memory)
         state = None if checkpoint is None else Checkpoint(checkpoint, self._job(noises), resume)
-        with _walks(client, self.terms or ()) as walks:
-            options = Options(budget, state, walks, progress(self.verbose), bool(wanted), "leave_out" in wanted)
+        with _passes(client, self.terms or ()) as passes:
+            options = Options(budget, state, passes, progress(self.verbose), bool(wanted), "leave_out" in wanted)
             learned = learn(self.terms or (), noises, self._given_e0(), self.random_state, frames, options)
         model, optimum = self._learned(learned, wanted, frames, {"optimize": sorted(wanted), "keys": _as_dict(keys)})
         memory = learned.memory
@@ -274,7 +274,7 @@ class GAP(NestedParameters):
         return None if self.e0 is None else {symbol: float(value) for symbol, value in self.e0.items()}
 
     def _job(self, noises: Noises) -> dict[str, Any]:
-        """Everything but the data that the walks depend on."""
+        """Everything but the data that the passes depend on."""
         groups = [sorted(noise) if isinstance(noise, Mapping) else None for noise in noises[:3]]
         terms = [term_to_dict(term) for term in self.terms or ()]
         known = {"baseline": [baseline_to_dict(b) for b in self.baseline], "e0": self.e0}
@@ -638,9 +638,9 @@ def _as_dict(keys: LabelKeys | None) -> dict[str, str | None] | None:
     return None if keys is None else keys._asdict()
 
 
-def _walks(client: Client | int | None, terms: Sequence[AdditiveTerm]) -> AbstractContextManager[Walks | None]:
+def _passes(client: Client | int | None, terms: Sequence[AdditiveTerm]) -> AbstractContextManager[Passes | None]:
     if client is None:
         return nullcontext()
-    from gapkit.fitting.distributed import dask_walks
+    from gapkit.fitting.distributed import dask_passes
 
-    return dask_walks(client, terms)
+    return dask_passes(client, terms)

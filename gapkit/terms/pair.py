@@ -166,7 +166,7 @@ class Pair(FeatureTerm):
         return names and f"no training frame has {names} within Pair's {self.cutoff:g} Å: zero energy, prior variance"
 
     def select(self, found: Candidates, random_state: int) -> np.ndarray:
-        """`stack` of a grid of t for each pair of species; one that never occurs begins at MARGIN of its bond length."""
+        """`stack` of a grid of t for each pair of species; for one that never occurs from MARGIN of its bond length."""
         groups = {}
         for key in self._keys if found else []:
             bond = min(float(covalent_radii[list(key)].sum()), 0.5 * self.cutoff)
