@@ -1,14 +1,14 @@
-"""Which structure to calculate next: expected fall of the variance that matters, per cost of the calculation.
+"""Which structure to calculate next: expected reduction of the variance of interest, per cost of the calculation.
 
 Labels of a candidate c with whitened rows W_c = Λ^-½ K_c R⁻¹ turn the variance Σ_t |V_t|² of targets V = R⁻ᵀ K_tᵀ into
-|(I + W_cᵀ W_c)^-½ V|²; what their values will be does not matter. The fall is (MacKay, Neural Comput. 4, 590 (1992);
+|(I + W_cᵀ W_c)^-½ V|²; their values do not matter. The reduction is (MacKay, Neural Comput. 4, 590 (1992);
 Seo, Wallat, Graepel and Obermayer, IJCNN (2000), "ALC", here for all labels of a frame at once)
 
     |C⁻¹ W_c V|²,   C Cᵀ = I + W_c W_cᵀ
 
-After each choice R takes the chosen rows in, so that a second structure of the same kind is worth what is left. A score
-is computed again only when it may still be the largest, as if none could rise (Minoux, Lect. Notes Control Inf. Sci. 7,
-234 (1978)): exact where the fall is submodular, as it almost always is.
+After each choice the chosen rows are added to R, so that a second structure of the same kind counts for what is left. A
+score is computed again only when it may still be the largest, as if none could rise (Minoux, Lect. Notes Control Inf.
+Sci. 7, 234 (1978)): exact where the reduction is submodular, as it almost always is.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ if TYPE_CHECKING:
 TARGETS = ("local_energies", "energy")
 _WORDS = dict(zip(TARGETS, ("local energies", "energies per atom")))
 LABELS = tuple(COMPARED)
-ADDING = "add_sparse_points"  # how the library adds sparse points
-ROW_BYTES = 2**28  # of candidates' rows that are kept for another look
-NEGLIGIBLE = 1e-10  # of the variance of all targets: a fall that is none
+ADDING = "add_sparse_points"  # the method that adds sparse points
+ROW_BYTES = 2**28  # of candidates' rows that are kept for later scores
+NEGLIGIBLE = 1e-10  # of the variance of all targets: a smaller reduction counts as none
 UNCOVERED = 0.5  # share of a structure's variance above which labels alone do not help
 _SHOWN = 5
 
@@ -61,7 +61,7 @@ class Wanted(NamedTuple):
     n_atoms : int
     cost : float
     reduction : float
-        Expected fall of the targets' summed variance, after the choices before it, eV².
+        Expected reduction of the targets' summed variance, after the choices before it, eV².
     reduction_alone : float
         The same as the only choice.
     per_cost : float
@@ -69,7 +69,7 @@ class Wanted(NamedTuple):
     std_after : float
         Root mean square of the targets' standard deviations once this and all choices before it are labelled ("sor").
     information : float
-        ½ log|I + W Wᵀ|, nats that its labels tell about the weights, after the choices before it.
+        ½ log|I + W Wᵀ|, information of its labels on the weights, nats, after the choices before it.
     uncovered : float
         Share of the variance of its own local energies that no label removes, because no sparse point is like them.
     """
@@ -89,13 +89,13 @@ class Wanted(NamedTuple):
 
 @dataclass(frozen=True)
 class MostWanted:
-    """Structures to calculate next, the first first; made by `most_wanted`.
+    """Structures to calculate next, in this order; made by `most_wanted`.
 
     Attributes
     ----------
     choices : tuple of Wanted
     targets : str
-        What was to become more certain.
+        Quantities whose variance is to be reduced.
     n_targets, n_candidates : int
     std_before : float
         Root mean square of the targets' present standard deviations ("sor").
@@ -112,7 +112,7 @@ class MostWanted:
     foreign: tuple[tuple[int, float], ...]
 
     def table(self, adding: str = ADDING) -> str:
-        """The choices as aligned plain text; `adding` is how sparse points are added, in the reader's words."""
+        """The choices as aligned plain text; `adding` names the command that adds sparse points."""
         lines = [
             f"{len(self.choices)} of {self.n_candidates} candidates; error bar of {self.n_targets} {self.targets} "
             f"{1000 * self.std_before:.3g} meV now (root mean square).",
@@ -120,7 +120,7 @@ class MostWanted:
         ]
         if self.foreign:
             names = ", ".join(f"{number} ({1000 * std:.3g} meV/atom)" for number, std in self.foreign)
-            lines.append(f"No sparse point is like the surroundings in candidates {names}: {adding} first.")
+            lines.append(f"No sparse point is like the environments in candidates {names}: {adding} first.")
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
@@ -142,7 +142,7 @@ class MostWanted:
         return (*name, f"{choice.cost:.3g}", share, alone, *rest)
 
 
-_HEAD = ",frame,config type,formula,atoms,cost,falls by %,alone %,nats,meV left,foreign %"
+_HEAD = ",frame,config type,formula,atoms,cost,reduction %,alone %,info (nats),meV after,uncovered %"
 
 
 def cubed(atoms: Atoms) -> float:
@@ -166,16 +166,16 @@ def most_wanted(
     gap : GAP
         A fitted potential.
     candidates : sequence of Atoms, path or paths, or iterable of Atoms
-        Structures to choose from; labels that they have are not looked at.
+        Structures to choose from; labels that they have are not used.
     n : int
         How many to choose.
     cost : callable
         Takes Atoms, gives the cost of their calculation in any unit; the number of atoms cubed if not given.
     targets : {"local_energies", "energy"} or ndarray, shape (n_targets, n_sparse)
-        What is to become certain: the local energies of all atoms, the energies per atom of all frames, or any
-        functionals by their rows K_tm, as `gapkit.covariances.rows` makes them.
+        Quantities whose variance is to be reduced: the local energies of all atoms, the energies per atom of all
+        frames, or any functionals by their rows K_tm, as `gapkit.covariances.rows` makes them.
     target_frames : as candidates, optional
-        Frames of the targets; the candidates if not given. They may be those of a simulation that is to come.
+        Frames of the targets; the candidates if not given. They may be those of a planned simulation.
     labels : sequence of {"energy", "forces", "stress"}
         What a calculation gives; stresses of three-dimensional crystals only. Noises are those of the config type.
 
@@ -191,34 +191,35 @@ def most_wanted(
 
     Notes
     -----
-    Rows of every candidate as in the second walk of `GAP.fit`, then n_labels n_sparse² operations for each score; for
+    Rows of every candidate as in the second pass of `GAP.fit`, then n_labels n_sparse² operations for each score; for
     most choices a few scores are computed again. Geometries are held in memory, and rows up to 256 MiB.
     """
-    walk = [(frame.bare(), str(frame.labels.config_type)) for frame in labelled_frames(candidates)]
-    frames, names = [atoms for atoms, _ in walk], [name for _, name in walk]
+    given = [(frame.bare(), str(frame.labels.config_type)) for frame in labelled_frames(candidates)]
+    frames, names = [atoms for atoms, _ in given], [name for _, name in given]
     _check(gap.recipe_, n, targets, labels, frames)
     costs = _costs(cost, frames)
     with one_blas_thread():
         aims = _targets(gap.recipe_, frames, targets, target_frames)
         model = _Model(gap.posterior_.R, aims.rows[:, :-1])
         rows = _Rows(gap, frames, names, tuple(labels))
-        found = ordered_map(lambda k: _looked_at(gap, model, frames[k], rows, k), range(len(frames)))
-        looks = list(progress(gap.verbose)(found, "candidates", len(frames)))
-        picks = _chosen(model, rows, [look.score for look in looks], costs, n)
+        found = ordered_map(lambda k: _assessed(gap, model, frames[k], rows, k), range(len(frames)))
+        assessed = list(progress(gap.verbose)(found, "candidates", len(frames)))
+        picks = _chosen(model, rows, [candidate.score for candidate in assessed], costs, n)
     choices = []
     for pick in picks:
         k, atoms = pick.number, frames[pick.number]
-        worth = _worth(pick, looks[k], costs[k], aims.n_rows)
+        worth = _worth(pick, assessed[k], costs[k], aims.n_rows)
         choices.append(Wanted(k, names[k], atoms.get_chemical_formula(), len(atoms), costs[k], *worth))
     what = _WORDS[targets] if isinstance(targets, str) else "targets"
     numbers = (aims.n_rows, len(frames), float(np.sqrt(model.total / aims.n_rows)))
-    return MostWanted(tuple(choices), what, *numbers, _foreign(looks))
+    return MostWanted(tuple(choices), what, *numbers, _uncovered(assessed))
 
 
-def _worth(pick: _Pick, look: _Look, cost: float, n_targets: int) -> tuple[float, ...]:
+def _worth(pick: _Pick, alone: _Candidate, cost: float, n_targets: int) -> tuple[float, ...]:
     """`Wanted` from `reduction` on."""
-    fall, information = pick.score
-    return fall, look.score.reduction, fall / cost, float(np.sqrt(pick.left / n_targets)), information, look.uncovered
+    reduction, information = pick.score
+    std_after = float(np.sqrt(pick.left / n_targets))
+    return reduction, alone.score.reduction, reduction / cost, std_after, information, alone.uncovered
 
 
 # ---- scores
@@ -238,11 +239,11 @@ class _Model:
         self.total = float(np.sum(self.V**2))
 
     def score(self, K: np.ndarray) -> _Score:
-        """What labels with whitened rows K (n, n_sparse) would bring."""
+        """Reduction and information from labels with whitened rows K (n, n_sparse)."""
         W = solve_triangular(self.R, K.T, trans="T", check_finite=False)
         C = cholesky(np.eye(len(K)) + W.T @ W, lower=True, check_finite=False)
-        fall = solve_triangular(C, W.T @ self.V, lower=True, check_finite=False)
-        return _Score(float(np.sum(fall**2)), float(np.log(np.diag(C)).sum()))
+        root = solve_triangular(C, W.T @ self.V, lower=True, check_finite=False)
+        return _Score(float(np.sum(root**2)), float(np.log(np.diag(C)).sum()))
 
     def after(self, K: np.ndarray) -> _Model:
         """The model with these labels in it."""
@@ -250,7 +251,7 @@ class _Model:
 
 
 class _Rows:
-    """Whitened rows of the candidates' labels, made when they are asked for; the first ones are kept."""
+    """Whitened rows of the candidates' labels, computed when needed; the first ones are kept."""
 
     def __init__(self, gap: GAP, frames: Sequence[Atoms], names: Sequence[str], labels: tuple[str, ...]) -> None:
         self._gap, self._recipe, self._frames, self._names, self._labels = gap, gap.recipe_, frames, names, labels
@@ -279,18 +280,18 @@ class _Rows:
         return np.concatenate(found) if found else np.empty((0, self._recipe.n_sparse))
 
 
-class _Look(NamedTuple):
-    """First look at a candidate: its score alone, its present local error bar (eV) and what of it labels leave."""
+class _Candidate(NamedTuple):
+    """A candidate's score alone, present local error bar (eV), and share of that variance which labels leave."""
 
     score: _Score
     std: float
     uncovered: float
 
 
-def _looked_at(gap: GAP, model: _Model, atoms: Atoms, rows: _Rows, k: int) -> _Look:
+def _assessed(gap: GAP, model: _Model, atoms: Atoms, rows: _Rows, k: int) -> _Candidate:
     explained, total = _local_variances(gap.basis_.environments(atoms), gap.posterior_)
     uncovered = min(max(1.0 - explained / total, 0.0), 1.0) if total > 0.0 else 0.0
-    return _Look(model.score(rows[k]), float(np.sqrt(total / len(atoms))), uncovered)
+    return _Candidate(model.score(rows[k]), float(np.sqrt(total / len(atoms))), uncovered)
 
 
 def _local_variances(environments: Environments, posterior: SparsePosterior) -> tuple[float, float]:
@@ -331,16 +332,16 @@ def _chosen(model: _Model, rows: _Rows, alone: Sequence[_Score], costs: Sequence
     return picks
 
 
-def _foreign(looks: Sequence[_Look]) -> tuple[tuple[int, float], ...]:
-    most = sorted(((look.uncovered * look.std**2, k) for k, look in enumerate(looks)), reverse=True)
-    return tuple((k, looks[k].std) for _, k in most[:_SHOWN] if looks[k].uncovered > UNCOVERED)
+def _uncovered(assessed: Sequence[_Candidate]) -> tuple[tuple[int, float], ...]:
+    most = sorted(((candidate.uncovered * candidate.std**2, k) for k, candidate in enumerate(assessed)), reverse=True)
+    return tuple((k, assessed[k].std) for _, k in most[:_SHOWN] if assessed[k].uncovered > UNCOVERED)
 
 
 # ---- targets, costs, checks
 
 
 def _targets(recipe: Recipe, frames: Sequence[Atoms], targets: Any, others: Structures | None) -> RowFactor:
-    """All targets' rows, folded into as many as there are sparse points if they are more."""
+    """All targets' rows, folded into as many as there are sparse points if there are more."""
     factor = RowFactor(recipe.n_sparse)
     if not isinstance(targets, str):
         factor.add(np.asarray(targets, dtype=float), np.zeros(len(targets)))

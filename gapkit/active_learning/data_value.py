@@ -1,4 +1,4 @@
-"""Which data matter: frames that say what others say, frames that others contradict, structures to calculate next."""
+"""Which data matter: frames that repeat others, frames that others contradict, structures to calculate next."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from gapkit.structures.frames import Structures
 if TYPE_CHECKING:
     from gapkit.potential.gap import GAP
 
-ALIKE = 0.9  # overlap of two frames from which on they say the same
-SUSPICIOUS = 3.0  # z-scores, in units of the usual ones, that are told
-CHANCE = 0.05  # that the worst of all frames is told although all is well
+ALIKE = 0.9  # overlap from which on two frames count as the same
+SUSPICIOUS = 3.0  # z-scores, in units of the usual ones, that are reported
+CHANCE = 0.05  # probability that the worst of all frames is reported although all are right
 MANY = 10  # frames of a config type that have a usual z-score of their own
 NOISY = 2.0  # usual z-score of a config type, over that of all, that asks for a noise of its own
 _WORDS = {
@@ -34,7 +34,7 @@ _WORDS = {
 
 
 class Redundant(NamedTuple):
-    """A frame that tells little.
+    """A frame with little information of its own.
 
     Attributes
     ----------
@@ -42,7 +42,7 @@ class Redundant(NamedTuple):
     per_label : float
         nats of information per label.
     like : int or None
-        Number of the frame that tells most nearly the same; None if no single one does (overlap below 0.9).
+        Number of the frame with most nearly the same information; None if no single one has it (overlap below 0.9).
     overlap : float
         With the frame that is most alike, as `LeaveOneOut.overlap`.
     """
@@ -64,7 +64,7 @@ class Outlier(NamedTuple):
     excess : float
         The largest z-score of these in units of that kind's usual one.
     reason : str
-        What it looks like.
+        The likely cause.
     """
 
     frame: FrameWithout
@@ -99,9 +99,9 @@ class WhichData:
     messages: tuple[str, ...]
 
     def table(self, adding: str = ADDING) -> str:
-        """All tables as aligned plain text, each under a line that says what it tells; `adding` as in `MostWanted`."""
+        """All tables as aligned plain text, each under a line of explanation; `adding` as in `MostWanted`."""
         parts = [
-            "Redundant: least information beyond all others; take frames out one at a time, the rest then tell more.\n"
+            "Redundant: least information beyond all others; remove one frame at a time, as the rest then hold more.\n"
             + _redundant_table(self.redundant),
             "Outliers: contradicted by all others.\n" + _outlier_table(self.outliers) if self.outliers
             else "Outliers: none.",
@@ -131,7 +131,7 @@ def which_data_matter(
     duplicates: DuplicateFinder | None = None,
     **options: Any,
 ) -> WhichData:
-    """Tell which training frames are redundant or wrong, and which candidates to calculate next.
+    """Find training frames that are redundant or wrong, and candidates to calculate next.
 
     Parameters
     ----------
@@ -161,9 +161,9 @@ def which_data_matter(
 
     Notes
     -----
-    A label is told as not fitting if its z-score is three times the usual one of its kind (of its config type, if that
-    is larger) and so large that even the
-    worst of all frames would reach it by chance in one of twenty data sets only, with normal errors of the usual size.
+    A label is reported as an outlier if its z-score is three times the usual one of its kind (of its config type, if
+    that is larger) and so large that, with normal errors of the usual size, even the worst of all frames would reach it
+    by chance in only one of twenty data sets.
     """
     if not is_count(n):
         raise InputError(f"n = {n!r} rows must be a positive whole number.")
@@ -198,14 +198,14 @@ def _redundant(loo: LeaveOneOut, n: int) -> tuple[Redundant, ...]:
 
 
 def _redundant_table(redundant: Sequence[Redundant]) -> str:
-    head = ("frame", "config type", "formula", "atoms", "nats", "per label", "leverage", "says what")
+    head = ("frame", "config type", "formula", "atoms", "info (nats)", "per label", "leverage", "repeats")
     return aligned([head, *(_redundant_cells(entry) for entry in redundant)], "rllrrrrl")
 
 
 def _redundant_cells(entry: Redundant) -> tuple[str, ...]:
     frame = entry.frame
     sizes = (f"{frame.information:.2g}", f"{entry.per_label:.2g}", f"{frame.leverage:.2g}")
-    like = "several others say" if entry.like is None else f"frame {entry.like} says ({entry.overlap:.3f} alike)"
+    like = "several others" if entry.like is None else f"frame {entry.like} (overlap {entry.overlap:.3f})"
     return (str(frame.number), frame.config_type, frame.formula, str(frame.n_atoms), *sizes, like)
 
 
@@ -261,14 +261,14 @@ def _outliers(
     for frame in frames:
         names = {kind: f"{kind}/{frame.config_type}" for kind in frame.z_by_kind if kind in usual}
         excess = {k: frame.z_by_kind[k] / max(usual[k], usual.get(name, 1.0)) for k, name in names.items()}
-        kinds = tuple(kind for kind, x in excess.items() if _told(x, n_labels(frame, kind), len(frames)))
+        kinds = tuple(kind for kind, x in excess.items() if _is_outlier(x, n_labels(frame, kind), len(frames)))
         if (kinds and not frame.isolated) or frame.number in rivals:
             reason = _reason(frame, kinds, rivals.get(frame.number))
             found.append(Outlier(frame, kinds, max(excess.values(), default=0.0), reason))
     return tuple(sorted(found, key=lambda entry: (-entry.excess, entry.frame.number)))
 
 
-def _told(excess: float, n: int, n_frames: int) -> bool:
+def _is_outlier(excess: float, n: int, n_frames: int) -> bool:
     return excess >= SUSPICIOUS and float(chi2.sf(n * excess**2, n)) * n_frames < CHANCE
 
 
@@ -278,12 +278,12 @@ def _reason(frame: FrameWithout, kinds: tuple[str, ...], rival: int | None) -> s
     if len(kinds) == 1 and len(frame.z_by_kind) > 1:
         return _WORDS[kinds[0]]
     if len(kinds) == len(frame.z_by_kind):
-        return "all its labels: a failed calculation, or like no others?"
+        return "all its labels: a failed calculation, or unlike all others?"
     return "its " + " and ".join(kinds) + ": of another geometry or setting?"
 
 
 def _outlier_table(outliers: Sequence[Outlier]) -> str:
-    head = ("frame", "config type", "formula", *(f"z {kind}" for kind in COMPARED), "error", "looks like")
+    head = ("frame", "config type", "formula", *(f"z {kind}" for kind in COMPARED), "error", "likely cause")
     return aligned([head, *(_outlier_cells(entry) for entry in outliers)], "rllrrrrl")
 
 

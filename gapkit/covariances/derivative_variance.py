@@ -1,6 +1,6 @@
-"""Posterior variances of forces and stress, from what every term adds to the derivatives by an atom or a strain.
+"""Posterior variances of forces and stress, from every term's contribution to the derivatives by position and strain.
 
-Atoms are done in an order in which neighbours stand close together, as many at a time as memory allows.
+Atoms are treated in an order that keeps neighbours close together, as many at a time as memory allows.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from gapkit.terms.basis import Environments
 from gapkit.terms.protocol import DerivativePart
 
 MEMORY = 2**28  # bytes of tangents held at one time
-BATCH = 128  # atoms whose variances are done in one product
+BATCH = 128  # atoms whose variances are one product
 
 
 class DerivativeVariances(NamedTuple):
@@ -50,8 +50,8 @@ def derivative_variances(environments: Environments, posterior: SparsePosterior)
     -----
     Memory: the tangents of at most 256 MiB worth of atoms at one time (about 1400 atoms with 29 moved centres and 252
     features), 7 n_features numbers per atom and term for the strain, n_sparse numbers for each centre that those atoms
-    move. Larger structures are cut along a sweep through the neighbour graph; centres at the cuts are done again. The
-    strain takes time in proportion to n_atoms².
+    move. Larger structures are cut along a sweep through the neighbour graph; centres at the cuts are computed again.
+    The strain takes time in proportion to n_atoms².
     """
     n_atoms = len(environments.numbers)
     with one_blas_thread():
@@ -70,7 +70,7 @@ def _columns(parts: Sequence[DerivativePart]) -> tuple[slice, ...]:
 
 
 def _sweep(neighbourhoods: Sequence[Neighbourhoods], n_atoms: int) -> np.ndarray:
-    """Atoms in an order in which neighbours stand close together, shape (n_atoms,)."""
+    """Atoms in an order that keeps neighbours close together, shape (n_atoms,)."""
     if n_atoms == 0 or not neighbourhoods:
         return np.arange(n_atoms)
     nb = max(neighbourhoods, key=lambda nb: len(nb.j))
@@ -93,9 +93,9 @@ def _force_variances(parts: Sequence[DerivativePart], posterior: SparsePosterior
     none = np.zeros((1, rows.shape[2]))
 
     def variances(start: int) -> np.ndarray:
-        """Of `BATCH` atoms, shape (n, 3)."""
+        """Variances of `BATCH` atoms, shape (n, 3)."""
         some = slice(start, start + BATCH)
-        # by symmetry a force can have no variance but round-off: a last functional without data tells the scale
+        # by symmetry a force can have no variance but round-off: a last functional without data gives the scale
         K_t, K_tt = np.concatenate([*rows[some], none]), np.append(prior[some], scale)
         return posterior.local_variance(K_t, K_tt, columns)[:-1].reshape(-1, 3)
 

@@ -19,8 +19,8 @@ class Prior(NamedTuple):
     ----------
     K_tt : ndarray, shape (n_rows, n_rows)
     bound : ndarray, shape (n_rows,)
-        Variance if the centres that a functional touches all moved together: never less than the diagonal of K_tt,
-        and positive also where that vanishes by symmetry. It is the scale of round-off.
+        Variance if all centres of a functional were fully correlated: never less than the diagonal of K_tt, and
+        positive also where that vanishes by symmetry. It is the scale of round-off.
     """
 
     K_tt: np.ndarray

@@ -1,7 +1,7 @@
 """`gapkit.evaluate`: labelled structures predicted, predictions and labels side by side with their error bars.
 
-Here, too, is how rows of a comparison are made of labels, for everyone who predicts them in another way (frames left
-out of the fit): `label_values`, `in_unit_of_comparison` and `Rows`.
+`label_values`, `in_unit_of_comparison` and `Rows` make the rows of a comparison from labels, also for predictions made
+in another way (frames left out of the fit).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def evaluate(
     gap: Predictor, structures: Structures | Frames, return_std: bool | str = True, keys: LabelKeys | None = None
 ) -> Evaluation:
-    """Predict labelled structures and lay predictions and labels side by side.
+    """Predict labelled structures and compare predictions with labels.
 
     Labels that are missing contribute no rows; structures without any label are not predicted. Standard deviations are
     those of a new label, with the noise of the structure's config type (`GAP.noise_std`), N atoms and volume V::
@@ -46,8 +46,8 @@ def evaluate(
     gap : GAP
         A fitted potential.
     structures : sequence of Atoms, path or paths, iterable of Atoms, or Frames
-        Structures with energies (eV), forces (eV/Å) or stresses (eV/Å³); `gapkit.structures.frames.Frames` bring their
-        labels along.
+        Structures with energies (eV), forces (eV/Å) or stresses (eV/Å³); `gapkit.structures.frames.Frames` hold their
+        labels.
     return_std : bool or "all"
         True: also standard deviations of the energies, at little cost. "all": of the forces and stresses, too.
     keys : LabelKeys, optional
@@ -84,7 +84,7 @@ def evaluate(
 
 
 def _labelled(structures: Structures | Frames, keys: LabelKeys | None) -> tuple[dict[int, Frame], int]:
-    """Frames with a label by their number, and how many there are with those without."""
+    """Frames with a label by their number, and the number of all frames."""
     structures = [structures] if isinstance(structures, Atoms) else structures
     if isinstance(structures, Sequence) and not len(structures):
         return {}, 0
@@ -146,12 +146,12 @@ class Rows:
         self._parts: dict[str, list[tuple[int, str, NDArray[np.str_], Values]]] = {kind: [] for kind in COMPARED}
 
     def add(self, number: int, frame: Frame, kind: str, values: Values) -> None:
-        """Take in the rows of one kind that the frame of this number gives."""
+        """Add the rows of one kind of the frame of this number."""
         symbols = np.array(list(frame.atoms.symbols)) if kind == "forces" else np.empty(0, dtype=str)
         self._parts[kind].append((number, str(frame.labels.config_type), symbols, values))
 
     def comparisons(self) -> dict[str, Comparison]:
-        """Everything by kind, for the kinds that there are."""
+        """Comparisons by kind, for the kinds that occur."""
         return {kind: _joined(COMPARED[kind], parts) for kind, parts in self._parts.items() if parts}
 
     def evaluation(self, n_structures: int) -> Evaluation:
@@ -177,11 +177,11 @@ def _joined(quantity: Quantity, parts: Sequence[tuple[int, str, NDArray[np.str_]
     )
 
 
-# ---- what a model predicts
+# ---- predictions
 
 
 class _Predicted(NamedTuple):
-    """What is predicted for one structure (eV, eV/Å, eV/Å³)."""
+    """Predictions for one structure (eV, eV/Å, eV/Å³)."""
 
     energy: float
     forces: FloatArray
@@ -197,7 +197,7 @@ def _by_structure(p: Any, n: int) -> Iterator[_Predicted]:
 
 
 def _compared(gap: Predictor, frame: Frame, predicted: _Predicted) -> dict[str, Values]:
-    """Rows by kind, for the labels that there are; no stress where none is predicted."""
+    """Rows by kind, for the labels that exist; no stress where none is predicted."""
     found = {}
     for quantity in QUANTITIES:
         label, kind = label_values(frame, quantity), quantity.compared

@@ -92,7 +92,7 @@ class ErrorRow(NamedTuple):
     unit: str
 
     def as_dict(self) -> dict[str, Any]:
-        """What `Evaluation.summary` tells of it."""
+        """The errors as in `Evaluation.summary`."""
         return {"rmse": self.rmse, "mae": self.mae, "max": self.max, "n": self.n, "unit": self.unit}
 
 

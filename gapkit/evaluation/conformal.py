@@ -1,7 +1,7 @@
 """Intervals with a coverage that is guaranteed for finite data, whatever the distribution of the errors.
 
 Split-conformal prediction (Vovk, Gammerman and Shafer, Algorithmic Learning in a Random World (2005); Lei et al.,
-J. Am. Stat. Assoc. 113, 1094 (2018)) with the score abs(error)/std: the interval is predicted ± q·std, where q is an
+J. Am. Stat. Assoc. 113, 1094 (2018)) with the score abs(error)/std: the interval is predicted ± q·std with q an
 empirical quantile of the scores of structures that the model was not fitted to.
 
 What is exchangeable is the structure, not the value: the components in one structure are correlated. With K
@@ -16,7 +16,7 @@ calibration structures and any further one, all exchangeable, two things can be 
 For energies, one per structure, both are split-conformal prediction as usual. By group (Mondrian; Vovk et al., chapter
 4) the promise holds within each config type or species, with the structures of that group alone. No promise holds for
 structures of another distribution than the calibration structures (another phase, another temperature), for a model
-fitted to some of them, nor for each structure apart: it is an average over calibration sets and new structures.
+fitted to some of them, nor for each single structure: it is an average over calibration sets and new structures.
 """
 
 from __future__ import annotations
@@ -92,12 +92,12 @@ class Conformal:
         ------
         InputError
             If the level lies outside (0, 1), the group is unknown, or it has too few structures: with fewer than
-            level/(1 - level) only an interval without ends keeps the promise.
+            level/(1 - level) only an infinite interval keeps the promise.
         """
         if not is_number(level) or not 0.0 < level < 1.0:
             raise InputError(f"the level of an interval is a probability between 0 and 1, got {level!r}: 0.9 is 90 %.")
         if group not in self.groups:
-            raise InputError(f"no structure of {group!r} was there to calibrate on{did_you_mean(group, self.groups)}.")
+            raise InputError(f"the calibration data have no structure of {group!r}{did_you_mean(group, self.groups)}.")
         scores, cumulative, n_structures = self.groups[group]
         needed = structures_needed(level)
         if n_structures < needed:
@@ -108,12 +108,12 @@ class Conformal:
         return float(scores[np.searchsorted(cumulative, level - _ROUND_OFF)])
 
     def intervals(self, comparison: Comparison, level: float) -> Intervals:
-        """predicted ± factor·std, for standard deviations made the same way as those that were calibrated on.
+        """predicted ± factor·std, for standard deviations made the same way as those of the calibration.
 
         Parameters
         ----------
         comparison : Comparison
-            New values; their `reference` is not looked at.
+            New values; their `reference` is not used.
         level : float
             Probability between 0 and 1.
 
@@ -157,9 +157,9 @@ def fit_conformal(comparison: Comparison, by: str | None = None, target: str = "
     Parameters
     ----------
     comparison : Comparison
-        One kind of label with predictive standard deviations, on structures exchangeable with those to come.
+        One kind of label with predictive standard deviations, on structures exchangeable with new ones.
     by : {"config_type", "species"}, optional
-        Calibrate each group by itself.
+        Calibrate each group separately.
     target : {"value", "structure"}
         Promise the coverage of a value drawn from a new structure, or of all its values at once.
 

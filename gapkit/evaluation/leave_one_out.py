@@ -1,4 +1,4 @@
-"""Every training frame predicted without it, in one walk and without a refit: errors, error bars, information.
+"""Every training frame predicted without it, in one pass and without a refit: errors, error bars, information.
 
 The sparse points, e0, noises and amplitudes stay as they are; only the weights forget the frame
 (`gapkit.gaussian_process.leverage`). Memory: the labels and their predictions, some 40 bytes each, and about 2 kB for
@@ -35,7 +35,7 @@ from gapkit.structures.reference_energies import is_isolated
 
 FloatArray = NDArray[np.float64]
 METHODS = ("sor", "dtc")
-N_SKETCH = 96  # random projections of a frame's information: overlaps of different frames are told to about 0.1
+N_SKETCH = 96  # random projections of a frame's information: overlaps of different frames are good to about 0.1
 
 
 class FrameWithout(NamedTuple):
@@ -44,15 +44,15 @@ class FrameWithout(NamedTuple):
     Attributes
     ----------
     number : int
-        Place of the frame among those that were walked through.
+        Index of the frame among those given.
     config_type, formula : str
     n_atoms, n_labels : int
     isolated : bool
-        A single atom without neighbours: it determines e0 and tells nothing about the weights.
+        A single atom without neighbours: it determines e0 and has no information on the weights.
     leverage : float
         How many parameters the frame alone determines.
     information : float
-        nats that the frame tells about the weights beyond all others.
+        Information of the frame on the weights beyond all others, nats.
     z : float
         √(mean square) of the whitened residuals of all labels: about 1 if frame and others agree.
     z_by_kind : dict of str to float
@@ -94,16 +94,15 @@ class LeaveOneOut:
     frames : tuple of FrameWithout
         All frames with labels, in their order.
     comparisons : dict of str to Comparison
-        "energy", "forces", "stress": labels and predictions as `gapkit.evaluate` lays them side by side, standard
-        deviations with noise. Isolated atoms are not among them: e0 holds their energies even when they are
-        left out. They go into `calibration`, `fit_recalibration(…, how="leave-one-out")`,
-        `fit_conformal` and plots as they are.
+        "energy", "forces", "stress": labels and predictions as in `gapkit.evaluate`, standard deviations with noise.
+        Isolated atoms are not among them: e0 holds their energies even when they are left out. They go into
+        `calibration`, `fit_recalibration(…, how="leave-one-out")`, `fit_conformal` and plots as they are.
     method : {"sor", "dtc"}
-        What the standard deviations hold, as in `leave_one_out`.
+        What the standard deviations include, as in `leave_one_out`.
     duplicates : DuplicateFinder
         Repeated geometries and contradictory labels among the frames.
     sketches : ndarray of float32, shape (n_frames, 96)
-        Random projections of what each frame tells about the weights; see `overlap`.
+        Random projections of each frame's information on the weights; see `overlap`.
     """
 
     frames: tuple[FrameWithout, ...]
@@ -124,23 +123,23 @@ class LeaveOneOut:
         return Evaluation(energy, forces, stress, n_structures=len(self.frames))
 
     def worst(self, n: int = 10) -> list[FrameWithout]:
-        """The `n` frames with the largest z-score of any kind, worst first; isolated atoms are none of them."""
+        """The `n` frames with the largest z-score of any kind, worst first, isolated atoms excluded."""
         return sorted(
             (frame for frame in self.frames if not frame.isolated), key=lambda frame: (-frame.largest_z, frame.number)
         )[:n]
 
     def overlap(self, place: int) -> FloatArray:
-        """How much the information of the frame at `place` in `frames` is that of each frame, shape (n_frames,).
+        """Overlap of the information of the frame at `place` in `frames` with that of each frame, shape (n_frames,).
 
         The cosine tr(G_c G_d)/(|G_c| |G_d|) of their contributions G = Wᵀ W to the information on the weights: 1 for
-        the same surroundings, rotated or renumbered, 0 for nothing in common; an estimate, good to about 0.1 and
+        the same environments, rotated or renumbered, 0 for nothing in common; an estimate, good to about 0.1 and
         better near 1.
         """
         length = np.linalg.norm(self.sketches, axis=1).astype(float)
         return self.sketches @ self.sketches[place] / np.maximum(length * length[place], np.finfo(np.float32).tiny)
 
     def table(self, n: int = 10) -> str:
-        """The `n` worst frames, and what all frames say together, as aligned plain text."""
+        """The `n` worst frames and a summary of all frames, as aligned plain text."""
         rows = [_HEAD, *(_cells(frame) for frame in self.worst(n))]
         total = Counter({kind: len(comparison) for kind, comparison in self.comparisons.items()})
         z = ", ".join(f"{kind} {_rms(self._z(kind)):.2f}" for kind in self.comparisons)
@@ -185,7 +184,7 @@ def leave_one_out(
     method : {"dtc", "sor"}
         Standard deviations in the comparisons. "dtc": those that a refit would predict, with what the sparse points
         cannot express, so that a recalibration fitted to them suits `GAP.predict`; "sor": without it, as in `frames`,
-        and without the mixed second derivatives of the kernel that it takes for forces and stresses.
+        and without the mixed second derivatives of the kernel that "dtc" takes for forces and stresses.
 
     Returns
     -------
@@ -199,28 +198,28 @@ def leave_one_out(
 
     Notes
     -----
-    Rows of every frame as in the second walk of `GAP.fit`, then n_labels n_sparse² + n_labels³ operations a frame.
-    The sparse points stay, also those that came from the frame itself: error bars for surroundings without a sparse
+    Rows of every frame as in the second pass of `GAP.fit`, then n_labels n_sparse² + n_labels³ operations a frame.
+    The sparse points stay, also those that came from the frame itself: error bars for environments without a sparse
     point are somewhat larger.
     """
     if method not in METHODS:
         raise InputError(f"variance method {method!r} is unknown: use 'dtc' or 'sor'.")
-    walk = gap.frames_of(structures, keys)
+    frames = gap.frames_of(structures, keys)
     gathered = _Gathered()
-    known = _trained_on(gap, walk, gathered.duplicates)
+    known = _trained_on(gap, frames, gathered.duplicates)
     follow = progress(gap.verbose)
     projections = np.random.default_rng(0).standard_normal((2, gap.recipe_.n_sparse, N_SKETCH))
-    found = ordered_map(partial(_one, gap, method, projections), known)
-    for one in follow(found, "leaving out", walk.n_frames):
-        gathered.add(one)
+    found = ordered_map(partial(_left_out, gap, method, projections), known)
+    for result in follow(found, "leaving out", frames.n_frames):
+        gathered.add(result)
     return gathered.result(method)
 
 
 # ---- one frame
 
 
-class _One(NamedTuple):
-    """A frame, what the others say of it, its sketch, and its comparisons by kind."""
+class _LeftOutFrame(NamedTuple):
+    """A frame, its summary, its sketch, and its comparisons by kind."""
 
     frame: Frame
     without: FrameWithout
@@ -231,24 +230,26 @@ class _One(NamedTuple):
 def _trained_on(
     gap: FittedPotential, frames: Iterable[Frame], duplicates: DuplicateFinder
 ) -> Iterator[tuple[int, Frame]]:
-    """Numbered frames, after a look whether the model was fitted to them."""
+    """Numbered frames, after a check that the model was fitted to them."""
     if not gap.frames_:
-        raise InputError("the model file does not tell its training frames: fit again, and leave frames out then.")
+        raise InputError("the model file does not identify its training frames: fit again, then leave frames out.")
     left = gap.frames_.copy()
     for index, frame in enumerate(frames):
         name = frame.identity()
         if not left[name]:
             raise InputError(
                 f"frame {index} ({frame.atoms.get_chemical_formula()}) is not among the training frames with these "
-                "labels, or comes more often than there: give the frames as they were fitted."
+                "labels, or occurs more often than there: give the frames as they were fitted."
             )
         left[name] -= 1
         duplicates.add(frame.atoms, frame.labels, index)
         yield index, frame
 
 
-def _one(gap: FittedPotential, method: str, projections: FloatArray, numbered: tuple[int, Frame]) -> _One | None:
-    """All there is to say of one frame; None without labels."""
+def _left_out(
+    gap: FittedPotential, method: str, projections: FloatArray, numbered: tuple[int, Frame]
+) -> _LeftOutFrame | None:
+    """All results for one frame; None without labels."""
     index, frame = numbered
     rows = frame_rows(gap.recipe_, frame)
     if not rows:
@@ -259,7 +260,7 @@ def _one(gap: FittedPotential, method: str, projections: FloatArray, numbered: t
     u, v = projections
     sketch = np.einsum("nk,nk->k", own.W.T @ u, own.W.T @ v) / np.sqrt(N_SKETCH)
     parts = _compared(frame, out, unexplained)
-    return _One(frame, _summary(index, frame, out, parts), sketch.astype(np.float32), parts)
+    return _LeftOutFrame(frame, _summary(index, frame, out, parts), sketch.astype(np.float32), parts)
 
 
 def _unexplained(gap: FittedPotential, frame: Frame, own: WhitenedRows) -> dict[str, FloatArray]:
@@ -316,7 +317,7 @@ def _rms(values: FloatArray) -> float:
 
 
 class _Gathered:
-    """Frames as they come, and their values in lists of arrays."""
+    """Results of the frames so far."""
 
     def __init__(self) -> None:
         self.duplicates = DuplicateFinder()
@@ -324,24 +325,24 @@ class _Gathered:
         self._sketches: list[NDArray[np.float32]] = []
         self._rows = Rows()
 
-    def add(self, one: _One | None) -> None:
-        """Take in one frame; None is one without labels."""
-        if one is None:
+    def add(self, found: _LeftOutFrame | None) -> None:
+        """Add one frame; None is one without labels."""
+        if found is None:
             return
-        self._frames.append(one.without)
-        self._sketches.append(one.sketch)
-        for kind, values in one.parts.items() if not one.without.isolated else ():
-            self._rows.add(one.without.number, one.frame, kind, values)
+        self._frames.append(found.without)
+        self._sketches.append(found.sketch)
+        for kind, values in found.parts.items() if not found.without.isolated else ():
+            self._rows.add(found.without.number, found.frame, kind, values)
 
     def result(self, method: str) -> LeaveOneOut:
-        """Everything together."""
+        """All of them together."""
         if not self._frames:
             raise InputError("none of the frames to be left out carries a label: give the training frames.")
         comparisons = self._rows.comparisons()
         return LeaveOneOut(tuple(self._frames), comparisons, method, self.duplicates, np.array(self._sketches))
 
 
-_HEAD = ("frame", "config type", "formula", "atoms", "z", "energy", "forces", "stress", "leverage", "nats", "")
+_HEAD = ("frame", "config type", "formula", "atoms", "z", "energy", "forces", "stress", "leverage", "info (nats)", "")
 
 
 def _cells(frame: FrameWithout) -> tuple[str, ...]:

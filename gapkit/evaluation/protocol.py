@@ -1,4 +1,4 @@
-"""What evaluation asks of a potential, so that it need not know how one is made."""
+"""Interface of a potential that evaluation needs, however the potential was made."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class FittedPotential(Predictor, Protocol):
 
     @property
     def recipe_(self) -> Recipe:
-        """Everything but the data that rows depend on."""
+        """Everything except the data that rows depend on."""
         ...
 
     def frames_of(self, structures: Structures | Frames, keys: LabelKeys | None = None) -> Frames:

@@ -1,4 +1,4 @@
-"""Do the large standard deviations sit at the large errors? Rank correlation and error retention, atom by atom too."""
+"""Do large standard deviations go with large errors? Rank correlation and error retention, atom by atom too."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ REMOVED = tuple(k / 20 for k in range(20))
 
 
 class Errors(Protocol):
-    """Errors and what was expected of them: `gapkit.evaluation.comparison.Comparison` and `AtomErrors` are such."""
+    """Errors and predicted standard deviations: `gapkit.evaluation.comparison.Comparison`, `AtomErrors`."""
 
     @property
     def error(self) -> FloatArray:
@@ -64,11 +64,11 @@ class Retention:
     rmse : tuple of float, length m
         Root mean square error of the values left, in the unit of the errors.
     oracle, random : tuple of float, length m
-        The same if the values with the largest errors are removed, and if any are: the best and the idle order.
+        The same if the values with the largest errors are removed, and if random ones are: the best and no order.
     gain : float or None
         Area between `random` and `rmse` over that between `random` and `oracle`, over every number of values removed:
-        1 if std orders the values as the errors do, 0 if it tells nothing, negative if it misleads. None if all errors
-        are of one size.
+        1 if std orders the values as the errors do, 0 if it is uninformative, negative if it misleads. None if all
+        errors are of one size.
     """
 
     removed: tuple[float, ...]
@@ -130,7 +130,7 @@ def error_retention(errors: Errors, removed: Iterable[float] = REMOVED) -> Reten
     outside = [fraction for fraction in fractions if not 0.0 <= fraction < 1.0]
     if outside or not np.all(np.isfinite(square)):
         cause = f"removed fractions must lie in [0, 1), got {outside}" if outside else "an error is not finite"
-        raise InputError(f"no error is left to retain: {cause}; correct that.")
+        raise InputError(f"the error retained cannot be computed: {cause}; correct that.")
     left = [max(1, round((1.0 - fraction) * len(square))) for fraction in fractions]
     by_std, by_error = _retained(square, std), _retained(square, square)
     idle = np.full(len(square), np.sqrt(square.mean()))

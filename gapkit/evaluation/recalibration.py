@@ -3,10 +3,10 @@
 The factor s multiplies the whole predictive standard deviation, s·sqrt(posterior variance + noise²), so it corrects a
 misjudged noise and a misjudged amplitude alike and leaves their proportion as fitted. It maximises the likelihood of
 labels that the fit has not seen: s² = mean z². A few gross errors raise it; where the z-scores have heavy tails no
-factor brings every level of coverage right, and the intervals of `gapkit.evaluation.conformal` do. Alternatives not
+factor makes every level of coverage right, but the intervals of `gapkit.evaluation.conformal` do. Alternatives not
 taken here: two factors, for posterior variance and noise apart (needs data where one dominates); median abs(z)/0.6745,
 which tolerates outliers but promises nothing about them; isotonic maps of the levels (Kuleshov, Fenner and Ermon, ICML
-2018), after which the prediction is no Gaussian any more.
+2018), after which the prediction is no longer Gaussian.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _N_REMEMBERED = 64
 
 
 class Scores(NamedTuple):
-    """Calibration of one group of values: as `Calibration` has it; coverage at 50, 68, 90 and 95 %."""
+    """Calibration of one group of values, as in `Calibration`; coverage at 50, 68, 90 and 95 %."""
 
     nll: float
     crps: float
@@ -54,7 +54,7 @@ class Scores(NamedTuple):
 
 @dataclass(frozen=True)
 class ScaleFit:
-    """What one factor was fitted to, and what it is worth.
+    """Data that one factor was fitted to, and its effect.
 
     Attributes
     ----------
@@ -110,7 +110,7 @@ class Recalibration:
     Attributes
     ----------
     scales : dict of str to float
-        "energy", "stress" and, per species, "forces/Si" -> factor. Kinds that are not there keep their standard
+        "energy", "stress" and, per species, "forces/Si" -> factor. Kinds that are missing keep their standard
         deviations.
     provenance : Provenance
     """
@@ -199,7 +199,7 @@ class Recalibration:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Recalibration:
-        """What `to_dict` gave.
+        """The inverse of `to_dict`.
 
         Raises
         ------
@@ -214,7 +214,7 @@ class Recalibration:
             provenance = Provenance(**(stored | {"fits": fits, "seen": seen}))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise InputError(
-                f"this is no stored recalibration ({type(error).__name__}: {error}): fit and store it again."
+                f"this is not a stored recalibration ({type(error).__name__}: {error}): fit and store it again."
             ) from None
         wrong = {key: scale for key, scale in scales.items() if not (np.isfinite(scale) and scale > 0.0)}
         if wrong or not scales:
@@ -311,7 +311,7 @@ def _held_out(gap: FittedPotential, data: Structures, keys: LabelKeys | None) ->
     if known:
         raise InputError(
             f"{known} of the {frames.n_frames} frames to recalibrate on are training frames, whose errors are too "
-            "small to tell: leave them out."
+            "small: leave them out."
         )
     raw = copy.copy(gap)
     raw.recalibration_ = None
@@ -319,11 +319,11 @@ def _held_out(gap: FittedPotential, data: Structures, keys: LabelKeys | None) ->
 
 
 def check_origin(how: str) -> None:
-    """Raise `InputError` unless labels were kept from the fit in one of the ways that are known."""
+    """Raise `InputError` unless labels were kept from the fit in one of the known ways."""
     if how not in ORIGINS:
         raise InputError(
             f"labels to recalibrate on must be 'held-out' or 'leave-one-out', got {how!r}: "
-            "errors on training labels are too small to tell."
+            "errors on training labels are too small."
         )
 
 

@@ -1,4 +1,4 @@
-"""The words by which standard deviations are asked for, and what they cost."""
+"""The names by which standard deviations are requested, and their cost."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class WhichStd(StrEnum):
     """Which standard deviations to predict: of the local energies, of the total energy, too, or of everything.
 
     "local" costs little more than the forces and grows with the number of atoms; "energy" grows with its square; "all"
-    takes about thirty times the price of the forces.
+    costs about thirty times as much as the forces.
     """
 
     LOCAL = "local"
@@ -22,12 +22,12 @@ class WhichStd(StrEnum):
 
 
 def parse_return_std(return_std: bool | str, known: Collection[WhichStd] = tuple(WhichStd)) -> WhichStd | None:
-    """What an argument `return_std` asks for: False is nothing, True is "energy".
+    """Meaning of an argument `return_std`: False is nothing, True is "energy".
 
     Raises
     ------
     InputError
-        Unless it is True, False or one of the `known` words.
+        Unless it is True, False or one of the `known` names.
     """
     if return_std in (False, True):
         return WhichStd.ENERGY if return_std else None
@@ -38,7 +38,7 @@ def parse_return_std(return_std: bool | str, known: Collection[WhichStd] = tuple
 
 
 def parse_std(word: Any) -> WhichStd:
-    """One of the words.
+    """One of the names.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""A fit that was killed goes on where it stood: the state of its second walk, written now and then, atomically."""
+"""A fit that was killed continues where it stopped: the state of its second pass, written now and then, atomically."""
 
 from __future__ import annotations
 

@@ -1,10 +1,11 @@
-"""The same two walks on the workers of a Dask cluster: chunks of frames go out, row factors come back merged in a tree.
+"""Both passes of a fit on the workers of a Dask cluster: chunks of frames go out, merged row factors come back.
 
 Frames are read where the fit was started and sent in chunks, a few per worker at a time. Each chunk becomes one row
-factor per noise group; two results of equal weight are merged on a worker as soon as both exist. What a whole batch of
-chunks has become comes back and is merged there; until then the cluster knows the batch's frames, so that a lost worker
-costs only the chunks that it alone had: Dask computes them again. Chunks and batches depend on the data alone, so that
-the result does not depend on the workers, to the last bit; it is that of the fit without them up to round-off.
+factor per noise group; two results of equal weight are merged on a worker as soon as both exist, in a tree. The result
+of a whole batch of chunks comes back and is merged where the fit was started; until then the cluster holds the batch's
+frames, so that a lost worker costs only the chunks that it alone had: Dask computes them again. Chunks and batches
+depend on the data alone, so that the result does not depend on the workers, to the last bit; up to round-off it is that
+of a fit without them.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from copy import deepcopy
 from typing import TYPE_CHECKING
 
 from gapkit.fitting.first_pass import SparsePools, Summary, checked_candidates
-from gapkit.fitting.fit import Walk
+from gapkit.fitting.fit import SecondPass
 from gapkit.fitting.noise import Noises
 from gapkit.fitting.second_pass import Factors, Recipe, stream_rows
 from gapkit.runtime.cluster import Tree, connected, spread
@@ -28,18 +29,15 @@ if TYPE_CHECKING:
     from distributed import Client
 
 
-CHUNK_ATOMS = 1000  # at least, of frames that go to a worker together: many enough to pay for a merge, few to spread
-BATCH = 64  # chunks whose results are merged before they come back, and whose frames the scheduler keeps so long
-
-
-# ---- clusters
+CHUNK_ATOMS = 1000  # at least, of frames that go to a worker together: enough to pay for a merge, few enough to spread
+BATCH = 64  # chunks whose results are merged before they come back; until then the scheduler keeps their frames
 
 
 # ---- chunks go out
 
 
 def chunks_of(frames: Iterable[Frame], n_atoms: int) -> Iterator[list[Frame]]:
-    """Consecutive frames that have at least `n_atoms` together, each without anything but geometry and labels."""
+    """Consecutive frames that have at least `n_atoms` together, each stripped to geometry and labels."""
     chunk: list[Frame] = []
     size = 0
     for frame in frames:
@@ -56,14 +54,14 @@ def chunks_of(frames: Iterable[Frame], n_atoms: int) -> Iterator[list[Frame]]:
 
 
 @contextmanager
-def dask_walks(client: Client | int, terms: Sequence[AdditiveTerm]) -> Iterator[DaskWalks]:
-    """Both walks of a fit on a cluster, `connected` to meanwhile."""
+def dask_passes(client: Client | int, terms: Sequence[AdditiveTerm]) -> Iterator[DaskPasses]:
+    """Both passes of a fit on a cluster, with a client from `connected`."""
     with connected(client) as own:
-        yield DaskWalks(own, tuple(terms))
+        yield DaskPasses(own, tuple(terms))
 
 
-class DaskWalks:
-    """`gapkit.fitting.fit.Walks` on the workers of a cluster.
+class DaskPasses:
+    """`gapkit.fitting.fit.Passes` on the workers of a cluster.
 
     Parameters
     ----------
@@ -75,7 +73,7 @@ class DaskWalks:
         self._client, self._terms = client, terms
 
     def survey(self, frames: Frames, noises: Noises, pools: SparsePools, follow: Track) -> Summary:
-        """The first walk; environments are thinned out, here or on workers, only if they are more than a pool holds."""
+        """The first pass; environments are thinned out, here or on workers, only if they do not fit into a pool."""
         summary = Summary()
         tree = Tree(self._client, _merged_pools)
         chunks = chunks_of(follow(frames, "descriptors", frames.n_frames), CHUNK_ATOMS)
@@ -90,8 +88,8 @@ class DaskWalks:
         summary.check()
         return summary
 
-    def rows(self, recipe: Recipe, frames: Iterable[Frame], factors: Factors, walk: Walk, ahead: int) -> Factors:
-        """The second walk; checkpoints are written between batches."""
+    def rows(self, recipe: Recipe, frames: Iterable[Frame], factors: Factors, state: SecondPass, ahead: int) -> Factors:
+        """The second pass; checkpoints are written between batches."""
         del ahead  # workers take one chunk at a time
         tree = Tree(self._client, _merged_factors)
         # rows of n atoms are folded in ∝ 6 n M² operations, factors merged in ⅔ M³: n = M makes that a ninth
@@ -99,11 +97,11 @@ class DaskWalks:
         for chunk, future in spread(self._client, _factors_of, recipe, chunks):
             tree.add(future)
             for frame in chunk:
-                walk.skip(frame)
+                state.skip(frame)
             if tree.n_chunks == BATCH:
                 _merge_into(factors, tree.result())
-                if walk.due():
-                    walk.write()
+                if state.due():
+                    state.write()
         if tree.n_chunks:
             _merge_into(factors, tree.result())
         return factors
@@ -146,6 +144,3 @@ def _merge_into(total: Factors, new: Factors) -> None:
             total[group].merge(factor)
         else:
             total[group] = factor.copy()
-
-
-# ---- predictions

@@ -1,6 +1,6 @@
 """The first pass over labelled frames: environments → sparse points, counts, reference energies.
 
-Each frame's features are made (on all threads), used in order and dropped: memory does not grow with the data.
+Each frame's features are computed (on all threads), used in order and dropped: memory does not grow with the data.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ POOL_BYTES = 2**27  # of all environments that may become sparse points: 60 000 
 
 
 class FrameCandidates(NamedTuple):
-    """What one frame offers for the choice of functions, by (term, key), and its largest number of neighbours.
+    """Candidates of one frame for the choice of functions, by (term, key), and its largest number of neighbours.
 
     The shortest distance (Å) of each pair of species is that within the largest cutoff.
     """
@@ -72,7 +72,7 @@ class SparsePools:
         self.shortest: dict[str, float] = {}  # distance of every pair of species, Å
 
     def add(self, found: FrameCandidates) -> None:
-        """Take in what one frame offers."""
+        """Add the candidates of one frame."""
         for (t, key), offered in found.offered:
             if (t, key) not in self.pools:
                 self.pools[t, key] = self._new(t, key)
@@ -91,7 +91,7 @@ class SparsePools:
         return self._terms[t].pool(key, self._random_state, self._n_bytes // max(n_pools, 1))
 
     def merge(self, other: SparsePools) -> None:
-        """Take in what another worker has gathered from later frames."""
+        """Add the candidates of another worker, gathered from later frames."""
         for key, pool in other.pools.items():
             if key in self.pools:
                 self.pools[key].merge(pool)
@@ -101,12 +101,12 @@ class SparsePools:
         self.shortest = shorter(self.shortest, other.shortest)
 
     def thin(self) -> None:
-        """Once candidates had to be dropped, hold fewer."""
+        """Hold fewer, if candidates had to be dropped."""
         for pool in self.pools.values():
             pool.thin()
 
     def choose(self) -> tuple[Basis, Selection]:
-        """Functions of all terms, and how they were chosen; the pools are emptied on the way."""
+        """Functions of all terms, and how they were chosen; this empties the pools."""
         points, selection = {}, {}
         for t, key in sorted(self.pools):
             points[t, key], report = self.pools.pop((t, key)).choose()
@@ -115,7 +115,7 @@ class SparsePools:
 
 
 class Summary:
-    """What there is to know of frames without computing anything: counts, reference energies, a fingerprint."""
+    """What is known of frames without any descriptor: counts, reference energies, a fingerprint."""
 
     def __init__(self) -> None:
         self.n_structures = 0
@@ -187,6 +187,6 @@ def survey(
 
 
 def checked_candidates(terms: Sequence[AdditiveTerm], frame: Frame) -> FrameCandidates:
-    """`candidates`, after a look at the species."""
+    """`candidates`, after a check of the species."""
     Basis(tuple(terms), ()).check_species(np.unique(frame.atoms.numbers))
     return candidates(terms, frame.atoms)

@@ -1,4 +1,4 @@
-"""From frames to sparse points and row factors: both walks of a fit, within a memory budget, with checkpoints."""
+"""From frames to sparse points and row factors: both passes of a fit, within a memory budget, with checkpoints."""
 
 from __future__ import annotations
 
@@ -41,47 +41,47 @@ from gapkit.terms.protocol import AdditiveTerm
 logger = logging.getLogger("gapkit")
 
 
-class Walks(Protocol):
-    """The two walks, here or on workers (`gapkit.fitting.distributed`)."""
+class Passes(Protocol):
+    """The two passes, here or on workers (`gapkit.fitting.distributed`)."""
 
     def survey(self, frames: Frames, noises: Noises, pools: SparsePools, follow: Track) -> Summary:
         """`gapkit.fitting.first_pass.survey`."""
         ...
 
-    def rows(self, recipe: Recipe, frames: Iterable[Frame], factors: Factors, walk: Walk, ahead: int) -> Factors:
+    def rows(self, recipe: Recipe, frames: Iterable[Frame], factors: Factors, state: SecondPass, ahead: int) -> Factors:
         """`gapkit.fitting.second_pass.stream_rows`."""
         ...
 
 
 class Options(NamedTuple):
-    """How to go about a fit. It does not change the result, but for `max_memory`: candidates for the sparse points that
-    do not fit into a quarter of it are thinned out.
+    """How to carry out a fit. Only `max_memory` can change the result: candidates for the sparse points that do not fit
+    into a quarter of it are thinned out.
 
     Attributes
     ----------
     max_memory : int or None
         Bytes.
     checkpoint : Checkpoint or None
-    walks : Walks or None
-        None: here.
+    passes : Passes or None
+        None: in this process.
     follow : callable
         From `gapkit.runtime.progress.progress`.
     optimize : bool
         Noises or amplitudes will be learned, which takes memory.
     leave_out : bool
-        And rows of frames that are left out, which takes more.
+        Rows of frames that are left out will be held as well, which takes more.
     """
 
     max_memory: int | None
     checkpoint: Checkpoint | None
-    walks: Walks | None
+    passes: Passes | None
     follow: Track
     optimize: bool = False
     leave_out: bool = False
 
 
 class Start(NamedTuple):
-    """What the first walk has found: everything that the second one and the model need."""
+    """Result of the first pass: everything that the second one and the model need."""
 
     recipe: Recipe
     training: dict[str, Any]
@@ -94,14 +94,14 @@ class Start(NamedTuple):
 
 
 class Learned(NamedTuple):
-    """Both walks done.
+    """Result of both passes.
 
     Attributes
     ----------
     start : Start
     factors : dict of group to RowFactor
     estimated : int
-        Memory that was foretold, bytes.
+        Estimated memory, bytes.
     peak : PeakMemory
     """
 
@@ -112,12 +112,12 @@ class Learned(NamedTuple):
 
     @property
     def memory(self) -> MemoryUse:
-        """What was foretold, and the peak until now."""
+        """The estimate, and the peak until now."""
         return MemoryUse(self.estimated, self.peak.largest())
 
 
-class Walk:
-    """The second walk as it goes: counts and fingerprints frames, looks at the memory, writes checkpoints.
+class SecondPass:
+    """The second pass in progress: counts and fingerprints frames, checks the memory, writes checkpoints.
 
     With a checkpoint, a signal to end waits for the end of a frame and for the file, which holds all frames so far.
     """
@@ -130,18 +130,18 @@ class Walk:
         self._checkpoint, self._peak, self._request = checkpoint, peak, request
 
     def after(self, frame: Frame) -> None:
-        """Note that the rows of one more frame are in the factors."""
+        """Count one more frame whose rows are now in the factors."""
         self.skip(frame)
         if self.due():
             self.write()
 
     def due(self) -> bool:
-        """Whether it is time for a checkpoint; looks at the memory, too."""
+        """Whether it is time for a checkpoint; checks the memory, too."""
         self._peak.look()
         return self._checkpoint is not None and (self._checkpoint.due() or self._request.is_there)
 
     def skip(self, frame: Frame) -> None:
-        """Note a frame whose rows are in the factors already."""
+        """Count a frame whose rows are in the factors already."""
         self.n_done += 1
         self.digest = frame.digest(self.digest)
 
@@ -151,8 +151,8 @@ class Walk:
             return
         headers, arrays = _pack_start(self.start)
         numbers, parts = pack_factors(self.factors)
-        walk = {"n_done": self.n_done, "digest": self.digest, "factors": numbers}
-        self._checkpoint.write(headers | walk, arrays | parts)
+        done = {"n_done": self.n_done, "digest": self.digest, "factors": numbers}
+        self._checkpoint.write(headers | done, arrays | parts)
         self._request.give_on()
 
     def check_same(self, digest: str, what: str) -> None:
@@ -169,7 +169,7 @@ def learn(
     frames: Frames,
     options: Options,
 ) -> Learned:
-    """Walk through the frames twice, or on from a checkpoint."""
+    """Pass over the frames twice, or continue from a checkpoint."""
     peak = PeakMemory()
     stored = None if options.checkpoint is None else options.checkpoint.read()
     if stored is None:
@@ -178,30 +178,30 @@ def learn(
         start = _unpack_start(*stored, tuple(terms), noises)
         factors = unpack_factors(stored[0]["factors"], stored[1])
     with deferred(options.checkpoint is not None) as request:
-        walk = Walk(start, options.checkpoint, factors, peak, request)
-        return _second_walk(walk, frames, options, peak, None if stored is None else stored[0])
+        state = SecondPass(start, options.checkpoint, factors, peak, request)
+        return _second_pass(state, frames, options, peak, None if stored is None else stored[0])
 
 
-def _second_walk(
-    walk: Walk, frames: Frames, options: Options, peak: PeakMemory, stored: Mapping[str, Any] | None
+def _second_pass(
+    state: SecondPass, frames: Frames, options: Options, peak: PeakMemory, stored: Mapping[str, Any] | None
 ) -> Learned:
     """All rows, or those of the frames that a checkpoint does not hold."""
-    start = walk.start
+    start = state.start
     if stored is None:
-        walk.write()
+        state.write()
         remaining: Iterable[Frame] = iter(frames)
     else:
-        remaining = _skip(frames, walk, stored["n_done"], stored["digest"])
+        remaining = _skip(frames, state, stored["n_done"], stored["digest"])
     estimated, ahead = _estimate(start, options, peak.look())
     logger.info("memory: about %s", in_words(estimated))
     total = start.training["n_structures"]
-    followed = options.follow(remaining, "covariances", total - walk.n_done)
-    if options.walks is None:
-        stream_rows(start.recipe, followed, walk.factors, walk.after, ahead)
+    followed = options.follow(remaining, "covariances", total - state.n_done)
+    if options.passes is None:
+        stream_rows(start.recipe, followed, state.factors, state.after, ahead)
     else:
-        options.walks.rows(start.recipe, followed, walk.factors, walk, ahead)
-    walk.check_same(start.training["sha256"], "in the first walk")
-    return Learned(start, walk.factors, estimated, peak)
+        options.passes.rows(start.recipe, followed, state.factors, state, ahead)
+    state.check_same(start.training["sha256"], "in the first pass")
+    return Learned(start, state.factors, estimated, peak)
 
 
 def _survey(
@@ -214,10 +214,10 @@ def _survey(
 ) -> Start:
     budget = None if options.max_memory is None else options.max_memory - PeakMemory().look()
     pools = SparsePools(terms, random_state, budget)
-    if options.walks is None:
+    if options.passes is None:
         summary = survey(terms, frames, frames.n_frames, noises, pools, options.follow)
     else:
-        summary = options.walks.survey(frames, noises, pools, options.follow)
+        summary = options.passes.survey(frames, noises, pools, options.follow)
     known = _known_e0(e0, summary)
     for message in summary.duplicates.messages():
         warn(message)
@@ -244,7 +244,7 @@ def _known_e0(given: dict[str, float] | None, summary: Summary) -> dict[str, flo
 
 
 def _estimate(start: Start, options: Options, present: int) -> tuple[int, int]:
-    """Bytes at the peak of the second walk, and how many frames to work on ahead, fewer if memory is tight."""
+    """Bytes at the peak of the second pass, and how many frames to work on ahead, fewer if memory is tight."""
     n_threads, budget = get_num_threads(), options.max_memory
     sizes = row_sizes(start.recipe, start.rows, start.largest_frame, start.n_neighbours)
     choices = [2 * n_threads, n_threads, 1, 0] if n_threads > 1 else [0]
@@ -257,16 +257,16 @@ def _estimate(start: Start, options: Options, present: int) -> tuple[int, int]:
     return estimated, ahead
 
 
-def _skip(frames: Frames, walk: Walk, n_done: int, digest: str) -> Iterator[Frame]:
+def _skip(frames: Frames, state: SecondPass, n_done: int, digest: str) -> Iterator[Frame]:
     """The frames after those whose rows are in the checkpoint's factors."""
     remaining = iter(frames)
     for frame in islice(remaining, n_done):
-        walk.skip(frame)
-    walk.check_same(digest, "those of the checkpoint")
+        state.skip(frame)
+    state.check_same(digest, "those of the checkpoint")
     yield from remaining
 
 
-# ---- the first walk's findings as a file
+# ---- the first pass's result as a file
 
 
 def _pack_start(start: Start) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

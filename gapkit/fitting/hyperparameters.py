@@ -1,4 +1,4 @@
-"""What a fit learns besides its weights: noises, amplitudes, and frames that deserve a noise of their own."""
+"""Hyperparameters that a fit learns: noises, amplitudes, and outlier frames with a noise of their own."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ MOST_OUTLIERS = 50
 
 
 def parse_optimize(optimize: bool | str | Sequence[str]) -> frozenset[str]:
-    """What `GAP.fit` is asked to learn, by names; those that imply "noise" bring it along.
+    """Names of the hyperparameters that `GAP.fit` is to learn, with "noise" where others imply it.
 
     Raises
     ------
@@ -55,7 +55,7 @@ def parse_optimize(optimize: bool | str | Sequence[str]) -> frozenset[str]:
 def learn_hyperparameters(
     recipe: Recipe, factors: Factors, jitter: float, wanted: frozenset[str], frames: Frames, random_state: int
 ) -> tuple[Recipe, Factors, Optimum | None]:
-    """Recipe and factors with the noises and amplitudes that were `wanted`; as they were if there are none."""
+    """Recipe and factors with the noises and amplitudes that were `wanted`; unchanged if none are."""
     if not wanted:
         return _by_group(recipe, factors), factors, None
     optimum, by_evidence = None, wanted - {"leave_out"}
@@ -81,13 +81,13 @@ def _optimised(
     fixed: set[Group | str] = {*_groups_of_isolated_atoms(factors)} if "noise" in wanted else {*factors}
     fixed |= set() if "delta" in wanted else {amplitude.name for amplitude in amplitudes}
     K_mm = recipe.basis.K_mm()
-    n_starts = 1 if parents else 3  # with outliers apart the search starts from the optimum without
+    n_starts = 1 if parents else 3  # with outliers apart the search starts from the optimum before
     options = {"jitter": jitter, "fixed": fixed, "parents": parents, "n_starts": n_starts, "random_state": seed}
     return _taken(recipe, factors, maximise(K_mm, factors, noise, amplitudes, **options))  # type: ignore[arg-type]
 
 
 def _groups_of_isolated_atoms(groups: Iterable[Group]) -> set[Group]:
-    """They define e0: their noise says how exactly, and a handful of labels cannot decide it."""
+    """Groups that define e0, as exactly as their noise says: a handful of labels cannot determine that noise."""
     return {group for group in groups if names_isolated_atoms(group[1])}
 
 
@@ -104,7 +104,7 @@ def _with_least_errors(
 
 
 def _taken(recipe: Recipe, factors: Factors, optimum: Optimum) -> tuple[Recipe, Factors, Optimum]:
-    """Recipe and factors with what was found."""
+    """Recipe and factors with the noises and amplitudes of the optimum."""
     for factor in factors.values():
         factor.rescale(optimum.column_scale)
     terms = tuple(
@@ -152,7 +152,7 @@ def _learned(noises: Noises, by_group: Mapping[Group, float]) -> Noises:
 
 
 def _by_group(recipe: Recipe, factors: Factors) -> Recipe:
-    """The same noises, each config type's own one by name where it was a group."""
+    """The same noises, by name for each config type that was a group of its own."""
     if not recipe.noises.by_config_type:
         return recipe
     return recipe._replace(noises=_learned(recipe.noises, {group: recipe.noises.std(group) for group in factors}))

@@ -1,4 +1,4 @@
-"""How much memory a fit will take, said before the work, and how much it took."""
+"""Estimate of the memory that a fit needs, made before the work."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ class RowSizes(NamedTuple):
     n_moved: int
 
     def factors(self) -> int:
-        """One triangular factor per group, and its rows that wait, bytes."""
+        """One triangular factor per group and the rows that wait to be folded in, bytes."""
         columns = self.n_sparse + 1
         return sum(8 * columns * (columns + min(ROWS_TOGETHER, n)) for n in self.rows)
 
     def in_flight(self, n_threads: int, ahead: int) -> int:
-        """Rows of the structures that are being made or wait to be folded in, and tangents, bytes."""
+        """Rows of the structures in progress or waiting to be folded in, and tangents, bytes."""
         one = 8 * (3 * self.largest_frame + 7) * self.n_sparse
         working = 8 * self.n_moved * (self.n_features + self.n_sparse)
         return (1 if n_threads == 1 else ahead + 2) * one + n_threads * working
 
     def solution(self) -> int:
-        """K_mm, L, R, the stacked factor and what LAPACK copies meanwhile, bytes."""
+        """K_mm, L, R, the stacked factor and LAPACK's copies, bytes."""
         return 8 * 7 * (self.n_sparse + 1) ** 2
 
     def evidence(self) -> int:
@@ -53,7 +53,7 @@ class RowSizes(NamedTuple):
         return int(sum(square * min(1.0, 2.0 * n / self.n_sparse) for n in self.rows)) + 7 * square
 
     def total(self, n_threads: int, ahead: int, optimize: bool) -> int:
-        """Peak of the walk and of the solution after it, bytes; `ahead` as in `gapkit.runtime.threads.ordered_map`."""
+        """Peak of the pass and of the solution after it, bytes; `ahead` as in `gapkit.runtime.threads.ordered_map`."""
         after = max(self.solution(), self.evidence() if optimize else 0)
         return self.factors() + max(self.in_flight(n_threads, ahead), after)
 

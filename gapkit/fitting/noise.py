@@ -1,4 +1,4 @@
-"""What a row is: targets, noise groups and the one noise rule.
+"""Targets, noise groups and noises of the rows of a fit.
 
 Every label is a sum over a structure's local energies or a derivative of it. Its noise has a standard deviation
 
@@ -23,7 +23,7 @@ from gapkit.quantities import UNITS, VOIGT
 from gapkit.structures.frames import Frame
 from gapkit.structures.labels import Labels
 
-OUTLIER = "frame "  # begins the name of the group of a single frame
+OUTLIER = "frame "  # prefix of the group of a single frame
 Group = tuple[str, str]  # kind, and a config type, "default", "all" or an outlier
 
 Noise = float | Mapping[str, float]
@@ -53,7 +53,7 @@ def observations(labels: Labels, energy_offset: float, n_atoms: int) -> Iterator
     ----------
     labels : Labels
     energy_offset : float
-        Σ e0 of the structure, eV; taken off the energy.
+        Σ e0 of the structure, eV; subtracted from the energy.
     n_atoms : int
     """
     if labels.energy is not None:
@@ -109,7 +109,7 @@ def check_noise(kind: str, noise: Noise) -> None:
 
 
 class Noises(NamedTuple):
-    """How noisy the labels are.
+    """Noises of the labels.
 
     Attributes
     ----------

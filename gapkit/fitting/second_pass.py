@@ -43,7 +43,7 @@ def whitened_rows(recipe: Recipe, posterior: SparsePosterior, rows: list[Rows]) 
 
 
 class Recipe(NamedTuple):
-    """Everything but the data that rows depend on; workers get it as it is."""
+    """Everything except the data that rows depend on; workers get it unchanged."""
 
     basis: Basis
     e0: dict[str, float]
@@ -85,7 +85,7 @@ def stream_rows(
     ahead: int | None = None,
     remove: bool = False,
 ) -> Factors:
-    """The second pass: each frame's rows are folded into the factors of their groups (or taken away from them).
+    """The second pass: each frame's rows are folded into the factors of their groups (or removed from them).
 
     Parameters
     ----------
@@ -94,11 +94,11 @@ def stream_rows(
     factors : dict of group to RowFactor
         Changed.
     after : callable
-        Called with each frame once its rows are in.
+        Called with each frame once its rows are in the factors.
     ahead : int, optional
-        Most frames to work on before they are needed.
+        Largest number of frames to work on before they are needed.
     remove : bool
-        Take the rows away.
+        Remove the rows.
     """
     for frame, found in ordered_map(lambda frame: (frame, frame_rows(recipe, frame)), frames, ahead):
         for group, K, y, scale in found:

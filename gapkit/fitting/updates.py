@@ -1,4 +1,4 @@
-"""Exact changes of a fitted model: frames that come and go, sparse points that are added, from row factors."""
+"""Exact updates of a fitted model from its row factors: frames added or removed, sparse points added."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CANDIDATES = 20  # environments kept for each sparse point to be added
 
 
 def solve(recipe: Recipe, factors: Factors, jitter: float) -> SparsePosterior:
-    """The posterior that rows, noises and sparse points determine."""
+    """The posterior from rows, noises and sparse points."""
     noise = {group: recipe.noises.std(group) for group in factors}
     return fit_posterior(recipe.basis.K_mm(), factors, noise, jitter)
 
@@ -34,7 +34,7 @@ def solve(recipe: Recipe, factors: Factors, jitter: float) -> SparsePosterior:
 
 
 class Fitted(NamedTuple):
-    """What a fitted model remembers of its training frames: row factors, counts and fingerprint, identities."""
+    """What a fitted model keeps of its training frames: row factors, counts and fingerprint, identities."""
 
     factors: Factors
     training: dict[str, Any]
@@ -42,7 +42,7 @@ class Fitted(NamedTuple):
 
 
 def updated(recipe: Recipe, present: Fitted, frames: Frames, remove: bool) -> Fitted:
-    """The same with some frames more or, to `remove` them, fewer; `present` stays as it is."""
+    """The same with some frames added or, with `remove`, taken out; `present` is not changed."""
     summary = Summary()
     summary.sha256 = present.training["sha256"]
     reach = recipe.basis.terms[recipe.basis.longest].reach
@@ -118,7 +118,7 @@ def with_more_sparse_points(
 
 
 def counted(selection: Selection, basis: Basis) -> Selection:
-    """How sparse points were chosen, for as many as there are now."""
+    """How sparse points were chosen, with their present numbers."""
     found = {name: dict(chosen) for name, chosen in selection.items()}
     for block in basis.blocks:
         chosen = found.get(basis.block_name(block))

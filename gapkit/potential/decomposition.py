@@ -1,4 +1,4 @@
-"""What a prediction is made of: e0, every baseline and every fitted term, one by one."""
+"""Contributions to a prediction: e0, every baseline and every fitted term, one by one."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Contributions:
         Raises
         ------
         InputError
-            If there is none.
+            If no part has it.
         """
         named = {part.name: part for part in self.parts}
         if name not in named:
@@ -72,7 +72,7 @@ class Contributions:
         Raises
         ------
         InputError
-            For a role that is none.
+            For an unknown role.
         """
         if wrong := [role for role in roles if role not in ROLES]:
             raise InputError(f"role {wrong[0]!r} is unknown{did_you_mean(str(wrong[0]), ROLES)}.")
@@ -101,7 +101,7 @@ class Contributions:
 
 
 def decompose(potential: Potential, structures: Sequence[Atoms]) -> Contributions:
-    """Every summand of the predictions of some structures; `GAP.decompose` is its public door."""
+    """Every summand of the predictions of some structures; public as `GAP.decompose`."""
     names, roles = _names(potential)
     found = list(ordered_map(lambda atoms: _parts(potential, atoms), structures))
     return Contributions(

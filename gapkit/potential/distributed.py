@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from gapkit.potential.gap import GAP
 
-CHUNK_STRUCTURES = 32  # that are predicted together
+CHUNK_STRUCTURES = 32  # predicted together
 
 
 def predict(gap: GAP, structures: Iterable[Atoms], client: Client | int, return_std: bool | str = False) -> Predictions:
@@ -74,8 +74,8 @@ class OnWorkers:
         return predict(self._gap, structures, self._client, return_std)
 
     def __getattr__(self, name: str) -> Any:
-        """What the potential has."""
-        if name == "_gap":  # asked for by copy and pickle before there is one
+        """Attributes of the potential."""
+        if name == "_gap":  # looked up by copy and pickle before it is set
             raise AttributeError(name)
         return getattr(self._gap, name)
 

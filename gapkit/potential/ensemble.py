@@ -1,9 +1,9 @@
-"""Samples of the posterior: whole potentials that share descriptors, and error bars of anything one computes with them.
+"""Samples of the posterior: whole potentials that share descriptors, and error bars of anything computed with them.
 
 The weights of a member are a draw α + R⁻¹ ξ with ξ ~ N(0, I), so that a linear functional of the members scatters with
 the "sor" covariance K_tm A⁻¹ K_mt. What the sparse points cannot express, the prior residual K_tt - K_tm K_mm⁻¹ K_mt
 that "dtc" adds, is zero in all members and so *not* part of their spread: far from the data, or with few sparse points,
-error bars from samples are too small. `gapkit.uncertainty.functionals` gives both; compare them before you trust the
+error bars from samples are too small. `gapkit.uncertainty.functionals` gives both; compare them before trusting the
 samples.
 """
 
@@ -33,7 +33,7 @@ LARGEST_ROWS = 2**30  # bytes
 
 
 class EnsemblePredictions(NamedTuple):
-    """What all members say of one structure; the first axis is the member.
+    """Predictions of all members for one structure; the first axis is the member.
 
     Attributes
     ----------
@@ -68,7 +68,7 @@ class Ensemble:
         return len(self.weights)
 
     def member(self, k: int) -> GAP:
-        """Member k as a model of its own. Its error bars are the ensemble's model's; its file carries no self-test.
+        """Member k as a model of its own. Its error bars are those of `gap`; its file has no self-test.
 
         Raises
         ------
@@ -88,7 +88,7 @@ class Ensemble:
         """Energies, forces, stress and local energies of all members.
 
         Features of an atom are computed once. Then each member costs one more contraction with the weights and one
-        pull-back; or, if that is fewer operations (from about 3 n_neighbours members on), all derivatives of the
+        pull-back; or, if that takes fewer operations (from about 3 n_neighbours members on), all derivatives of the
         covariances are computed once and a member is one product with them. Memory of the second: 3 n_atoms n_sparse
         numbers.
 
@@ -101,7 +101,7 @@ class Ensemble:
         InputError
             For a structure that the model cannot describe.
         """
-        mean = self.gap.predict(atoms)  # refuses what cannot be described; holds e0 and all that members share
+        mean = self.gap.predict(atoms)  # refuses what cannot be described; holds e0 and all else that members share
         environments = self.gap.basis_.environments(atoms)
         fits = 24 * len(atoms) * self.weights.shape[1] < LARGEST_ROWS
         if fits and rows_are_cheaper(environments, len(self)):
@@ -140,7 +140,7 @@ def sample(gap: GAP, n: int, rng: np.random.Generator | int = 0) -> Ensemble:
 
     Notes
     -----
-    The spread is that of the "sor" covariance: what the data leave open of the weights. The prior residual of the
+    The spread is that of the "sor" covariance: what the data leave uncertain in the weights. The prior residual of the
     sparse points, which "dtc" adds, is not in it; neither is the noise of labels.
 
     Raises

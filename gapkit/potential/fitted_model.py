@@ -1,4 +1,4 @@
-"""A fitted model as one record: everything that `GAP` becomes at the end of a fit or an update, made before it does."""
+"""A fitted model as one record, complete before `GAP` adopts it at the end of a fit or an update."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Reference = tuple[Atoms, float, np.ndarray]  # a structure, its energy (eV) and 
 
 
 class Origin(NamedTuple):
-    """What a model remembers of its training frames and of the choice of its sparse points.
+    """What a model keeps of its training frames and of the choice of its sparse points.
 
     Attributes
     ----------
@@ -43,7 +43,7 @@ class Origin(NamedTuple):
 
 
 class FittedModel(NamedTuple):
-    """The attributes of a fitted `GAP`, each there with an underscore at the end."""
+    """The attributes of a fitted `GAP`, there each with an underscore at the end."""
 
     basis: Basis
     e0: dict[str, float]
@@ -68,7 +68,7 @@ def solved(
     baseline: tuple[Baseline, ...],
     references: Iterable[Atoms],
 ) -> FittedModel:
-    """The model that rows, noises and sparse points determine; nothing that it is made of is changed.
+    """The model from rows, noises and sparse points; none of these is changed.
 
     Parameters
     ----------

@@ -23,7 +23,7 @@ from gapkit.evaluation.recalibration import Recalibration, fit_recalibration, la
 from gapkit.evaluation.standard_deviations import parse_return_std
 from gapkit.fitting.checkpoint import Checkpoint
 from gapkit.fitting.first_pass import Selection
-from gapkit.fitting.fit import Learned, Options, Walks, learn
+from gapkit.fitting.fit import Learned, Options, Passes, learn
 from gapkit.fitting.hyperparameters import as_rows, learn_hyperparameters, parse_optimize
 from gapkit.fitting.noise import Noise, Noises, check_noise, noise_std
 from gapkit.fitting.second_pass import Factors, Recipe
@@ -77,13 +77,13 @@ class GAP(NestedParameters):
     verbose : bool
         Show a progress bar on a terminal.
     optimize : bool, str or list of {"noise", "delta", "config_type", "outliers", "leave_out"}
-        Learn noises and amplitudes δ from the training data by their evidence, without another walk: "noise" those
+        Learn noises and amplitudes δ from the training data by their evidence, without another pass: "noise" those
         of the groups as given, "config_type" one for every kind and config type but isolated atoms, "delta" the
-        amplitudes, "outliers" an own noise for frames that the others contradict (two more walks). True: "noise"
+        amplitudes, "outliers" a separate noise for frames that the others contradict (two more passes). True: "noise"
         and "delta".
         "leave_out" takes the ratios between kinds, and of δ to them, from the errors of left-out frames instead
-        (with a walk, and rows of at most 134 MB): no kind gets worse than with the noises as given, or as the
-        evidence has them by "config_type" or with "outliers"; the evidence sets the common factor of them all.
+        (with one more pass, and rows of at most 134 MB): no kind gets worse than with the noises as given, or as
+        learned by the evidence with "config_type" or "outliers"; the evidence sets the common factor of them all.
         Results are in ``noise_``, ``terms_`` and ``optimum_``.
 
     Attributes
@@ -104,7 +104,7 @@ class GAP(NestedParameters):
     factors_ : dict of group to RowFactor
         Row factors of the noise groups, from which the model can be continued; 8 n_sparse² bytes each.
     training_ : dict
-        Counts and fingerprint of the training data; ``"fit"``: what `fit` was asked to learn and the keys it was given;
+        Counts and fingerprint of the training data; ``"fit"``: what `fit` was to learn and the keys it was given;
         ``"updates"``: the methods that have changed the model since.
     frames_ : Counter
         The training frames by their identity.
@@ -115,7 +115,7 @@ class GAP(NestedParameters):
     optimum_ : Optimum or None
         What `fit` has learned about noises and amplitudes; not kept in model files.
     hyperparameters_ : list of dict
-        The same as rows of a table, which are kept.
+        The same as rows of a table; kept in model files.
     recalibration_ : Recalibration or None
         Factors on the standard deviations and where they come from; made by `recalibrate`, dropped by `fit`.
     conformal_ : dict of str to Conformal
@@ -167,7 +167,7 @@ class GAP(NestedParameters):
 
     @classmethod
     def preset(cls, name: str, species: Sequence[str], **overrides: Any) -> GAP:
-        """A potential, not fitted yet, that is a good start, with what its fit shall learn.
+        """A potential to start from, not fitted yet, with a choice of what its fit learns.
 
         Numbers and reasons are in `gapkit.potential.presets`; ``baseline=[ZBL.from_structures(train)]`` has radii from
         the data.
@@ -178,12 +178,12 @@ class GAP(NestedParameters):
         species : sequence of str
             Chemical symbols, each once; lengths follow from their covalent radii.
         **overrides
-            Parameters of `GAP` other than ``terms``; ``cutoff`` and ``n_sparse`` as `preset_terms` has them.
+            Parameters of `GAP` other than ``terms``; ``cutoff`` and ``n_sparse`` as in `preset_terms`.
 
         Raises
         ------
         InputError
-            For what is unknown or impossible.
+            For unknown names and impossible values.
         """
         return cls(**preset_parameters(name, species, overrides, cls._get_param_names()))
 
@@ -200,7 +200,7 @@ class GAP(NestedParameters):
         resume: bool = False,
         client: Client | int | None = None,
     ) -> GAP:
-        """Fit to labelled structures, in two walks over them; memory does not grow with their number.
+        """Fit to labelled structures, in two passes over them; memory does not grow with their number.
 
         Parameters
         ----------
@@ -216,13 +216,13 @@ class GAP(NestedParameters):
         max_memory : str or float, optional
             Such as "4GB", of the whole process: less is held at one time, or the fit is refused before the rows.
         checkpoint : path, optional
-            File for the state of the second walk, replaced about once a minute and removed at the end.
+            File for the state of the second pass, replaced about once a minute and removed at the end.
         resume : bool
-            Go on from that file, if it is there: the model is the same to the last bit.
+            Continue from that file, if it exists: the model is the same to the last bit.
         client : distributed.Client or int, optional
-            Do both walks on the workers of a Dask cluster or, for a number, on so many processes of this machine that
-            are started for it. `max_memory` is that of this process; each worker needs about six times the memory of
-            the row factors. Checkpoints are written between batches of chunks of frames.
+            Do both passes on the workers of a Dask cluster or, for a number, on that many new processes on this
+            machine. `max_memory` is that of this process; each worker needs about six times the memory of the row
+            factors. Checkpoints are written between batches of chunks of frames.
 
         Returns
         -------
@@ -239,8 +239,8 @@ class GAP(NestedParameters):
         frames = less_baseline(labelled_frames(structures, keys), self.baseline)
         budget = in_bytes(max_memory)
         state = None if checkpoint is None else Checkpoint(checkpoint, self._job(noises), resume)
-        with _walks(client, self.terms or ()) as walks:
-            options = Options(budget, state, walks, progress(self.verbose), bool(wanted), "leave_out" in wanted)
+        with _passes(client, self.terms or ()) as passes:
+            options = Options(budget, state, passes, progress(self.verbose), bool(wanted), "leave_out" in wanted)
             learned = learn(self.terms or (), noises, self._given_e0(), self.random_state, frames, options)
         model, optimum = self._learned(learned, wanted, frames, {"optimize": sorted(wanted), "keys": _as_dict(keys)})
         memory = learned.memory
@@ -274,7 +274,7 @@ class GAP(NestedParameters):
         return None if self.e0 is None else {symbol: float(value) for symbol, value in self.e0.items()}
 
     def _job(self, noises: Noises) -> dict[str, Any]:
-        """Everything but the data that the walks depend on."""
+        """Everything except the data that the passes depend on."""
         groups = [sorted(noise) if isinstance(noise, Mapping) else None for noise in noises[:3]]
         terms = [term_to_dict(term) for term in self.terms or ()]
         known = {"baseline": [baseline_to_dict(b) for b in self.baseline], "e0": self.e0}
@@ -283,7 +283,7 @@ class GAP(NestedParameters):
     def _learned(
         self, learned: Learned, wanted: frozenset[str], frames: Frames, asked: dict[str, Any]
     ) -> tuple[FittedModel, Optimum | None]:
-        """The model that both passes have found, after learning what is to be learned; it remembers what was asked."""
+        """The model from both passes, after learning what is to be learned; it keeps the arguments of the fit."""
         start, baseline = learned.start, tuple(self.baseline)
         recipe, factors, optimum = learn_hyperparameters(
             start.recipe, learned.factors, self.jitter, wanted, frames, self.random_state
@@ -293,18 +293,18 @@ class GAP(NestedParameters):
         return solved(recipe, factors, self.jitter, origin, baseline, start.references), optimum
 
     def _become(self, model: FittedModel) -> None:
-        """Be this model from now on, all at once."""
+        """Adopt all attributes of a model at once."""
         self.__dict__.update({f"{name}_": value for name, value in model._asdict().items()}, conformal_={})
 
     def _solved(self, recipe: Recipe, factors: Factors, training: dict[str, Any], frames: Counter[int]) -> FittedModel:
-        """The model with other rows, noises or sparse points, or other training frames; `training` adds to what was."""
+        """The model with other rows, noises, sparse points or training frames; `training` updates the old one."""
         origin = Origin(self.training_ | training, frames, self.selection_)
         references = [atoms for atoms, _, _ in self.references_]
         return solved(recipe, factors, self.jitter, origin, self.baseline_, references)
 
     @property
     def terms_(self) -> tuple[AdditiveTerm, ...]:
-        """The terms as they were fitted, with learned amplitudes."""
+        """The fitted terms, with learned amplitudes."""
         return self.basis_.terms
 
     @property
@@ -314,7 +314,7 @@ class GAP(NestedParameters):
 
     @property
     def recipe_(self) -> Recipe:
-        """Everything but the data that rows depend on."""
+        """Everything except the data that rows depend on."""
         check_is_fitted(self, "posterior_")
         return Recipe(self.basis_, self.e0_, self.noise_)
 
@@ -336,7 +336,7 @@ class GAP(NestedParameters):
         """Add labelled frames to the fitted model; without one, `fit`.
 
         The result is that of a fit to all frames with the same sparse points, e0, noises and amplitudes, to round-off.
-        Cost: the rows of the new frames, and O(groups n_sparse³) whatever was there before.
+        Cost: the rows of the new frames, and O(groups n_sparse³) however many were fitted before.
 
         Raises
         ------
@@ -371,7 +371,7 @@ class GAP(NestedParameters):
         return self
 
     def _updated_by(self, what: str) -> dict[str, Any]:
-        """What `training_` remembers of changes after the fit."""
+        """The record in `training_` of changes after the fit."""
         return {"updates": [*self.training_.get("updates", ()), what]}
 
     def _own_factors(self) -> Factors:
@@ -389,7 +389,7 @@ class GAP(NestedParameters):
         """Add sparse points: of each term and species up to `n_sparse` environments that are farthest from the present.
 
         The result is that of a fit with all these sparse points, to round-off. The new columns of K_nm need every
-        training frame once more: cost, one walk over them, as the second one of `fit`.
+        training frame once more: cost, one pass over them, as the second one of `fit`.
 
         Parameters
         ----------
@@ -434,10 +434,10 @@ class GAP(NestedParameters):
         return_std : bool, "local", "energy" or "all"
             True or "energy": standard deviations of total and local energies. "local": of the local energies alone,
             which costs little more than the forces and grows with the number of atoms, not with its square. "all": of
-            forces and stress, too, about thirty times the price of the forces themselves. After `recalibrate` they are
+            forces and stress, too, about thirty times the cost of the forces themselves. After `recalibrate` they are
             multiplied by its factors.
         neighbour_lists : mapping of cutoff to NeighbourList, optional
-            For one structure in motion, checked by the caller, to be searched again instead of anew.
+            For one moving structure, checked by the caller: reused instead of a new search.
 
         Raises
         ------
@@ -448,7 +448,7 @@ class GAP(NestedParameters):
         -----
         ExtrapolationWarning
             Once, if two atoms are closer than any of their species in the training data (by more than 5 %), or of
-            species that never met there; with `neighbour_lists` it is left to the caller.
+            species that never meet there; with `neighbour_lists` it is left to the caller.
         """
         check_is_fitted(self, "posterior_")
         std = parse_return_std(return_std)
@@ -475,7 +475,7 @@ class GAP(NestedParameters):
 
     @one_blas_thread()
     def decompose(self, structures: Atoms | Sequence[Atoms]) -> Contributions:
-        """What every prediction is made of: e0, each baseline and each term, whose sum `predict` gives.
+        """Contributions to every prediction: e0, each baseline and each term, whose sum `predict` gives.
 
         Terms are fitted together and may cancel in part: a term's share is not what a fit without it would lose.
 
@@ -500,7 +500,7 @@ class GAP(NestedParameters):
 
     @property
     def potential_(self) -> Potential:
-        """The fitted model as far as predictions need it."""
+        """The part of the fitted model that predictions need."""
         own = (self.basis_, self.alpha_, self.folds_, self.posterior_, self.e0_, self.species_)
         shortest = getattr(self, "training_", {}).get("shortest_distances")
         return Potential(*own, self.recalibration_, self.baseline_, shortest)
@@ -563,20 +563,20 @@ class GAP(NestedParameters):
         source: str = "",
         keys: LabelKeys | None = None,
     ) -> Self:
-        """Make the standard deviations honest: from now on all are multiplied by factors that labelled data decide.
+        """Recalibrate the standard deviations: from now on all are multiplied by factors fitted to labelled data.
 
         One factor for the energies (total and local), one for the stress, one per species for the forces, as
         `gapkit.evaluation.recalibration` describes; kept in ``recalibration_`` and in model files. `predict`, the
         calculator and `gapkit.evaluate`, which multiplies the noise, too, use them; samples and
         `gapkit.uncertainty.functionals` do not. A new `fit` drops them. `partial_fit`, `remove` and `add_sparse_points`
-        keep them, with a warning: they belong to the model before. ``gap.recalibration_ = None`` takes them back.
+        keep them, with a warning: they belong to the model before. ``gap.recalibration_ = None`` removes them.
 
         Parameters
         ----------
         data : sequence of Atoms, path or paths, or mapping of kind to Comparison
             Labelled frames, predicted here without earlier factors. Or comparisons of this model without factors.
         how : {"held-out", "leave-one-out"}
-            "held-out": the frames are none of the training frames. "leave-one-out": they are, and each is predicted by
+            "held-out": none of the frames is a training frame. "leave-one-out": they are, and each is predicted by
             a fit without it (`gapkit.leave_one_out`). Of comparisons: how they were made.
         source : str
             The data in words, for example a file name; kept.
@@ -586,8 +586,8 @@ class GAP(NestedParameters):
         Raises
         ------
         InputError
-            If frames to be held out are training frames, or frames to be left out are not; if comparisons come to a
-            model that has factors already, which may be in them; or as
+            If frames to be held out are training frames, or frames to be left out are not; if the
+            model has factors already, which may be in the comparisons; or as
             `gapkit.evaluation.recalibration.fit_recalibration`.
         """
         check_is_fitted(self, "posterior_")
@@ -596,7 +596,7 @@ class GAP(NestedParameters):
         return self
 
     def _warn_of_older_factors(self) -> None:
-        """After a change of the model: its recalibration is another model's."""
+        """After a change of the model: its recalibration belongs to the model before."""
         if self.recalibration_ is not None:
             warn(
                 "the factors on the standard deviations were fitted to the model before this change "
@@ -620,9 +620,9 @@ class GAP(NestedParameters):
 
     @classmethod
     def load(cls, path: str | Path, self_test: bool = True, trusted_calculators: Collection[str] = ()) -> GAP:
-        """Read a model file; unless `self_test` is off, predictions that it carries are computed again and compared.
+        """Read a model file; unless `self_test` is off, predictions stored in it are computed again and compared.
 
-        An ASE calculator that serves as a baseline is imported only if gapkit knows it and its parameters to be
+        An ASE calculator that serves as a baseline is imported only if gapkit knows that it and its parameters are
         harmless, or if its name ("module:Class") is among `trusted_calculators` or in the environment variable
         GAPKIT_TRUSTED_CALCULATORS.
 
@@ -638,9 +638,9 @@ def _as_dict(keys: LabelKeys | None) -> dict[str, str | None] | None:
     return None if keys is None else keys._asdict()
 
 
-def _walks(client: Client | int | None, terms: Sequence[AdditiveTerm]) -> AbstractContextManager[Walks | None]:
+def _passes(client: Client | int | None, terms: Sequence[AdditiveTerm]) -> AbstractContextManager[Passes | None]:
     if client is None:
         return nullcontext()
-    from gapkit.fitting.distributed import dask_walks
+    from gapkit.fitting.distributed import dask_passes
 
-    return dask_walks(client, terms)
+    return dask_passes(client, terms)

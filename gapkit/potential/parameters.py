@@ -30,7 +30,7 @@ class NestedParameters(BaseEstimator):
         Raises
         ------
         InputError
-            For a name that is not among them.
+            For an unknown name.
         """
         known = self.get_params()
         for name, value in params.items():

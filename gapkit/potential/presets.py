@@ -1,6 +1,6 @@
 """Presets: terms, amplitudes and noises to start with for solids, molecules, liquids and ionic crystals.
 
-All numbers stand in one table, `PRESETS`. There is one preset for every element: lengths are multiples of a typical
+All numbers are in one table, `PRESETS`. Presets hold for every element: lengths are multiples of a typical
 distance d between atoms, which follows from the species,
 
     d = 2 (mean over the species of r³)^(1/3)
@@ -39,7 +39,7 @@ from gapkit.terms.triplet import Triplet
 class SoapRule:
     """A SOAP term; `reach` is a fraction of the preset's cutoff, `atom_sigma` one of d, `n_sparse` for all species.
 
-    `alone` is (n_max, l_max) for one species, if they are others then.
+    `alone` is (n_max, l_max) for a single species, if different.
     """
 
     reach: float = 1.0
@@ -87,13 +87,13 @@ class LongRangeRule:
 
 @dataclass(frozen=True)
 class Preset:
-    """Everything that one kind of system starts from.
+    """Start values for one kind of system.
 
     Attributes
     ----------
     purpose : str
     cutoff : float
-        Of the terms that reach farthest, in units of d.
+        Of the terms with the longest reach, in units of d.
     limits : tuple of two float
         Å; the cutoff is kept between them.
     soaps : tuple of SoapRule
@@ -158,9 +158,9 @@ PRESETS: Mapping[str, Preset] = {
     ),
 }
 
-SIGMA = (0.3, 0.5)  # Å; atom_sigma is kept between them: d says little of small ions among large ones
+SIGMA = (0.3, 0.5)  # Å; limits of atom_sigma: d says little about small ions among large ones
 FEWEST = 100  # sparse points of a SOAP for each species, however many species there are
-COMPRESSED = ("mu1nu1", 5)  # how SOAP is shortened, and from how many species on
+COMPRESSED = ("mu1nu1", 5)  # how SOAP is compressed, and from how many species on
 MOST_PAIR_SPECIES, MOST_TRIPLET_SPECIES = 8, 2  # above, the term is left out: its functions would be too many
 
 SOURCES: Mapping[str, str] = {
@@ -169,8 +169,8 @@ SOURCES: Mapping[str, str] = {
     "compression": "J. P. Darby et al., npj Comput. Mater. 8, 166 (2022)",
     "own": "gapkit's benchmarks/RESULTS.md",
 }
-# Why each number is as it is: told by `gapkit suggest`, and to be changed with the table; "zeta ionic" is what `reason`
-# finds for zeta in the preset "ionic". Errors are means of absolute values for Si and Cu, root mean squares for MgO.
+# Why each number was chosen: printed by `gapkit suggest`, to be changed with the table; "zeta ionic" is what `reason`
+# gives for zeta in the preset "ionic". Errors are means of absolute values for Si and Cu, root mean squares for MgO.
 WHY: Mapping[str, str] = {
     "cutoff": "neighbours of neighbours and more",
     "cutoff solid": "long: errors of Si are 1.82 meV/atom and 59 meV/Å at 7.5 Å, 1.99 and 60 at 6.5 Å (own); a "
@@ -185,9 +185,9 @@ WHY: Mapping[str, str] = {
     "atom_sigma molecule": "by size: 0.5 Å for C, H and O; narrower atoms ask for more n_max and l_max",
     "smoothness": "atoms fade out earlier than with 1, as a long cutoff needs: errors of Si are 2.21 meV/atom with 2 "
     "(7.5 Å; 8, 6), 2.53 with 1 (5.4 Å; 8, 8) (own)",
-    "zeta": "sharp enough to tell crystals from their defects; published for Si and Cu (comparison)",
-    "zeta ionic": "softer than 4: ions keep their places, and their surroundings differ little",
-    "zeta molecule": "softer than 4: one molecule has few different surroundings",
+    "zeta": "sharp enough to distinguish crystals from their defects; published for Si and Cu (comparison)",
+    "zeta ionic": "softer than 4: ions keep their places, and their environments differ little",
+    "zeta molecule": "softer than 4: one molecule has few different environments",
     "delta": "amplitude to start from; learned by the fit",
     "n_sparse": "of {total} for all: more lower the errors, and time and memory grow with their square",
     "pair": "the steep, simple part of the energy, learned from few data; a published GAP has it, too (C-17)",
@@ -196,22 +196,22 @@ WHY: Mapping[str, str] = {
     "long_range": "charges act beyond every cutoff: it took errors of distant ions from 1 eV to 10 meV and "
     "those of larger cells of NaCl down 1.5 to 5 times (own)",
     "charges": "ratio that makes every frame neutral, the more electronegative species negative: one coefficient, as "
-    "one for each pair made long waves of NaCl wrong (own); leave it out to add frames of other compositions",
+    "one for each pair made long wavelengths of NaCl wrong (own); leave it out to add frames of other compositions",
     "zbl": "keeps atoms from fusing where no data say so: without it hot, compressed copper did in 0.1 ps (own)",
     "noises": "what labels and terms may miss by; ratios between kinds decide which is fitted best",
     "energy_noise solid": "1/100 of the usual one of forces, in Å: errors of Cu are 0.25 meV/atom, 0.36 with "
     "1/50, where forces are 1 % better (own)",
-    "optimize": "amplitudes by the evidence; [noise, delta] makes better error bars and up to 5 times larger energy "
-    "errors (own): gapkit recalibrate mends error bars instead",
+    "optimize": "amplitudes by the evidence; [noise, delta] gives better error bars and up to 5 times larger energy "
+    "errors (own): gapkit recalibrate corrects error bars instead",
     "optimize solid": "ratios of noises and amplitudes by the errors of left-out frames, none worse for another's "
-    "sake; by the evidence energy errors are up to 5 times larger (own); gapkit recalibrate mends error bars",
+    "sake; by the evidence energy errors are up to 5 times larger (own); gapkit recalibrate corrects error bars",
     "optimize ionic": "noises and amplitudes by the evidence: labels of such crystals may be far more exact than the "
     "noises to start from",
-    "compression": "features grow with the number of species, not its square; each still meets all (compression)",
+    "compression": "features grow with the number of species, not its square; all still interact (compression)",
 }
 
 
-# ---- what is made of it ---------------------------------------------------------------------------------------------
+# ---- terms and parameters from the table ----------------------------------------------------------------------------
 
 
 def reason(key: str, preset: str) -> str:
@@ -225,7 +225,7 @@ def preset_named(name: str) -> Preset:
     Raises
     ------
     InputError
-        If there is none.
+        For an unknown name.
     """
     if not isinstance(name, str) or name not in PRESETS:
         raise InputError(f"preset {name!r} is unknown{did_you_mean(str(name), PRESETS)}.")
@@ -238,7 +238,7 @@ def typical_distance(species: Sequence[str]) -> float:
     Raises
     ------
     InputError
-        If they are none.
+        If they are not chemical symbols.
     """
     check_symbols(species, "preset")
     radii = covalent_radii[[atomic_numbers[symbol] for symbol in species]]
@@ -260,9 +260,9 @@ def preset_terms(
     species : sequence of str
         Chemical symbols, each once.
     cutoff : float, optional
-        Å, of the terms that reach farthest; the others keep their share of it.
+        Å, of the terms with the longest reach; the others keep their fraction of it.
     n_sparse : int, optional
-        Sparse points for each species of the SOAP with most of them; others keep their share.
+        Sparse points for each species of the SOAP with most of them; others keep their fraction.
     charges : mapping of str to float, optional
         Relative charges for the sums of 1/r, if the preset has any, as in `LongRange`.
 
@@ -326,7 +326,7 @@ def _check_positive(**numbers: Any) -> None:
 
 
 def preset_settings(name: str) -> dict[str, Any]:
-    """All that a preset says beside the terms, as a configuration has it: noises, baseline, what to learn."""
+    """A preset's settings besides the terms, as in a configuration: noises, baseline, what to learn."""
     preset = preset_named(name)
     noises = {f"{kind}_noise": getattr(preset, f"{kind}_noise") for kind in KINDS}
     return {**noises, "baseline": [{"type": "ZBL"}] if preset.zbl else [], "optimize": list(preset.optimize)}

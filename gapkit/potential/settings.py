@@ -51,7 +51,7 @@ class PresetSettings:
     n_sparse: int | None = None
 
     def make_terms(self, species: list[str]) -> list[AdditiveTerm]:
-        """The preset's terms for `species`; for two that every preset takes if none are known yet."""
+        """The preset's terms for `species`; for two that every preset accepts if none are known yet."""
         return preset_terms(self.name, species or ["H", "O"], self.cutoff, self.n_sparse)
 
 
@@ -72,7 +72,7 @@ class ModelSettings:
     keys : dict
         Names of labels by the fields of `LabelKeys`; what is absent or None is found, "" leaves a label out.
     preset : PresetSettings, optional
-        Where the terms come from instead.
+        Source of the terms instead of `terms`.
     """
 
     terms: list[dict[str, Any]] = field(default_factory=lambda: [{"descriptor": {}}])
@@ -118,7 +118,7 @@ class ModelSettings:
             As `baseline_from_dict`; if ZBL is named twice.
         """
         if [data.get("type") for data in self.baseline].count("ZBL") > 1:
-            raise InputError("baseline names ZBL twice: atoms would repel each other doubly; keep one.")
+            raise InputError("baseline names ZBL twice, so that atoms would repel each other twice: keep one.")
         return [
             _make_baseline(data, list(species or []), structures, f"baseline[{k}]")
             for k, data in enumerate(self.baseline)
@@ -142,7 +142,7 @@ class ModelSettings:
 def _make_baseline(
     data: dict[str, Any], species: list[str], structures: Iterable[Atoms] | None, where: str
 ) -> Baseline:
-    """A baseline; ZBL takes what it lacks from the data, of which a mere check (no structures) knows nothing."""
+    """A baseline; ZBL takes missing parameters from the data, which a mere check (no structures) does without."""
     if data.get("type") != "ZBL":
         return baseline_from_dict(data, where)
     pairs = [pair for radii in data.values() if isinstance(radii, Mapping) for pair in radii]
@@ -157,7 +157,7 @@ def _with_species(data: dict[str, Any], species: list[str], where: str) -> dict[
     """`data` with species where the descriptor, the function or the term itself names none."""
     kind = TERMS.get(str(data.get("type", "Term")))
     if kind is None:
-        return data  # refused where terms are made
+        return data  # refused when the terms are made
     part = kind.species_part
     if part is None:
         names_species = "species" in inspect.signature(kind).parameters
@@ -196,10 +196,10 @@ def settings_from_dict(data: Mapping[str, Any], where: str = "configuration") ->
 
 
 def _with_preset(data: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """`data` on top of what its preset says beside the terms."""
+    """`data` on top of its preset's settings besides the terms."""
     preset = data["preset"]
     plain = {"name": preset} if isinstance(preset, str) else preset
     own = build({"preset": PresetSettings}, plain, f"{where}.preset", "preset")
     if "terms" in data:
-        raise InputError(f"{where} has terms and a preset, which brings its own: keep one of the two.")
+        raise InputError(f"{where} has terms and a preset, which has its own: keep one of the two.")
     return {**preset_settings(own.name), **data, "preset": own}

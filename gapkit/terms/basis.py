@@ -1,4 +1,4 @@
-"""The functions of a potential (terms and their blocks), and these together with one structure."""
+"""The basis functions of a potential (terms and their blocks), alone and together with one structure."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class EnvironmentBlock(NamedTuple):
 
 @dataclass(frozen=True)
 class Basis:
-    """The functions Σ_t Σ_m α_m k_t(·, m) is a sum of.
+    """The basis functions k_t(·, m) of a potential Σ_t Σ_m α_m k_t(·, m).
 
     Attributes
     ----------
@@ -106,7 +106,7 @@ class Basis:
         return max(range(len(self.terms)), key=lambda t: self.terms[t].reach or 0.0)
 
     def known_numbers(self, e0: Iterable[str]) -> list[int]:
-        """Atomic numbers that the blocks were made for; if none tells, those of `e0` that all terms know."""
+        """Atomic numbers that the blocks were made for; if they name none, those of `e0` that all terms know."""
         numbers = frozenset[int]().union(*(self.terms[b.term].block_numbers(b.key) for b in self.blocks))
         return sorted(numbers or {z for z in (atomic_numbers[s] for s in e0) if self._knows(z)})
 
@@ -127,15 +127,15 @@ class Basis:
         return np.asarray(block_diag(*(term.K_mm(self.own(t)) for t, term in enumerate(self.terms) if self.own(t))))
 
     def fold(self, alpha: np.ndarray) -> Folds:
-        """The blocks whose weighted sum folds into something cheaper, folded, by (term, key)."""
+        """Folded sums, by (term, key), of the blocks for which folding makes evaluation cheaper."""
         folds = {block[:2]: self.terms[block.term].fold(block.X, alpha[block.columns]) for block in self.blocks}
         return {key: fold for key, fold in folds.items() if fold is not None}
 
     def environments(self, atoms: Atoms, lists: Mapping[float, NeighbourList] | None = None) -> Environments:
-        """These functions with one structure; one neighbour search for all terms.
+        """The basis together with one structure; one neighbour search for all terms.
 
         Pairs within the largest cutoff come from `lists` if there is one with it; those within a shorter one are among
-        them. A term that reaches through the whole structure gets no pairs, but the structure.
+        them. A term that depends on the whole structure gets the structure instead of pairs.
         """
         return Environments(self, tuple(find_all_neighbourhoods(self.terms, atoms, lists)), atoms.numbers)
 
@@ -175,7 +175,7 @@ class Environments:
             yield from term.environments(blocks, nb, self.numbers)
 
     def only(self, t: int) -> Environments:
-        """The same for the functions of term `t` alone."""
+        """The same for term `t` alone."""
         return replace(self, basis=self.basis.only(t))
 
 

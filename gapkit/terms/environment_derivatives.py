@@ -1,13 +1,13 @@
-"""Derivatives of environments by what an atom or a strain moves: mixed second derivatives of the kernel, summed.
+"""Covariances of forces and strain derivatives: mixed second derivatives of the kernel, summed over centres.
 
-A derivative of the energy by a coordinate t (of atom j, or a strain) is Σ_i ∂k(x_i, ·)/∂t over the centres i that t
-moves. With k = φ(s), s = q_i·q_i' (φ holds δ²) and tangents d_i = ∂q_i/∂t of the normalised features, so that
-∂s/∂t = d_i·q_i' on the left, q_i·d_i' on the right and ∂²s/∂t∂t' = d_i·d_i',
+The derivative of the energy with respect to t (a coordinate of atom j, or a strain) is Σ_i ∂k(x_i, ·)/∂t over the
+centres i that t moves. With k = φ(s), s = q_i·q_i' (φ holds δ²) and tangents d_i = ∂q_i/∂t of the normalised features,
+so that ∂s/∂t = d_i·q_i' on the left, q_i·d_i' on the right and ∂²s/∂t∂t' = d_i·d_i',
 
     K_tt = Σ_ii' [ φ''(s) (d_i·q_i') (q_i·d_i') + φ'(s) d_i·d_i' ],   K_tm = Σ_i φ'(q_i·x_m) d_i·x_m
 
-over pairs of one term and species. An atom moves itself and its neighbours, a strain moves all. Tangents are made once,
-centre by centre, and sorted by the atom that moves: an atom's own ones are then one matrix.
+over pairs of one term and species. An atom moves itself and its neighbours, a strain moves all. Tangents are computed
+once, centre by centre, and sorted by the atom that moves: those of one atom are then one matrix.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class MovedCentres(NamedTuple):
         numbers: np.ndarray,
         order: np.ndarray,
     ) -> MovedCentres:
-        """Centres of the block's species; `order` (n_atoms,) are the atoms by rank."""
+        """Centres of the block's species; `order` (n_atoms,) lists the atoms by rank."""
         rank = np.empty(len(order), dtype=np.int64)
         rank[order] = np.arange(len(order))
         nb = neighbourhoods.select(np.flatnonzero(numbers[neighbourhoods.centres] == block.key))
@@ -87,7 +87,7 @@ class MovedCentres(NamedTuple):
 
     @property
     def columns(self) -> tuple[slice, ...]:
-        """Of the block."""
+        """Columns of the block."""
         return (self.block.columns,)
 
     def memory(self) -> np.ndarray:
@@ -189,7 +189,7 @@ def _strain_rows(c: MovedCentres, start: int) -> np.ndarray:
 
 
 def _strain_prior(c: MovedCentres, starts: tuple[int, int]) -> np.ndarray:
-    """K_tt of the strains from one pair of batches of centres and, if they are two, the same pair turned round."""
+    """K_tt of the strains from one pair of batches of centres and, if they differ, from the pair in reverse order."""
     i, k = (slice(start, start + BATCH) for start in starts)
     part = _prior(c.kernel, c.Q[i], c.strain[i], c.Q[k], c.strain[k])
     return part if i == k else 2.0 * part

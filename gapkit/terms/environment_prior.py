@@ -59,7 +59,7 @@ class _Part(NamedTuple):
 def add_environment_prior(
     descriptor: Descriptor, kernel: Kernel, block: SparseBlock, functionals: Sequence[Functionals], total: PriorSum
 ) -> None:
-    """Add what the centres of one block's species contribute to K_tt and its bound.
+    """Add the contribution of the centres of one block's species to K_tt and its bound.
 
     Operations: 2 T T' n_features per centre and pair of structures with T and T' derivatives, twice 1.3e9 for 64 atoms
     with 252 features.
@@ -135,14 +135,14 @@ def _laid_out(
 
 
 def _largest(part: _Part) -> np.ndarray:
-    """Σ_i |a_i| φ(1)^½ and Σ_i |d_i| φ'(1)^½ of the part's rows: what the standard deviation can be at most."""
+    """Σ_i |a_i| φ(1)^½ and Σ_i |d_i| φ'(1)^½ of the part's rows: upper bounds of the standard deviations."""
     value, slope = part.kernel.value_and_slope(np.ones((1, 1)))
     lengths = np.sqrt(np.einsum("tix,tix->ti", part.D, part.D)).sum(axis=1)
     return np.concatenate([part.A.sum(axis=1) * np.sqrt(value.item()), lengths * np.sqrt(slope.item())])
 
 
 def _pair(p: _Part, q: _Part) -> np.ndarray:
-    """What the centres of two parts add to K_tt[p.rows, q.rows]."""
+    """Contribution of the centres of two parts to K_tt[p.rows, q.rows]."""
     S = inner_products(p.Q, q.Q)
     value, slope = p.kernel.value_and_slope(S)
     B, C = p.D @ q.Q.T, q.D @ p.Q.T  # d_ti·q_i' (T, n, n') and q_i·d_t'i' (T', n', n)

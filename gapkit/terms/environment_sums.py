@@ -1,7 +1,7 @@
 """Sums over atomic environments: Σ_i Σ_m α_m k(x_i, x_m) and the rows k(·, x_m), centres in groups of one species.
 
-Forwards, (i, j, D) goes in and (local energies, pair gradients g_ij) comes out; energies, forces, strain derivatives
-follow from these for every program that has pairs.
+The input is (i, j, D), the output (local energies, pair gradients g_ij), from which any program that has pairs gets
+energies, forces and strain derivatives.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def add_rows(
     numbers: np.ndarray,
     rows: StructureRows,
 ) -> None:
-    """Rows of one structure, derivatives made for a few centres at a time and thrown away."""
+    """Rows of one structure, derivatives computed for a few centres at a time and not kept."""
     size, work = (ROW_BLOCK if rows.has_derivatives else 8 * ROW_BLOCK), thread_workspace()
     for block, _, values, state in centre_features(descriptor, blocks, nb, numbers, size, work):
         Q, norm = normalise(values)
@@ -93,7 +93,7 @@ def contribution(
     numbers: np.ndarray,
     with_covariances: bool,
 ) -> Part:
-    """What the sparse points of one block, of weights `alpha` (n,) or folded, give at the centres of `nb`."""
+    """Contribution of one block, with weights `alpha` (n,) or folded, at the centres of `nb`."""
     work = thread_workspace()
     values, state = descriptor.evaluate(nb, numbers, work)
     Q, norm = normalise(values)
@@ -117,7 +117,7 @@ def evaluate(
     nb: Neighbourhoods,
     numbers: np.ndarray,
 ) -> Properties:
-    """All centres of one structure, of one term alone."""
+    """One term alone at all centres of one structure."""
     total = Properties.zeros(len(numbers))
     groups = (nb.select(which) for which in centre_groups(nb.centres, numbers, LARGEST_BLOCK))
     for part in ordered_map(lambda own: term.contribution(blocks, alpha, folds, own, numbers, False), groups):

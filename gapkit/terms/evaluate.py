@@ -66,7 +66,7 @@ def _evaluate(
     centres = environments.neighbourhoods[0].centres
     size = min(max(-(-len(centres) // 4), SMALLEST_BLOCK), LARGEST_BLOCK)
     groups = centre_groups(centres, numbers, size) if by_centre else []
-    if wanted and not by_centre:  # nothing sorts the centres
+    if wanted and not by_centre:  # any groups will do
         groups = [np.arange(start, min(start + size, len(centres))) for start in range(0, len(centres), size)]
     for which, (parts, local) in zip(groups, ordered_map(contributions, groups)):
         for part in parts:
@@ -85,7 +85,7 @@ def _evaluate(
 def _kinds(
     environments: Environments,
 ) -> tuple[list[tuple[CentreTerm, list[SparseBlock], Neighbourhoods]], list[Placed]]:
-    """Terms that have blocks, with these and their neighbourhoods: those done by centres, and the others."""
+    """Terms that have blocks, with these and their neighbourhoods: those evaluated by centres, and the others."""
     placed = [(term, blocks, nb) for term, blocks, nb in environments.of_terms if blocks]
     by_centre = [(term, blocks, nb) for term, blocks, nb in placed if isinstance(term, CentreTerm)]
     return by_centre, [(term, blocks, nb) for term, blocks, nb in placed if not isinstance(term, CentreTerm)]
@@ -95,7 +95,7 @@ Covariances = tuple[tuple[slice, ...], np.ndarray, np.ndarray]  # columns, k(x_i
 
 
 def _covariances(others: Sequence[Placed], numbers: np.ndarray, n_columns: int) -> list[Covariances]:
-    """Of all atoms, term by term."""
+    """Covariances of all atoms, term by term."""
     found = []
     for term, blocks, nb in others:
         rows, columns = np.zeros((len(numbers), n_columns)), tuple(block.columns for block in blocks)
@@ -108,7 +108,7 @@ def _covariances(others: Sequence[Placed], numbers: np.ndarray, n_columns: int) 
 def _variance(
     local_variance: LocalVariance, parts: Sequence[Part], shared: Sequence[Covariances], atoms: np.ndarray
 ) -> np.ndarray:
-    """Variances of the local energies of some atoms, from what centre terms and all others know of them."""
+    """Variances of the local energies of some atoms, from the covariances of centre terms and all others."""
     known = [(part.columns, part.K, part.k_ii) for part in parts]
     known += [(columns, K[atoms], k_ii[atoms]) for columns, K, k_ii in shared]
     if not known:

@@ -3,8 +3,8 @@
     E_t = Σ_k w_k φ_k,   w ~ N(0, δ² I),   φ_k = Σ_i φ_ik
 
 so that K_mm = δ² I and the rows of K_nm are δ² times the functionals of φ. The prior covariance of two functionals is
-δ² φ_t·φ_t': what the features do not span has no variance. Sparse points, posterior and evidence see columns as of any
-other term.
+δ² φ_t·φ_t': what the features do not span has no variance. Sparse points, posterior and evidence treat the columns like
+those of any other term.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from gapkit.structures.properties import Properties
 from gapkit.terms.protocol import LAST, AdditiveTerm, DerivativePart, Folds
 from gapkit.terms.records import Functionals, PriorSum, SparseBlock, StructureRows
 
-NAMED = 6  # in sentences
+NAMED = 6  # names listed in a message
 KEY = 0  # of the one block
-BLOCK = 256  # centres that one thread does together
+BLOCK = 256  # centres per task of a thread
 
 Key = tuple[int, ...]
 Candidates = Mapping[Key, np.ndarray]
@@ -52,7 +52,7 @@ class FeatureRows(NamedTuple):
 class FeatureTerm(AdditiveTerm):
     """A term E_t = Σ_k w_k φ_k(structure) with the prior w ~ N(0, δ² I), in one block.
 
-    A kind of it says which features it has (`offered`, `select`, `features`) and how their sum is cheapest
+    A subclass defines its features (`offered`, `select`, `features`) and the cheapest form of their sum
     (`fold_features`, `evaluate_fold`); covariances follow from the features.
     """
 
@@ -64,21 +64,21 @@ class FeatureTerm(AdditiveTerm):
         return {}
 
     def merge(self, a: Candidates, b: Candidates) -> Candidates:
-        """Candidates of two sets of structures as those of both, in bounded memory."""
+        """Candidates of two sets of structures as one, in bounded memory."""
         return {key: self._merged([x[key] for x in (a, b) if key in x]) for key in sorted({*a, *b})}
 
     def _merged(self, found: Sequence[np.ndarray]) -> np.ndarray:
-        """What stays of the candidates of one key."""
+        """The candidates of one key that are kept."""
         return np.concatenate(found)
 
     def unmet(self, found: Candidates) -> str:
-        """What the term cannot learn, because no structure has it, and what it says of it; empty if all is there."""
+        """What the term cannot learn, as no structure has it, and its prediction there; empty if nothing is missing."""
         del found
         return ""
 
     @abstractmethod
     def select(self, found: Candidates, random_state: int) -> np.ndarray:
-        """What defines the columns, an array X to be stored with the model, from the candidates of all structures."""
+        """Array X that defines the columns and is stored with the model, from the candidates of all structures."""
 
     @abstractmethod
     def features(
@@ -94,7 +94,7 @@ class FeatureTerm(AdditiveTerm):
     def evaluate_fold(self, fold: Any, neighbourhoods: Neighbourhoods, numbers: np.ndarray) -> Properties:
         """Local energies, forces and strain derivative of a fold."""
 
-    # -- what every term answers ----------------------------------------------------------------------------------
+    # -- methods of every term ------------------------------------------------------------------------------------
 
     def candidates(self, nb: Neighbourhoods, numbers: np.ndarray) -> Iterator[tuple[int, Candidates]]:
         """`offered`, for the one block."""
@@ -164,7 +164,7 @@ class FeatureTerm(AdditiveTerm):
             rows = self._functionals(block, functionals, n) / self.delta
             np.add(total.K_tt, rows @ rows.T, out=total.K_tt)
             lengths = np.sqrt(np.einsum("tm,tm->t", rows, rows))
-            # what vanishes by symmetry is round-off of what does not
+            # functionals that vanish by symmetry hold round-off of those that do not
             total.largest_std[:] += lengths + 1e-6 * lengths.max(initial=0.0)
 
     def _functionals(self, block: SparseBlock, functionals: Sequence[Functionals], n: int) -> np.ndarray:
@@ -216,11 +216,11 @@ class FeatureDerivatives(NamedTuple):
 
     @property
     def columns(self) -> tuple[slice, ...]:
-        """Of the block."""
+        """Columns of the block."""
         return (self.own,)
 
     def memory(self) -> np.ndarray:
-        """Nothing that is not there already."""
+        """Zero: the derivatives are held already."""
         return np.zeros(len(self.forces) + 1, dtype=np.int64)
 
     def add_atoms(self, low: int, high: int, rows: np.ndarray, prior: np.ndarray) -> float:
@@ -236,7 +236,7 @@ class FeatureDerivatives(NamedTuple):
 
 
 class FeatureReport(NamedTuple):
-    """What was chosen from what.
+    """Number of features selected, and of candidates.
 
     Attributes
     ----------
@@ -269,18 +269,18 @@ class FeaturePool:
         self.found: Candidates = {}
 
     def add(self, found: Candidates) -> None:
-        """Take in what one structure offers."""
+        """Add the candidates of one structure."""
         self.found = self.term.merge(self.found, found)
 
     def merge(self, other: FeaturePool) -> None:
-        """Take in all that `other` holds, as if its stream followed on this one."""
+        """Add the candidates of `other`, as if its stream came after this one."""
         self.add(other.found)
 
     def thin(self) -> None:
         """Do nothing: candidates are merged in bounded memory."""
 
     def choose(self) -> tuple[np.ndarray, FeatureReport]:
-        """What defines the columns, and what it was chosen from."""
+        """Array X that defines the columns, and a report of the choice."""
         X = self.term.select(self.found, self.random_state)
         n_candidates = sum(len(x) for x in self.found.values())
         return X, FeatureReport(self.term.n_columns(X), n_candidates, self.term.unmet(self.found))

@@ -62,7 +62,7 @@ class FeatureFunction(Protocol):
         ...
 
     def __call__(self, atoms: Atoms) -> Features:
-        """Features of a structure, of any periodicity or else refused with an `InputError`."""
+        """Features of a structure; `InputError` for a periodicity that the function does not support."""
         ...
 
 
@@ -211,8 +211,8 @@ class Linear(FeatureTerm):
 
     Notes
     -----
-    Bayesian linear regression: exact, no sparse points. Where features cannot tell two structures apart, the term is
-    sure that their energies are equal.
+    Bayesian linear regression: exact, no sparse points. Structures with the same features get the same energy, and
+    the term gives their difference no variance.
     """
 
     function: FeatureFunction
@@ -284,7 +284,7 @@ class Linear(FeatureTerm):
         return key == KEY and X.shape == (self.function.n_features, 1)
 
     def coefficients(self, block: SparseBlock) -> tuple[Sequence[str], np.ndarray]:
-        """What the function calls its features, else their numbers from 0; and the scales s_k."""
+        """The function's names of its features, else their numbers from 0; and the scales s_k."""
         scales = block.X[:, 0]
         return list(getattr(self.function, "names", None) or map(str, range(len(scales)))), scales
 

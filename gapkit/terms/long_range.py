@@ -32,7 +32,7 @@ class LatticeFeatures(NamedTuple):
     strain_derivatives : ndarray, shape (n_features, 3, 3)
         Symmetric.
     local_values : ndarray, shape (n_atoms, n_features)
-        Half of what each pair has goes to each of its atoms; they add up to the values.
+        Half of each pair's contribution goes to each of its atoms; they add up to the values.
     """
 
     values: np.ndarray
@@ -47,7 +47,7 @@ class LongRange:
     """Sums of damped 1/r and 1/r⁶ over all images for each pair of species: ``Linear(LongRange(["Na", "Cl"]), 15.0)``.
 
     The coefficients are e²/(4πε₀) q_A q_B = 14.4 eV Å · q_A q_B for 1/r and -C6_AB (eV Å⁶) for 1/r⁶; the amplitude δ of
-    the term, times `scales`, should be of their size. `gapkit.uncertainty.coefficients.linear_coefficients` tells them
+    the term, times `scales`, should be of their size. `gapkit.uncertainty.coefficients.linear_coefficients` gives them
     with their standard deviations. Molecules are summed directly, three-dimensional cells by Ewald's method; slabs and
     wires are refused. A fit knows coefficients, not charges, so that the k = 0 term of 1/r is left out and each sum
     stands for charges in a uniform background of opposite charge. The backgrounds cancel in E if u_AB = q_A q_B with
@@ -55,8 +55,8 @@ class LongRange:
     share that background. Periodic cells of one species, whose charges cannot cancel, are refused where 1/r is summed.
 
     ``LongRange(["Na", "Cl"], charges={"Na": 1, "Cl": -1})`` has one coefficient of 1/r instead of three, and is to be
-    preferred where one ratio of charges makes every cell neutral: then free coefficients only add ways to be wrong at
-    long waves. The coefficient is e²/(4πε₀) s² with s the charge that one unit stands for. It must come out positive,
+    preferred where one ratio of charges makes every cell neutral: then free coefficients only add errors at long
+    wavelengths. The coefficient is e²/(4πε₀) s² with s the charge that one unit stands for. It must come out positive,
     which nothing enforces: a negative one, or one within its error bar of 0, says that the data show no such charges.
 
     Parameters
@@ -65,7 +65,7 @@ class LongRange:
         Chemical symbols.
     powers : sequence of {1, 6}
     width : float
-        Å, of the damping: f_1 = erf(r/(√2 width))/r; 0 is none.
+        Å, of the damping: f_1 = erf(r/(√2 width))/r; 0 is no damping.
     tolerance : float
         Of the sums, as in `gapkit.geometry.lattice_sums.lattice_sums`.
     charges : mapping of str to float, optional
@@ -165,7 +165,7 @@ class LongRange:
         return _by_pair(lattice_sums(atoms, ones, kinds, n_kinds, power, self.width, self.tolerance), kinds)
 
     def _of_charges(self, atoms: Atoms, charges: Mapping[str, float]) -> LatticeFeatures:
-        """The one sum over all atoms: no kind needs potentials of its own."""
+        """One sum over all atoms: the species need no potentials of their own."""
         q = np.array([float(charges[symbol]) for symbol in atoms.symbols])
         if atoms.pbc.any() and abs(q.sum()) > NEUTRAL * np.abs(q).sum():
             raise InputError(

@@ -72,13 +72,13 @@ class Pair(FeatureTerm):
     species : sequence of str
         Chemical symbols that may occur, in any order.
     cutoff : float
-        Å; nothing beyond it acts.
+        Å; no interaction beyond it.
     cutoff_width : float
         Å; w falls from 1 to 0 over the last `cutoff_width` before the cutoff, with three continuous derivatives.
     delta : float
         Amplitude δ, eV: the prior standard deviation of the energy of one pair.
     length_scale : float
-        ℓ, Å at the cutoff: over which distance f changes.
+        ℓ, Å at the cutoff: the distance over which f changes.
     transform : {"distance", "logarithm", "inverse"}
         Variable t of the kernel δ² exp(-(t - t')²/2ℓ²): r; c ln(r/c), which makes the length at r equal ℓ r/c; -c²/r,
         which makes it ℓ (r/c)². c is the cutoff.
@@ -86,7 +86,7 @@ class Pair(FeatureTerm):
         Sparse points for each pair of species, at equal steps of t; if not given, steps of ℓ/2.
     shortest : float, optional
         Å; where the sparse points begin; if not given, at 0.8 of the shortest distance in the data. Far below it
-        (several ℓ) f and its variance fade away: nothing keeps atoms apart there but a baseline.
+        (several ℓ) f and its variance vanish: only a baseline keeps atoms apart there.
 
     Notes
     -----
@@ -167,7 +167,7 @@ class Pair(FeatureTerm):
         return names and f"no training frame has {names} within Pair's {self.cutoff:g} Å: zero energy, prior variance"
 
     def select(self, found: Candidates, random_state: int) -> np.ndarray:
-        """`stack` of a grid of t for each pair of species; where it never occurs, from MARGIN of its bond length on."""
+        """`stack` of a grid of t for each pair of species; for one that never occurs from MARGIN of its bond length."""
         groups = {}
         for key in self._keys if found else []:
             bond = min(float(covalent_radii[list(key)].sum()), 0.5 * self.cutoff)
@@ -203,7 +203,7 @@ class Pair(FeatureTerm):
         return key == KEY and is_stack(X, self.species, 2, 1)
 
     def _sections(self, whitened: Whitened) -> tuple[np.ndarray, np.ndarray]:
-        """First sparse point and one past the last of each two species (n_species, n_species)."""
+        """First sparse point and one past the last of each pair of species (n_species, n_species)."""
         begin, end = np.zeros((2, len(self.species), len(self.species)), dtype=np.int64)
         numbers = sorted(atomic_numbers[s] for s in self.species)
         for a, b in np.ndindex(begin.shape):
@@ -238,7 +238,7 @@ class Pair(FeatureTerm):
         return np.stack([k.sum(axis=1), -h * (z * k).sum(axis=1), h * h * ((z * z - 1.0) * k).sum(axis=1)], axis=1)
 
     def evaluate_fold(self, fold: PairTable, neighbourhoods: Neighbourhoods, numbers: np.ndarray) -> Properties:
-        """At the price of a pair potential: one spline per pair."""
+        """At the cost of a pair potential: one spline per pair."""
         species = species_index(self.species)[numbers]
 
         def contribution(nb: Neighbourhoods) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""What a term is: one additive part of a potential, and the verbs that everything else knows it by.
+"""Interface of a term, one additive part of a potential: the methods that the rest of the package calls.
 
     E_t = Σ_m α_m k_t(·, m)
 
@@ -33,15 +33,15 @@ class Pool(Protocol):
     """Candidates for the functions of one block, gathered from a stream of structures."""
 
     def add(self, found: Any) -> None:
-        """Take in what one structure offers."""
+        """Add the candidates of one structure."""
         ...
 
     def merge(self, other: Any) -> None:
-        """Take in what another pool has gathered from later structures."""
+        """Add the candidates of another pool, gathered from later structures."""
         ...
 
     def thin(self) -> None:
-        """Hold fewer, once candidates had to be dropped."""
+        """Hold fewer, if candidates had to be dropped."""
         ...
 
     def choose(self) -> tuple[np.ndarray, Any]:
@@ -50,11 +50,11 @@ class Pool(Protocol):
 
 
 class DerivativePart(Protocol):
-    """What some functions of a term add to the variances of all forces and strains of one structure."""
+    """Contribution of some functions of a term to the variances of all forces and strains of one structure."""
 
     @property
     def columns(self) -> tuple[slice, ...]:
-        """Of the functions."""
+        """Columns of the functions."""
         ...
 
     def memory(self) -> np.ndarray:
@@ -64,7 +64,7 @@ class DerivativePart(Protocol):
     def add_atoms(self, low: int, high: int, rows: np.ndarray, prior: np.ndarray) -> float:
         """∂E/∂r of the atoms of ranks low to high: K_tm into `rows` (n, 3, n_columns), K_tt onto `prior` (n, 3).
 
-        Returns a variance that tells the scale of round-off.
+        Returns a variance that sets the scale of round-off.
         """
         ...
 
@@ -82,8 +82,8 @@ class AdditiveTerm(ABC):
     """
 
     delta_parameter: ClassVar[str] = "delta"  # nested name of the amplitude
-    species_part: ClassVar[str | None] = None  # parameter whose own `species` are meant where data name none
-    summation_order: ClassVar[int] = 1  # terms of less come first in sums over terms, which decides the last bit
+    species_part: ClassVar[str | None] = None  # parameter whose `species` apply where data name none
+    summation_order: ClassVar[int] = 1  # terms with less come first in sums over terms, which decides the last bit
 
     # -- parameters -----------------------------------------------------------------------------------------------
 
@@ -92,7 +92,7 @@ class AdditiveTerm(ABC):
     @property
     @abstractmethod
     def reach(self) -> float | None:
-        """Radius of the neighbourhoods that it wants, Å; None for a function of the whole structure."""
+        """Radius of the neighbourhoods that it needs, Å; None for a function of the whole structure."""
 
     @abstractmethod
     def validate(self) -> None:
@@ -121,7 +121,7 @@ class AdditiveTerm(ABC):
 
     @property
     def parts(self) -> dict[str, Any]:
-        """What it is made of, by the words of a table."""
+        """Its parts, by the names that tables give them."""
         return {"term": self}
 
     def to_dict(self) -> dict[str, Any]:
@@ -138,12 +138,12 @@ class AdditiveTerm(ABC):
 
     @property
     def environment_descriptor(self) -> Descriptor | None:
-        """What describes them; None where functions are something else."""
+        """Their descriptor; None where sparse points are not environments."""
         return None
 
     @property
     def environment_kernel(self) -> Kernel | None:
-        """What compares them; None where functions are something else."""
+        """Their kernel; None where sparse points are not environments."""
         return None
 
     def environments(
@@ -155,38 +155,38 @@ class AdditiveTerm(ABC):
 
     @property
     def n_sparse_by_species(self) -> int | Mapping[str, int] | None:
-        """Sparse points asked for of each species; None where functions are something else."""
+        """Requested sparse points of each species; None where sparse points are not environments."""
         return None
 
     def with_n_sparse(self, n: int | Mapping[str, int]) -> Self:
-        """The term with so many sparse points for each species; itself where functions are something else."""
+        """The term with `n` sparse points for each species; unchanged where sparse points are not environments."""
         del n
         return self
 
     def with_descriptor(self, descriptor: Descriptor) -> Self:
-        """The term with another descriptor; itself where functions are something else."""
+        """The term with another descriptor; unchanged where sparse points are not environments."""
         del descriptor
         return self
 
     @property
     def sparsification_by_species(self) -> str:
-        """How the sparse points of each species are chosen; empty where functions are something else."""
+        """How the sparse points of each species are chosen; empty where sparse points are not environments."""
         return ""
 
     @property
     def nested(self) -> bool:
-        """Whether fewer sparse points are the first of more."""
+        """Whether a smaller set of sparse points is the beginning of a larger one."""
         return True
 
     # -- estimates before a fit -----------------------------------------------------------------------------------
 
     def estimated_columns(self, facts: DataFacts) -> int:
-        """About how many functions a fit to such data will give it."""
+        """Estimated number of functions after a fit to such data."""
         del facts
         return 0
 
     def estimated_operations(self, facts: DataFacts) -> float:
-        """About how many operations its rows of such data take, at the speed of matrix products; 0 where few."""
+        """Estimated operations for its rows of such data, at the speed of matrix products; 0 where few."""
         del facts
         return 0.0
 
@@ -202,7 +202,7 @@ class AdditiveTerm(ABC):
 
     @property
     def n_pools(self) -> int:
-        """Pools at most that share the memory for candidates."""
+        """Largest number of pools that share the memory for candidates."""
         return 0
 
     def block_name(self, key: int) -> str:
@@ -211,7 +211,7 @@ class AdditiveTerm(ABC):
         return "all species"
 
     def block_numbers(self, key: int) -> frozenset[int]:
-        """Atomic numbers that a block was made for; empty if it does not tell."""
+        """Atomic numbers that a block was made for; empty if it names none."""
         del key
         return frozenset()
 
@@ -230,7 +230,7 @@ class AdditiveTerm(ABC):
         return X
 
     def coefficients(self, block: SparseBlock) -> tuple[Sequence[str], np.ndarray] | None:
-        """Names and prior scales s_k of coefficients c_k ~ N(0, (δ s_k)²); None where functions are not known ones."""
+        """Names and prior scales s_k of coefficients c_k ~ N(0, (δ s_k)²); None where functions are not explicit."""
         del block
         return None
 

@@ -1,4 +1,4 @@
-"""What goes in and out of terms: blocks of functions, rows, parts of sums, functionals and their prior."""
+"""Inputs and outputs of terms: blocks of functions, rows, parts of sums, functionals and their prior."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class StructureRows(NamedTuple):
 
 
 class Part(NamedTuple):
-    """What one term contributes at some centres of one species.
+    """Contribution of one term at some centres of one species.
 
     Attributes
     ----------
@@ -120,8 +120,8 @@ class PriorSum(NamedTuple):
     ----------
     K_tt : ndarray, shape (n_rows, n_rows)
     largest_std : ndarray, shape (n_rows,)
-        Standard deviation if the centres that a functional touches all moved together: never less than that of K_tt,
-        and positive also where that vanishes by symmetry.
+        Standard deviation if all centres of a functional were fully correlated: never less than that of K_tt, and
+        positive also where that vanishes by symmetry.
     """
 
     K_tt: np.ndarray

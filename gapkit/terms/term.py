@@ -1,6 +1,6 @@
 """Term = descriptor + kernel: local energies that are a Gaussian process of atomic environments.
 
-Atoms compare only with sparse points of their own species, so that the fitted form of a term is one block for each.
+Atoms are compared only with sparse points of their own species, so that a fitted term has one block for each species.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ class Term(CentreTerm):
     Parameters
     ----------
     descriptor : SOAP or ACSF
-        What an atom's environment looks like.
+        Describes the environment of an atom.
     kernel : DotProduct or SquaredExponential
-        How alike two of them are.
+        Compares two environments.
     n_sparse : int or mapping of str to int
         Number of sparse points (inducing points) for each species, or one number per symbol.
     sparsification : {"fps", "cur", "kmeans", "random"}
@@ -78,7 +78,7 @@ class Term(CentreTerm):
             ("kernel", self.kernel, "DotProduct()"),
         ):
             if isinstance(part, type) or not hasattr(part, "validate"):
-                raise InputError(f"Term: {name} = {part!r} is none, give for example {example}.")
+                raise InputError(f"Term: {name} = {part!r} is not a {name}: give for example {example}.")
             part.validate()
         counts = self.n_sparse.values() if isinstance(self.n_sparse, Mapping) else [self.n_sparse]
         for n in counts:
@@ -162,7 +162,7 @@ class Term(CentreTerm):
         return self.n_sparse
 
     def with_n_sparse(self, n: int | Mapping[str, int]) -> Self:
-        """The term with so many sparse points for each species."""
+        """The term with `n` sparse points for each species."""
         return replace(self, n_sparse=n)
 
     def with_descriptor(self, descriptor: Descriptor) -> Self:
@@ -176,7 +176,7 @@ class Term(CentreTerm):
 
     @property
     def nested(self) -> bool:
-        """Whether fewer sparse points are the first of more: not as k-means chooses them."""
+        """Whether a smaller set of sparse points is the beginning of a larger one: so for all but k-means."""
         return self.sparsification != "kmeans"
 
     def _points_of(self, symbol: str) -> int:
@@ -187,7 +187,7 @@ class Term(CentreTerm):
         return sum(min(self._points_of(symbol), n) for symbol, n in facts.species.items())
 
     def estimated_operations(self, facts: DataFacts) -> float:
-        """Of the rows of such data; 0 for other descriptors than SOAP."""
+        """Estimate for the rows of such data; 0 for descriptors other than SOAP."""
         if not isinstance(self.descriptor, SOAP):
             return 0.0
         neighbours = facts.n_neighbours(self.descriptor.cutoff)
@@ -238,7 +238,7 @@ class Term(CentreTerm):
     def add_rows(
         self, blocks: Sequence[SparseBlock], nb: Neighbourhoods, numbers: np.ndarray, rows: StructureRows
     ) -> None:
-        """Energies, forces and virial, by the chain rule for a few centres at a time."""
+        """Rows of energy, forces and virial, by the chain rule for a few centres at a time."""
         sums.add_rows(self.descriptor, self.kernel, blocks, nb, numbers, rows)
 
     def add_local_rows(

@@ -1,4 +1,4 @@
-"""Three-body term: one smooth function of a triangle for each species of centre and two neighbours."""
+"""Three-body term: one smooth function of a triangle for each species of a centre and of its two neighbours."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class TripletSum(NamedTuple):
 
 
 class TripletTable(NamedTuple):
-    """Tricubic B-splines of f(r_ij, r_ik, r_jk), one for each three species.
+    """Tricubic B-splines of f(r_ij, r_ik, r_jk), one for each triplet of species.
 
     Attributes
     ----------
@@ -76,8 +76,8 @@ class Triplet(FeatureTerm):
     Parameters
     ----------
     species : sequence of str
-        Chemical symbols that may occur, in any order. There is one f for each centre and unordered two neighbours;
-        it does not change if two neighbours of one species change places.
+        Chemical symbols that may occur, in any order. There is one f for each species of the centre and
+        unordered pair of those of its neighbours; it is symmetric in neighbours of one species.
     cutoff : float
         Å, of the two neighbours; r_jk may be up to twice that.
     cutoff_width : float
@@ -85,9 +85,9 @@ class Triplet(FeatureTerm):
     delta : float
         Amplitude δ, eV: the prior standard deviation of the energy of one triplet (within a factor √2).
     length_scale : float
-        ℓ, Å: over which change of a distance f changes.
+        ℓ, Å: the change of a distance over which f changes.
     n_sparse : int
-        Sparse triangles for each three species, chosen by farthest point sampling among those in the data.
+        Sparse triangles for each triplet of species, chosen by farthest point sampling among those in the data.
     table : float or None
         Step of the table that predictions use, as a fraction of ℓ; None sums the sparse triangles exactly each time.
         A table is an exact gradient of its own energy; its error is in `TripletTable.error`.
@@ -96,8 +96,8 @@ class Triplet(FeatureTerm):
     -----
     With e(r, r') = exp(-(r - r')²/2ℓ²), the kernel of neighbours of one species is the mean of both orders,
     δ² ½ [e(r_ij, r_ij') e(r_ik, r_ik') + e(r_ij, r_ik') e(r_ik, r_ij')] e(r_jk, r_jk'); of two species, one order.
-    The covariance of two triplets is k K_mm⁻¹ k', that of the
-    sparse triangles: a triangle far from all of them (more than ℓ or so) has neither energy nor variance.
+    The covariance of two triplets is k K_mm⁻¹ k', that of the sparse triangles: a triangle far from all of them (more
+    than ℓ or so) has neither energy nor variance.
     """
 
     species: Sequence[str]
@@ -125,12 +125,12 @@ class Triplet(FeatureTerm):
         check_known(numbers, self.species, "Triplet")
 
     def estimated_columns(self, facts: DataFacts) -> int:
-        """Sparse triangles of all three species."""
+        """Sparse triangles of all triplets of species."""
         n = len(facts.species)
         return int(self.n_sparse) * n * n * (n + 1) // 2
 
     def estimated_operations(self, facts: DataFacts) -> float:
-        """Each triangle meets the sparse ones of its own three species."""
+        """Each triangle is compared with the sparse ones of its own species."""
         n = facts.n_neighbours(self.cutoff)
         return TRIANGLE * facts.n_environments * 0.5 * n * max(n - 1.0, 0.0) * int(self.n_sparse)
 
@@ -163,7 +163,7 @@ class Triplet(FeatureTerm):
         return names and f"no training frame has {names} within Triplet's {self.cutoff:g} Å: zero energy and variance"
 
     def select(self, found: Candidates, random_state: int) -> np.ndarray:
-        """`stack` of the sparse triangles of each three species that occur."""
+        """`stack` of the sparse triangles of each triplet of species that occurs."""
         groups = {}
         for key, T in found.items():
             T = T[select_sparse_points(T, min(int(self.n_sparse), len(T)), "fps", random_state)]
@@ -182,7 +182,7 @@ class Triplet(FeatureTerm):
     def features(
         self, X: np.ndarray, neighbourhoods: Neighbourhoods, numbers: np.ndarray, derivatives: bool = True
     ) -> FeatureRows:
-        """Exact features and derivatives of one structure; each atom has the triplets that it is the centre of."""
+        """Exact features and derivatives of one structure; each atom has the triplets of which it is the centre."""
         whitened, n, nb = split(X, 3, 3), len(numbers), neighbourhoods
         raw = np.zeros((n, len(X))), np.zeros((3 * n if derivatives else 0, len(X))), np.zeros((6, len(X)))
         loops.triplet_rows(
@@ -197,7 +197,7 @@ class Triplet(FeatureTerm):
         return key == KEY and is_stack(X, self.species, 3, 3)
 
     def _sections(self, whitened: Whitened) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """First sparse triangle and one past the last of each three species, the neighbours' in order."""
+        """First sparse triangle and one past the last of each triplet of species, the neighbours' in order."""
         n = len(self.species)
         begin, end = np.zeros((2, n, n, n), dtype=np.int64)
         numbers = sorted(atomic_numbers[s] for s in self.species)

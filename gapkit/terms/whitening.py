@@ -45,7 +45,7 @@ class Whitened(NamedTuple):
         Atomic numbers of the group that each point belongs to; a group's points stand together.
     points : ndarray, shape (n, n_coordinates)
     W : ndarray, shape (n, largest group)
-        Rows of each group's W, zeros behind.
+        Rows of each group's W, padded with zeros.
     first : ndarray of int64, shape (n_groups + 1,)
         Points of group g are ``first[g]:first[g + 1]``.
     """
@@ -84,7 +84,7 @@ def stack(groups: Mapping[tuple[int, ...], tuple[np.ndarray, np.ndarray]], name:
     Raises
     ------
     InputError
-        If there are no groups; it tells the name and the cutoff (Å) of the term.
+        If there are no groups, with the name and the cutoff (Å) of the term.
     """
     if not groups:
         raise InputError(f"no {name.lower()} of atoms is within {name}'s {cutoff:g} Å in any frame: raise the cutoff.")

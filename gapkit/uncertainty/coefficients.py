@@ -1,4 +1,4 @@
-"""What a fit has learned of explicit features: the coefficients of a linear term and how sure it is of them."""
+"""Posterior of the coefficients of a linear term."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Coefficients(NamedTuple):
     Attributes
     ----------
     names : list of str
-        What the function calls its features, else their numbers from 0.
+        The function's names of its features, else their numbers from 0.
     values : ndarray, shape (n_features,)
         Posterior mean, eV per unit of the feature.
     covariance : ndarray, shape (n_features, n_features)
@@ -40,8 +40,8 @@ def linear_coefficients(gap: GAP, term: int) -> Coefficients:
     """Coefficients of the linear term ``gap.terms[term]`` with their posterior.
 
     A coefficient is a functional of the potential with the row K_tm = δ² s_k on its own column and the prior variance
-    (δ s_k)². That of `LongRange` with charges is e²/(4πε₀) s², s the charge of one unit: the fit does not hold it to be
-    positive, so look.
+    (δ s_k)². That of `LongRange` with charges is e²/(4πε₀) s², s the charge of one unit: the fit does not constrain
+    it to be positive, so check.
 
     Raises
     ------
@@ -52,7 +52,8 @@ def linear_coefficients(gap: GAP, term: int) -> Coefficients:
         raise InputError("the potential has no coefficients before a fit: call gap.fit(structures) first.")
     known = {b.term: (b, found) for b in gap.blocks_ if (found := gap.terms_[b.term].coefficients(b)) is not None}
     if not -len(gap.terms_) <= term < len(gap.terms_) or term % len(gap.terms_) not in known:
-        raise InputError(f"term {term} is not a Linear: those are the terms {sorted(known) or 'of no number'}.")
+        cure = f"give one of {sorted(known)}" if known else "add a Linear to the potential"
+        raise InputError(f"term {term} is not a Linear: {cure}.")
     block, (names, scales) = known[term % len(gap.terms_)]
     delta = gap.terms_[term].delta
     rows = np.zeros((len(scales), len(gap.alpha_)))

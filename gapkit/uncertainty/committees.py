@@ -1,7 +1,7 @@
-"""Ensembles of fits to resampled frames or labels, as cheap as samples of the posterior: no refit, at most one walk.
+"""Ensembles of fits to resampled frames or labels, as cheap as samples of the posterior: no refit, at most one pass.
 
-Members share sparse points, e0, noises and amplitudes with the model and go wherever
-`gapkit.potential.ensemble.Ensemble` goes: `gapkit.uncertainty.propagation.propagate`,
+Members share sparse points, e0, noises and amplitudes with the model and can be used wherever a
+`gapkit.potential.ensemble.Ensemble` can: `gapkit.uncertainty.propagation.propagate`,
 `gapkit.uncertainty.estimators.MemberStd`.
 """
 
@@ -38,7 +38,7 @@ def label_noise_ensemble(gap: GAP, n: int, rng: np.random.Generator | int = 0) -
     """Fits to the labels with noise of the size that the model assumes added once more.
 
     Perturbed labels y + Λ^½ ε give weights α + A⁻¹ K_mn Λ^-½ ε, of covariance A⁻¹ (A - K_mm) A⁻¹ = R⁻¹ (I - P) R⁻ᵀ with
-    P = R⁻ᵀ K_mm R⁻¹. It is drawn from directly: no labels, no walk over data, O(n_sparse³). Its spread is below that
+    P = R⁻ᵀ K_mm R⁻¹. It is drawn from directly: no labels, no pass over data, O(n_sparse³). Its spread is below that
     of the posterior ("sor", R⁻¹ R⁻ᵀ) by the share P of the prior: where data are few, members agree on the prior mean.
 
     Parameters
@@ -71,9 +71,9 @@ def committee(
     n_chunks: int = 20,
     keys: LabelKeys | None = None,
 ) -> Ensemble:
-    """Fits to resampled training frames, with the model's sparse points: one walk over the frames whatever `n` is.
+    """Fits to resampled training frames, with the model's sparse points: one pass over the frames whatever `n` is.
 
-    Frames are dealt into `n_chunks` chunks at random, so that each holds a share of what stands together in the file.
+    Frames are divided into `n_chunks` chunks at random, so that neighbours in the file are spread over all chunks.
     A chunk's rows, in units of their noise, become K̃_c R⁻¹, and a member with weights w_c has the information
     P + Σ_c w_c (K̃_c R⁻¹)ᵀ(K̃_c R⁻¹), where all weights 1 give I: one Cholesky factorisation each.
 
@@ -133,12 +133,12 @@ def _chunks(gap: GAP, frames: Iterable[Frame], n_chunks: int, rng: np.random.Gen
             "exactly those that the model was fitted to."
         )
     if n_frames < n_chunks:
-        raise InputError(f"{n_frames} frames cannot be dealt into n_chunks = {n_chunks}: take fewer chunks.")
+        raise InputError(f"{n_frames} frames cannot be divided into n_chunks = {n_chunks}: take fewer chunks.")
     return chunks
 
 
 def _information(gap: GAP, chunks: list[RowFactor]) -> tuple[FloatArray, FloatArray]:
-    """(K̃_c R⁻¹)ᵀ (K̃_c R⁻¹) and (K̃_c R⁻¹)ᵀ ỹ_c of each chunk; chunks are emptied on the way."""
+    """(K̃_c R⁻¹)ᵀ (K̃_c R⁻¹) and (K̃_c R⁻¹)ᵀ ỹ_c of each chunk; this empties the chunks."""
     G, b = [], []
     while chunks:
         rows = chunks.pop(0).rows
@@ -157,7 +157,7 @@ def _resampled(how: str, n: int, n_chunks: int, rng: np.random.Generator) -> Flo
 
 
 def _solved(A: FloatArray, b: FloatArray) -> FloatArray:
-    """A⁻¹ b; a direction that only chunks which are not there determine may be singular in round-off."""
+    """A⁻¹ b; a direction that only absent chunks determine may be singular to round-off."""
     try:
         return np.asarray(cho_solve(cho_factor(A, lower=True), b))
     except LinAlgError:

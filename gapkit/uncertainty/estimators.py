@@ -1,11 +1,11 @@
-"""Other error bars than the posterior's, on the same footing: standard deviations of energies and forces.
+"""Error bars other than the posterior's, on the same footing: standard deviations of energies and forces.
 
 Whatever has a method ``std(atoms)`` can be scored by `with_std` and `gapkit.evaluation.calibration`:
 
 `PosteriorStd`          "dtc", what `GAP.predict` gives, or "sor", without the prior residual of the sparse points
 `MemberStd`             scatter of an ensemble: `GAP.sample`, `gapkit.uncertainty.committees.committee` or
-`label_noise_ensemble` `ScaledIndicator`       one number per atom times one factor per kind, which held-out errors
-decide:
+                        `label_noise_ensemble`
+`ScaledIndicator`       one number per atom times one factor per kind, fitted to held-out errors:
     `descriptor_distance`   distance to the nearest sparse point
     `local_std`             standard deviation of the local energy, with the data ("dtc") or blind to them ("gap")
 
@@ -13,20 +13,20 @@ All take sparse points, e0, noises and amplitudes of the model for granted.
 
 Notes
 -----
-Where no error bar of these should be trusted, the posterior's included, with the numbers of
+Cases in which none of these error bars should be trusted, the posterior's included, with the numbers of
 ``benchmarks/uncertainty.py`` (std z is 1 for honest error bars, larger where they are too small):
 
-*What was calibrated elsewhere.* Fitted to strained and 300 K silicon (mlearn), the raw posterior is right on hot
+*Calibration on other data.* Fitted to strained and 300 K silicon (mlearn), the raw posterior is right on hot
 dynamics, vacancies and surfaces: its 90 % intervals hold 82 % of the energies, 96 % of the forces. After a factor
 fitted to the crystals, where it is too large, they hold 38 and 36 %; conformal intervals from the crystals 28 and 49 %.
-Recalibrate on frames like those to be predicted. Noises *learned* from crystals alone give a posterior that still knows
-its errors (90 % intervals hold 100 and 99 %), but these are five times larger.
+Recalibrate on frames like those to be predicted. Noises *learned* from crystals alone give a posterior that is still
+calibrated (90 % intervals hold 100 and 99 %), but these are five times larger.
 
 *A single config type under a shift.* Fitted to crystals of the shipped set, errors of the energies are 6.9 and 5.1
-times what the posterior says for surfaces (100) and vacancies, 0.6 times for surfaces (111): right on average is not
+times the posterior's error bars for surfaces (100) and vacancies, 0.6 times for surfaces (111): right on average is not
 right.
 
-*Without the prior residual.* "sor", samples, committees and label noise share their blindness: what no member can
+*Without the prior residual.* "sor", samples, committees and label noise share a blind spot: what no member can
 express scatters in none. With the hand-set noise of 1 meV/atom, 90 % intervals of mlearn silicon's energies hold 22 to
 38 % with them and 87 % with "dtc".
 
@@ -36,8 +36,8 @@ too small, until there are enough points. Learn the noises, or recalibrate, afte
 
 *Misspecification.* The posterior knows the noise of the labels and what the sparse points leave open, not that no
 potential of its form fits (cutoff, charges, too few features): its part of the error bar shrinks with more data while
-the error stays (arXiv:2502.07104). Silicon seen through 18 features within 3 Å, fitted to 23, then 184 frames: errors
-of 168, then 142 meV/atom, posterior 1.2, then 0.4 meV/atom (tutorial 7). Learned noises book such errors as noise: of
+the error stays (arXiv:2502.07104). Silicon described by 18 features within 3 Å, fitted to 23, then 184 frames: errors
+of 168, then 142 meV/atom, posterior 1.2, then 0.4 meV/atom (tutorial 7). Learned noises take such errors for noise: of
 the right size on average, and nearly constant.
 
 *The order of atoms of one kind.* Over all atoms the rank correlation of error bar and force error is 0.6 to 0.9; within
@@ -325,11 +325,11 @@ def with_std(
     Raises
     ------
     InputError
-        If comparisons tell of frames that are not there, or as predictions of the frames.
+        If comparisons refer to frames that are not there, or as predictions of the frames.
     """
     used = sorted({int(k) for kind in ("energy", "forces") if kind in comparisons for k in comparisons[kind].structure})
     if used and used[-1] >= len(frames):
-        raise InputError(f"comparisons tell of frame {used[-1]}, but there are {len(frames)}: give the same frames.")
+        raise InputError(f"comparisons refer to frame {used[-1]}, but there are {len(frames)}: give the same frames.")
     found = {k: uncertainty.std(frames[k]) for k in used}
     result = {}
     for kind in ("energy", "forces"):

@@ -1,14 +1,14 @@
 """Is a structure like those a potential was trained on? Environments beyond the range of the training environments.
 
 A fitted potential holds no training environments but its sparse points, which were chosen among them. Each of these,
-compared with the others, tells how far apart training environments lie and how uncertain their local energies are:
+compared with the others, shows how far apart training environments lie and how uncertain their local energies are:
 
     reach    distance from the nearest sparse point / that of a sparse point from the next one,  d² = 2 - 2 q·x
     spread   std of the local energy / that at a sparse point
 
-with the 99 % quantiles over the sparse points of a species below the bars, which a few odd training environments (an
-isolated atom) do not move. Above 1 an environment is as foreign, or as uncertain, as no more than 1 % of the sparse
-points are.
+with the 99 % quantiles over the sparse points of a species as denominators, which a few odd training environments (an
+isolated atom) do not move. Above 1 an environment is as far from the data, or as uncertain, as no more than 1 % of the
+sparse points are.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Extrapolation:
         Index of the structure in the list, and of the atom in it.
     species : ndarray of str
     distance_limit, std_limit : dict of str to float
-        What counts as 1, by "term symbol" and by symbol (eV).
+        The denominators, by "term symbol" and by symbol (eV).
     """
 
     reach: FloatArray
@@ -74,7 +74,7 @@ class Extrapolation:
     std_limit: Mapping[str, float]
 
     def summary(self, rows: NDArray[np.bool_] | None = None) -> Beyond:
-        """Of the atoms where `rows` (n_atoms,) is true, or of all."""
+        """Shares and maxima over the atoms where `rows` (n_atoms,) is true, or over all."""
         chosen = np.ones(len(self.reach), dtype=bool) if rows is None else np.asarray(rows, dtype=bool)
         reach, spread = self.reach[chosen], self.spread[chosen]
         known = spread[np.isfinite(spread)]

@@ -1,11 +1,11 @@
 """Posterior of any linear functional: energies, forces and stresses of several frames, all their correlations, and
-whatever is a combination of them.
+any combination of them.
 
 For functionals t with rows K_tm and prior covariance K_tt the posterior covariance is (theory: Quiñonero-Candela and
 Rasmussen, J. Mach. Learn. Res. 6, 1939 (2005))
 
     "dtc"   K_tt - K_tm K_mm⁻¹ K_mt + K_tm A⁻¹ K_mt      prior residual of the sparse points + what the data leave open
-    "sor"   K_tm A⁻¹ K_mt                                over-confident far from data; the law of sampled potentials
+    "sor"   K_tm A⁻¹ K_mt                                over-confident far from data; covariance of sampled potentials
     "gap"   K_tt - K_tm (K_mm + reg²)⁻¹ K_mt             local energies only, blind to the data; for comparison
 
 A linear combination with weights W has the covariance W C Wᵀ; a function of them, to first order, J C Jᵀ with its
@@ -158,7 +158,7 @@ def propagate_linear(
     Raises
     ------
     InputError
-        If the function gives something else than finite numbers of one shape.
+        If the function gives anything but finite numbers of one shape.
     """
     joint = joint_posterior(gap, frames, outputs, method)
 
@@ -177,7 +177,7 @@ def propagate_linear(
         if {len(end) for end in ends} != {len(mean)}:
             raise InputError(
                 f"the function gave {len(mean)} numbers for the means and {len(ends[0])} and {len(ends[1])} within the "
-                "error bars: let it always give as many."
+                "error bars: let it always give the same number."
             )
         J[:, t] = (ends[0] - ends[1]) / (2.0 * step[t])
     return LinearPosterior(mean, joint.of(J).covariance)

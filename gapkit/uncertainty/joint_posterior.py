@@ -17,7 +17,7 @@ Weights = np.ndarray | Mapping[tuple[int, str], Any]
 
 
 class Label(NamedTuple):
-    """What one row of a joint posterior is.
+    """Meaning of one row of a joint posterior.
 
     Attributes
     ----------
@@ -143,7 +143,7 @@ class JointPosterior(LinearPosterior):
 
     @property
     def labels(self) -> tuple[Label, ...]:
-        """What each row is."""
+        """Meaning of each row."""
         return tuple(
             Label(frame, output, tuple(int(k) for k in index))
             for frame, n in enumerate(self.sizes)

@@ -119,7 +119,7 @@ def test_copies_are_redundant_and_only_one_of_them_is_named(frames):
     assert first.like in alike - {first.frame.number}
     assert first.overlap == pytest.approx(1.0, abs=1e-5)
     assert len(alike & {entry.frame.number for entry in found.redundant}) == 1
-    assert f"frame {first.like} says" in found.table()
+    assert f"frame {first.like} (overlap" in found.table()
 
 
 def test_taking_a_redundant_frame_out_changes_least(frames):

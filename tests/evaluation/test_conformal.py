@@ -214,7 +214,7 @@ def test_impossible_wishes_are_refused():
         with pytest.raises(InputError):
             coverage_range(30, count, 0.9)
     with pytest.raises(
-        InputError, match=r"no structure of 'bulky' was there to calibrate on \(did you mean 'bulk'\?\)"
+        InputError, match=r"the calibration data have no structure of 'bulky' \(did you mean 'bulk'\?\)"
     ):
         known.intervals(_comparison(np.ones(2), config_type="bulky"), 0.5)
     with pytest.raises(InputError, match=r"promised for 'structures' \(did you mean 'structure'\?\)"):

@@ -230,7 +230,7 @@ def test_values_that_no_factor_fits_are_refused(z, std, message):
 
 def test_wrong_words_are_refused():
     energy = _comparison(np.ones(30), 1.0)
-    with pytest.raises(InputError, match="errors on training labels are too small to tell"):
+    with pytest.raises(InputError, match="errors on training labels are too small"):
         fit_recalibration({"energy": energy}, "training")
     with pytest.raises(InputError, match=r"kind 'energies' \(did you mean 'energy'\?\)"):
         fit_recalibration({"energies": energy}, "held-out")
@@ -252,7 +252,7 @@ def test_damaged_factors_are_refused(bad):
 )
 def test_damaged_store_is_refused(damage):
     stored = fit_recalibration({"energy": _comparison(np.ones(30), 1.0)}, "held-out").to_dict()
-    with pytest.raises(InputError, match="no stored recalibration"):
+    with pytest.raises(InputError, match="not a stored recalibration"):
         Recalibration.from_dict(stored | damage)
-    with pytest.raises(InputError, match="no stored recalibration"):
+    with pytest.raises(InputError, match="not a stored recalibration"):
         Recalibration.from_dict({})

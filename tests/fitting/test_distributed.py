@@ -246,23 +246,23 @@ def test_a_fit_begun_here_goes_on_on_workers(client, frames, held_out, reference
 class Killing:
     """Frames; in one of the passes a worker dies before one of them is given."""
 
-    def __init__(self, frames, client, walk, place):
-        self.frames, self.client, self.walk, self.place = frames, client, walk, place
-        self.walks, self.killed = 0, []
+    def __init__(self, frames, client, which, place):
+        self.frames, self.client, self.which, self.place = frames, client, which, place
+        self.passes, self.killed = 0, []
 
     def __iter__(self):
-        self.walks += 1
+        self.passes += 1
         for k, atoms in enumerate(self.frames):
-            if (self.walks, k) == (self.walk, self.place):
+            if (self.passes, k) == (self.which, self.place):
                 pid = next(iter(self.client.run(os.getpid).values()))
                 os.kill(pid, signal.SIGKILL)
                 self.killed.append(pid)
             yield atoms
 
 
-@pytest.mark.parametrize(("walk", "place"), [(1, 14), (2, 14), pytest.param(2, 23, marks=pytest.mark.slow)])
-def test_a_killed_worker_changes_no_bit(client, frames, walk, place):
-    source = Killing(frames, client, walk, place)
+@pytest.mark.parametrize(("which", "place"), [(1, 14), (2, 14), pytest.param(2, 23, marks=pytest.mark.slow)])
+def test_a_killed_worker_changes_no_bit(client, frames, which, place):
+    source = Killing(frames, client, which, place)
     found = model().fit(source, client=client)
     assert len(source.killed) == 1
     with in_this_process(2) as own:

@@ -48,18 +48,18 @@ def test_a_file_gives_the_model_of_its_frames(frames, reference, tmp_path):
     assert largest_difference(found, reference, frames[:3]) < 1e-5  # eight decimals of the file
 
 
-def test_walks_of_an_iterator_are_identical(frames):
-    walk = labelled_frames(iter(frames))
-    first, second = list(walk), list(walk)
+def test_passes_over_an_iterator_are_identical(frames):
+    given = labelled_frames(iter(frames))
+    first, second = list(given), list(given)
     assert [a.digest() for a in first] == [a.digest() for a in second]
     assert [a.labels.config_type for a in first] == [a.labels.config_type for a in second]
 
 
 def test_an_iterator_that_was_left_early_is_refused(frames):
-    walk = labelled_frames(iter(frames))
-    next(iter(walk))
+    given = labelled_frames(iter(frames))
+    next(iter(given))
     with pytest.raises(InputError, match="not read to its end"):
-        iter(walk)
+        iter(given)
 
 
 @pytest.mark.parametrize("nothing", [[], iter([]), Again([])])
@@ -74,18 +74,18 @@ def test_what_cannot_be_frames_is_refused(wrong):
         model().fit(wrong)
 
 
-def test_frames_that_change_between_the_walks_are_refused(frames):
+def test_frames_that_change_between_the_passes_are_refused(frames):
     class Changing:
-        walks = 0
+        passes = 0
 
         def __iter__(self):
-            Changing.walks += 1
+            Changing.passes += 1
             moved = [a.copy() for a in frames]
             for new, old in zip(moved, frames):
                 new.calc = old.calc
-            return iter(frames if Changing.walks == 1 else frames[1:])
+            return iter(frames if Changing.passes == 1 else frames[1:])
 
-    with pytest.raises(InputError, match="not the same as in the first walk"):
+    with pytest.raises(InputError, match="not the same as in the first pass"):
         model().fit(Changing())
 
 
@@ -140,15 +140,15 @@ def test_a_resumed_fit_has_the_same_bits(frames, tmp_path, monkeypatch, n):
     with pytest.raises(KeyboardInterrupt):
         model().fit(interrupted(frames, n), checkpoint=file)
     assert file.exists()
-    walked = []
+    passes = []
 
     class Counting:
         def __iter__(self):
-            walked.append("walk")
+            passes.append("pass")
             return iter(frames)
 
     found = model().fit(Counting(), checkpoint=file, resume=True)
-    assert walked == ["walk"]  # the first pass is not repeated
+    assert passes == ["pass"]  # the first pass is not repeated
     assert_same_bits(found, model().fit(Again(frames)))
     assert not file.exists()
 

@@ -359,7 +359,7 @@ def test_impossible_parameters_are_refused(function, words):
 
 
 def test_coefficients_belong_to_linear_terms(gap):
-    with pytest.raises(InputError, match=r"term 1 is not a Linear: those are the terms \[0\]"):
+    with pytest.raises(InputError, match=r"term 1 is not a Linear: give one of \[0\]"):
         linear_coefficients(gap, 1)
     with pytest.raises(InputError, match="before a fit"):
         linear_coefficients(GAP([Linear(SUMS)]), 0)

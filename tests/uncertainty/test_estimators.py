@@ -256,7 +256,7 @@ def test_refusals_say_what_to_do(one, frames, fresh):
         committee(one, frames, 5, n_chunks=2.5)
     with pytest.raises(InputError, match=r"'half'.*did you mean 'halves'"):
         committee(one, frames, 5, how="half")
-    with pytest.raises(InputError, match="12 frames cannot be dealt into n_chunks = 13"):
+    with pytest.raises(InputError, match="12 frames cannot be divided into n_chunks = 13"):
         committee(one, frames, 5, n_chunks=13)
     with pytest.raises(InputError, match="11 frames are not the 12 training frames"):
         committee(one, frames[1:], 5, n_chunks=4)
