@@ -43,11 +43,6 @@ class ExternalInput:
         self._std_every: int | None = None
         self._with_virials = False
 
-    @property
-    def failure(self) -> BaseException | None:
-        """What has ended the run from within."""
-        return None if self.forces is None else self.forces.failure
-
     def file(self, path: str) -> None:
         """Carry out an input file; errors as `command`, and `InputError` if it cannot be read."""
         for line in logical_lines(on_every_rank(self._comm, lambda: read_input(path))):
@@ -72,8 +67,10 @@ class ExternalInput:
             )
         if first not in special or not special[first](split_words(self._expanded(line))[1:]):
             self._lmp.command(line)
-        if self.failure is not None:
-            raise self.failure
+        if self.forces is not None and self.forces.failure is not None:
+            failure, self.forces.failure = self.forces.failure, None
+            self._lmp.command("timer timeout off")  # or later runs would end at once, too
+            raise failure
 
     def _expanded(self, line: str) -> str:
         """With LAMMPS's variables put in."""

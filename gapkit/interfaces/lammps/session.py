@@ -30,7 +30,7 @@ Engine = Literal["auto", "plugin", "external"]
 ENGINES = ("auto", "plugin", "external")
 COST = {
     "plugin": "",
-    "external": " (fix external; neighbours are searched a second time, and ghost forces go home through Python)",
+    "external": " (fix external, as there is no plugin: 5 % slower at 10 000 atoms, 30 % at 64; energy under pe only)",
 }
 PARTITIONS = {"-partition", "-p"}
 NO_PARTITIONS = "the engine external has one LAMMPS for all ranks, no partitions: use the engine plugin."
