@@ -177,11 +177,11 @@ def from_path(gap: GAP, path: str | Path, self_test: bool, trusted_calculators: 
     """
     header, arrays = read_model(path)
     if self_test:
-        check_parts(path, header, arrays, "model")
+        check_parts(path, header, "model")
     build(gap, path, header, arrays, trusted_calculators)
     if self_test:
         check_references(path, gap, header)
-        check_parts(path, header, arrays, "recalibration", "arrays")
+        check_parts(path, header, "recalibration", "arrays")
     return gap
 
 
@@ -211,11 +211,11 @@ def _in_one_sentence(path: str | Path) -> Iterator[None]:
         ) from None
 
 
-def check_parts(path: str | Path, header: Mapping[str, Any], arrays: Mapping[str, np.ndarray], *parts: str) -> None:
+def check_parts(path: str | Path, header: Mapping[str, Any], *parts: str) -> None:
     """Raise `InputError` if parts of the model are not those that were sealed when it was saved."""
     for part in parts:
         try:
-            check_seal(header, arrays, part)
+            check_seal(header, part)
         except InputError as error:
             raise InputError(f"{str(path)!r} fails its self-test: {error}; copy or save it again.") from None
 

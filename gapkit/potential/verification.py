@@ -105,7 +105,7 @@ def _steps(path: Path, trusted: Collection[str]) -> list[tuple[str, Step]]:
     def seal() -> tuple[bool | None, str]:
         if "seal" not in header:
             return None, "none in files before format 3: save the model again to have one"
-        check_parts(path, header, arrays, "model", "recalibration", "arrays")
+        check_parts(path, header, "model", "recalibration", "arrays")
         return True, "parameters, factors on standard deviations and arrays are those that were saved"
 
     def contents() -> tuple[bool, str]:

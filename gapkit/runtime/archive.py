@@ -158,6 +158,11 @@ def _npy(array: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
+def npy_digest(array: np.ndarray) -> str:
+    """The SHA-256 that the header has of an array."""
+    return hashlib.sha256(_npy(array)).hexdigest()
+
+
 def _array(path: Path, archive: zipfile.ZipFile, name: str, digest: str, sizes: Mapping[str, int]) -> np.ndarray:
     """One array, whose own header agrees with its size: nothing larger is ever asked for."""
     member = f"{name}.npy"
