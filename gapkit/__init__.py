@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from gapkit.runtime.threads import get_num_threads, set_num_threads
     from gapkit.structures.duplicates import DuplicateFinder
     from gapkit.structures.reading import describe_structures, read_structures
+    from gapkit.tensors.tensor_gap import TensorGAP
+    from gapkit.tensors.term import TensorTerm
     from gapkit.terms.linear import Composition, Features, InversePowers, Linear, feature_function
     from gapkit.terms.long_range import LongRange
     from gapkit.terms.pair import Pair
@@ -88,6 +90,8 @@ _PLACES = {  # in the order in which data flow
     "propagate_linear": "uncertainty.functionals",
     "sample": "potential.ensemble",
     "propagate": "uncertainty.propagation",
+    "TensorGAP": "tensors.tensor_gap",
+    "TensorTerm": "tensors.term",
     "GAPCalculator": "interfaces.ase_calculator",
     "UncertaintyGuard": "active_learning.guard",
     "guard_thresholds": "active_learning.guard",
@@ -117,6 +121,8 @@ __all__ = [
     "Pair",
     "Predictions",
     "SquaredExponential",
+    "TensorGAP",
+    "TensorTerm",
     "Term",
     "Triplet",
     "UncertaintyGuard",
