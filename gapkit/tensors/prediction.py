@@ -76,15 +76,19 @@ class TensorField:
         start = unit_length(self.target) * offset_of(self.offsets, numbers, self.target.of)
         return start[:, None] if self.target.of == "atom" else start
 
-    def value(self, own: Atoms, structure: Structure) -> np.ndarray:
-        """The posterior mean."""
+    def parts(self, own: Atoms, structure: Structure) -> dict[Order, np.ndarray]:
+        """Posterior means of the spherical parts, independent of the origin."""
         parts = {}
         for model in self.models:
             y = structure.means(model.columns, model.weights)
             if self.target.of != "atom":
                 y = y.mean(axis=0) if self.target.of == "mean" else y.sum(axis=0)
             parts[model.columns.order] = self._with_offset(model.columns.order, y, own)
-        return self._finished(parts, own)
+        return parts
+
+    def value(self, own: Atoms, structure: Structure) -> np.ndarray:
+        """The posterior mean."""
+        return self._finished(self.parts(own, structure), own)
 
     def _with_offset(self, order: Order, y: np.ndarray, own: Atoms) -> np.ndarray:
         return y + self.offset(own.numbers) if order.order == 0 else y
@@ -92,8 +96,8 @@ class TensorField:
     def _finished(self, parts: dict[Order, np.ndarray], own: Atoms) -> np.ndarray:
         return np.asarray(self.target.values(parts) + origin_shift(self.target, self.convention, own, "the structure"))
 
-    def covariance(self, structure: Structure) -> np.ndarray:
-        """Posterior covariance ("dtc") of the components, (d, d) or (n_atoms, d, d)."""
+    def part_covariances(self, structure: Structure) -> dict[Order, np.ndarray]:
+        """Posterior covariances ("dtc") of the spherical parts, (2λ + 1, 2λ + 1) or (n_atoms, 2λ + 1, 2λ + 1)."""
         parts = {}
         for model in self.models:
             K = self._rows(model, structure)
@@ -102,7 +106,11 @@ class TensorField:
                 parts[model.columns.order] = _of_atoms(model, K, prior)
             else:
                 parts[model.columns.order] = model.posterior.covariance(K, prior)
-        return self.target.covariance(parts)
+        return parts
+
+    def covariance(self, structure: Structure) -> np.ndarray:
+        """Posterior covariance of the target's components, (d, d) or (n_atoms, d, d)."""
+        return self.target.covariance(self.part_covariances(structure))
 
     def _rows(self, model: OrderModel, structure: Structure) -> np.ndarray:
         return structure.rows(model.columns, self.target.of) * scales(model.columns, model.deltas)

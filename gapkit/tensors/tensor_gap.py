@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms
@@ -24,6 +24,9 @@ from gapkit.tensors.prediction import TensorField, TensorPredictions
 from gapkit.tensors.presets import preset_parameters
 from gapkit.tensors.targets import Target, target_named
 from gapkit.tensors.term import TensorTerm
+
+if TYPE_CHECKING:
+    from gapkit.tensors.evaluation import TensorEvaluation
 
 LEARNABLE = ("noise", "delta")
 
@@ -293,16 +296,34 @@ class TensorGAP(NestedParameters):
 
     def score(self, structures: Any, y: None = None) -> float:
         """Minus the root-mean-square error of a value (norm of vector or tensor), in the labels' unit."""
-        field, squares = self.field_, []
-        for own, frame in self._labelled(structures):
-            error = field.value(own, field.structure(own)[1]) - frame
-            squares.append(np.sum(error**2) / (len(own) if self.target_.of == "atom" else 1))
-        return -float(np.sqrt(np.mean(squares)))
+        return -self.evaluate(structures).rmse
 
-    def _labelled(self, structures: Any) -> list[tuple[Atoms, np.ndarray]]:
-        """Structures and labels as predictions have them (same origin)."""
-        frames = TensorFrames(structures, self.target_, self._convention(), getattr(self, "label_key_", None))
-        return [(frame.atoms, frame.label) for frame in frames]
+    # -- error bars ------------------------------------------------------------------------------------------------
+
+    @one_blas_thread()
+    def evaluate(self, structures: Any, key: str | None = None) -> TensorEvaluation:
+        """Errors and calibration of the error bars on labelled frames; labels under the name of the fit if not given.
+
+        Raises
+        ------
+        InputError
+            As `predict`, and if there is no label.
+        """
+        from gapkit.tensors.evaluation import evaluate
+
+        return evaluate(self, structures, key or self.label_key_)
+
+    def leave_one_out(self, structures: Any, key: str | None = None) -> TensorEvaluation:
+        """The same of the training frames, each predicted by a fit without it, without refits.
+
+        Raises
+        ------
+        InputError
+            If there is no label.
+        """
+        from gapkit.tensors.evaluation import leave_one_out
+
+        return leave_one_out(self, structures, key or self.label_key_)
 
     # -- model files -----------------------------------------------------------------------------------------------
 
