@@ -21,6 +21,7 @@ from gapkit.errors import InputError
 from gapkit.runtime.files import complete_file
 
 FORMAT = "gapkit model"
+TENSOR_MODEL = "gapkit tensor model"
 VERSION = 2  # 1: before learned noises and row factors
 # what reading a damaged archive, or a header with something else where names and numbers should be, can raise
 _DAMAGE = (
@@ -48,7 +49,7 @@ def write_model(
     payloads = {name: _npy(array) for name, array in arrays.items()}
     hashes = {name: hashlib.sha256(payload).hexdigest() for name, payload in payloads.items()}
     full = {"format": kind, "version": VERSION, **header, "sha256": hashes}
-    compression = zipfile.ZIP_DEFLATED if kind == FORMAT else zipfile.ZIP_STORED
+    compression = zipfile.ZIP_DEFLATED if kind in (FORMAT, TENSOR_MODEL) else zipfile.ZIP_STORED
     text = json.dumps(full, indent=1, default=lambda value: value.tolist())  # NumPy scalars and arrays
     with (
         complete_file(path, "wb") as file,
@@ -84,6 +85,16 @@ def read_model(path: str | Path, kind: str = FORMAT) -> tuple[dict[str, Any], di
             "it may be truncated or damaged; copy or save it again."
         ) from None
     return header, arrays
+
+
+def is_kind(path: str | Path, kind: str) -> bool:
+    """Whether a file says that it is of this kind; False, too, for what is missing or damaged."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            header = json.loads(archive.read("header.json"))
+    except _DAMAGE:
+        return False
+    return isinstance(header, dict) and header.get("format") == kind
 
 
 def _check_header(path: str | Path, header: Any, kind: str) -> None:

@@ -160,7 +160,7 @@ class _Found(NamedTuple):
 
 
 def _frames(gap: TensorGAP, structures: Any, key: str | None) -> TensorFrames:
-    return TensorFrames(structures, gap.target_, gap.field_.convention, key)
+    return TensorFrames(structures, gap.target_, gap.field_.convention, key, gap.label_key_)
 
 
 def _gathered(gap: TensorGAP, frames: Iterable[_Found]) -> TensorEvaluation:

@@ -45,12 +45,21 @@ class TensorFrames:
     convention : Convention
     key : str, optional
         Name of the label; found if not given.
+    preferred : str, optional
+        As for `LabelReader`.
     """
 
-    def __init__(self, source: Any, target: Target, convention: Convention, key: str | None = None) -> None:
+    def __init__(
+        self,
+        source: Any,
+        target: Target,
+        convention: Convention,
+        key: str | None = None,
+        preferred: str | None = None,
+    ) -> None:
         self._source = _checked(source)
         self._target, self._convention = target, convention
-        self.reader = LabelReader(target, key)
+        self.reader = LabelReader(target, key, preferred)
 
     def __iter__(self) -> Iterator[TensorFrame]:
         """Walk through the labelled frames."""

@@ -137,10 +137,12 @@ class LabelReader:
     target : Target
     key : str, optional
         The name; found if not given.
+    preferred : str, optional
+        A name that is taken where a frame has it; others are found.
     """
 
-    def __init__(self, target: Target, key: str | None = None) -> None:
-        self.target, self.key = target, key
+    def __init__(self, target: Target, key: str | None = None, preferred: str | None = None) -> None:
+        self.target, self.key, self._preferred = target, key, preferred
         self._given = key is not None
         self._seen: set[str] = set()
 
@@ -153,13 +155,18 @@ class LabelReader:
             For a label of the wrong shape, not finite, not symmetric, or under two names that disagree.
         """
         self._seen |= {key for place in _places(self.target, atoms) for key in place if isinstance(key, str)}
-        names = [self.key] if self._given and self.key is not None else label_names(self.target, atoms)
+        names = [self.key] if self._given and self.key is not None else self._found_names(atoms)
         found = {name: value for name in names if (value := self._value(atoms, name, where)) is not None}
         if not found:
             return None
         if not self._given:
             self._settle(found, where)
         return next(iter(found.values())) if self._given else found[str(self.key)]
+
+    def _found_names(self, atoms: Atoms) -> list[str]:
+        if self._preferred is not None and any(self._preferred in place for place in _places(self.target, atoms)):
+            return [self._preferred]
+        return label_names(self.target, atoms)
 
     def _settle(self, found: dict[str, np.ndarray], where: str) -> None:
         """Take the one name, or refuse."""

@@ -18,7 +18,7 @@ from gapkit.descriptors.soap import SOAP
 from gapkit.errors import InputError
 from gapkit.gaussian_process.conditioning import Conditioning
 from gapkit.gaussian_process.posterior import SparsePosterior
-from gapkit.runtime.archive import read_model, write_model
+from gapkit.runtime.archive import TENSOR_MODEL, read_model, write_model
 from gapkit.tensors.fit import OrderModel
 from gapkit.tensors.rows import TensorBlock, columns_of, weights_of
 from gapkit.tensors.targets import Target
@@ -27,7 +27,6 @@ from gapkit.tensors.term import TensorTerm
 if TYPE_CHECKING:
     from gapkit.tensors.tensor_gap import TensorGAP
 
-KIND = "gapkit tensor model"
 PARAMETERS = (
     "noise", "offsets", "charge", "label_origin", "unit", "branch_consistent", "jitter", "random_state", "verbose"
 )  # fmt: skip
@@ -45,7 +44,7 @@ def write(gap: TensorGAP, path: str | Path) -> None:
         arrays |= {f"alpha_{lam}": posterior.alpha, f"L_{lam}": posterior.L, f"R_{lam}": posterior.R}
     atoms, value = gap.reference_
     arrays |= {"reference_positions": atoms.positions, "reference_value": value}
-    write_model(path, _header(gap, atoms), arrays, KIND)
+    write_model(path, _header(gap, atoms), arrays, TENSOR_MODEL)
 
 
 def _header(gap: TensorGAP, atoms: Atoms) -> dict[str, Any]:
@@ -119,14 +118,14 @@ def read(gap: TensorGAP, path: str | Path, self_test: bool) -> TensorGAP:
     InputError
         As `TensorGAP.load`.
     """
-    header, arrays = read_model(path, KIND)
+    header, arrays = read_model(path, TENSOR_MODEL)
     try:
         _restore(gap, header, arrays)
     except InputError:
         raise
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise InputError(
-            f"{str(path)!r} is not a complete {KIND} file ({type(error).__name__}: {error}): "
+            f"{str(path)!r} is not a complete {TENSOR_MODEL} file ({type(error).__name__}: {error}): "
             "its header was changed; copy or save it again."
         ) from None
     if self_test:

@@ -302,7 +302,7 @@ class TensorGAP(NestedParameters):
 
     @one_blas_thread()
     def evaluate(self, structures: Any, key: str | None = None) -> TensorEvaluation:
-        """Errors and calibration of the error bars on labelled frames; labels under the name of the fit if not given.
+        """Errors and calibration of error bars on labelled frames; labels under the name of the fit, or any usual one.
 
         Raises
         ------
@@ -311,7 +311,7 @@ class TensorGAP(NestedParameters):
         """
         from gapkit.tensors.evaluation import evaluate
 
-        return evaluate(self, structures, key or self.label_key_)
+        return evaluate(self, structures, key)
 
     def leave_one_out(self, structures: Any, key: str | None = None) -> TensorEvaluation:
         """The same of the training frames, each predicted by a fit without it, without refits.
@@ -323,7 +323,7 @@ class TensorGAP(NestedParameters):
         """
         from gapkit.tensors.evaluation import leave_one_out
 
-        return leave_one_out(self, structures, key or self.label_key_)
+        return leave_one_out(self, structures, key)
 
     # -- model files -----------------------------------------------------------------------------------------------
 
