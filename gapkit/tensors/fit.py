@@ -22,6 +22,7 @@ from gapkit.gaussian_process.posterior import SparsePosterior, fit_posterior
 from gapkit.gaussian_process.row_factor import RowFactor
 from gapkit.gaussian_process.sparse_pool import SparsePool
 from gapkit.runtime.threads import ordered_map
+from gapkit.tensors.copies import CopyCheck
 from gapkit.tensors.frames import TensorFrame, TensorFrames
 from gapkit.tensors.offsets import Offsets, offset_of
 from gapkit.tensors.rows import Columns, Structure, TensorBlock, columns_of, covariance_of_columns, scales, weights_of
@@ -133,9 +134,11 @@ def _survey(
 ) -> tuple[dict[tuple[int, int], tuple[np.ndarray, str]], dict[str, float], int, Atoms, list[int]]:
     pools: dict[tuple[int, int], SparsePool] = {}
     offsets, numbers, n, smallest = Offsets(job.target), set(), 0, None
+    copies = CopyCheck(job.target)
     isotropic = next((order for order in job.target.orders if order.order == 0), None)
     for frame, found in follow(ordered_map(lambda f: _scalar_features(job, f), frames), "descriptors", None):
         n += 1
+        copies.add(frame)
         smallest = frame.atoms if smallest is None or len(frame.atoms) < len(smallest) else smallest
         numbers |= set(frame.atoms.numbers.tolist())
         if isotropic is not None:
@@ -277,11 +280,11 @@ def _solved(job: Job, sums: _Sums) -> OrderModel:
     sums.factor.rescale(scales(columns, deltas))
     learn_noise = given is None if job.learn is None else "noise" in job.learn
     learn_delta = open_deltas if job.learn is None else [t for t in _terms(columns) if "delta" in job.learn]
-    K_mm = covariance_of_columns(columns, job.terms, deltas)
+    K_mm = covariance_of_columns(columns, job.terms, deltas, job.jitter)
     model = OrderModel(columns, deltas, noise, _NONE, [], sums.factor)
     if learn_noise or learn_delta:
         return _optimised(job, model, K_mm, learn_noise, learn_delta)
-    posterior = fit_posterior(K_mm, {order.order: sums.factor}, {order.order: noise}, job.jitter)
+    posterior = fit_posterior(K_mm, {order.order: sums.factor}, {order.order: noise}, jitter=0.0)
     return replace(model, posterior=posterior, weights=weights_of(columns, deltas, posterior.alpha))
 
 
@@ -321,7 +324,7 @@ def _optimised(
     fixed |= set() if learn_noise else {group}
     bounds = {a.name: (1e-4 * a.delta, 1e4 * a.delta) for a in amplitudes}
     found = maximise(
-        K_mm, {group: factor}, {group: model.noise}, amplitudes, jitter=job.jitter, fixed=fixed, bounds=bounds,
+        K_mm, {group: factor}, {group: model.noise}, amplitudes, jitter=0.0, fixed=fixed, bounds=bounds,
         n_starts=1, random_state=job.random_state,
     )  # fmt: skip
     factor.rescale(found.column_scale)

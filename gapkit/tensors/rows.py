@@ -71,13 +71,21 @@ def columns_of(blocks: Sequence[TensorBlock], order: Order) -> Columns:
     return Columns(order, own, tuple(slice(a, b) for a, b in zip([0, *ends[:-1]], ends)))
 
 
-def covariance_of_columns(columns: Columns, terms: Sequence[TensorTerm], deltas: np.ndarray) -> np.ndarray:
-    """K_mm, block after block, (n, n); `deltas` are amplitudes by term."""
+def covariance_of_columns(
+    columns: Columns, terms: Sequence[TensorTerm], deltas: np.ndarray, jitter: float
+) -> np.ndarray:
+    """K_mm, block after block, (n, n); `deltas` are amplitudes by term.
+
+    The jitter is relative to the mean variance of a block and the same for all its columns: then it does not turn, as
+    one relative to each element would, and components that symmetry makes zero, round-off itself, stay without effect.
+    """
     K = np.zeros((columns.n, columns.n))
     for block, own in zip(columns.blocks, columns.slices):
         points, size = block.points(columns.order), own.stop - own.start
         K_own = kernels.kernel_rows(points, points, terms[block.term].zeta).reshape(size, size)
-        K[own, own] = deltas[block.term] ** 2 * 0.5 * (K_own + K_own.T)
+        K_own = 0.5 * (K_own + K_own.T)
+        K_own[np.diag_indices(size)] += jitter * np.trace(K_own) / size
+        K[own, own] = deltas[block.term] ** 2 * K_own
     return K
 
 

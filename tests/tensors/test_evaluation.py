@@ -35,9 +35,8 @@ def test_leave_one_out_is_a_fit_without_the_frame(target):
             for i, own in enumerate(rows):
                 if i != left:
                     factor.add(own[k].K * scales(model.columns, model.deltas), own[k].y)
-            K_mm = covariance_of_columns(model.columns, gap.terms_, model.deltas)
-            jitter = model.posterior.conditioning.jitter
-            without = fit_posterior(K_mm, {0: factor}, {0: model.noise}, jitter)
+            K_mm = covariance_of_columns(model.columns, gap.terms_, model.deltas, gap.jitter)
+            without = fit_posterior(K_mm, {0: factor}, {0: model.noise}, 0.0)
             K = rows[left][k].K * scales(model.columns, model.deltas)
             at = comparison.structure == left
             residual = rows[left][k].y - K @ without.alpha

@@ -79,6 +79,21 @@ def test_covariances_turn(models):
     assert np.abs(after - R @ C @ R.T).max() < 1e-6 * np.abs(C).max()
 
 
+@pytest.mark.parametrize("names", [["H2O"], ["CO2", "CH4", "H2O"]])
+def test_predictions_turn_where_symmetry_leaves_components_out(names):
+    """Planar, linear and tetrahedral molecules: blocks of K_mm without full rank, some of round-off alone."""
+    frames = molecules(names, 12, size=0.0 if len(names) > 1 else 0.08)
+    with pytest.warns(UserWarning, match="all selected"):
+        gap = TensorGAP([TensorTerm(a_soap(), 2, n_sparse=40)], noise=1e-3, verbose=False).fit(frames)
+    for k in range(len(names)):
+        R, atoms = Rotation.random(rng=k).as_matrix(), frames[k]
+        p, after = (gap.predict(a, return_std=True) for a in (atoms, turned(atoms, R)))
+        size = max(np.abs(p.values).max(), 1e-3)
+        assert np.abs(after.values[0] - R @ p.values[0]).max() < 1e-9 * size
+        C = R @ p.covariance[0] @ R.T
+        assert np.abs(after.covariance[0] - C).max() < 1e-6 * np.abs(C).max() + 1e-12
+
+
 @pytest.mark.parametrize("name", RANK)
 def test_order_of_atoms_and_translations_do_not_matter(models, name):
     atoms = molecules(["CH3CHO"], 1, seed=6)[0]
