@@ -46,16 +46,14 @@ class Case(NamedTuple):
 CHARGED = {"unit": "a.u.", "charge": 1.0}
 CASES = {
     "zundel": [
-        Case("zundel_1000.xyz", "dipole", (50, 100, 200, 400), 200, 500, "0.003 a.u., 0.5 % at 200", CHARGED),
-        Case("zundel_1000.xyz", "polarizability", (50, 100, 200), 100, 500, "–"),
+        Case("zundel_1000.xyz", "dipole", (50, 100, 200), 150, 500, "0.003 a.u., 0.5 % at 200", CHARGED),
+        Case("zundel_1000.xyz", "polarizability", (50, 100, 200), 60, 500, "–"),
     ],
     "monomer": [
-        Case("water_monomer_1000.xyz", "dipole", (25, 50, 100, 200), 60, 500, "–"),
-        Case("water_monomer_1000.xyz", "polarizability", (25, 50, 100, 200), 60, 500, "–"),
+        Case("water_monomer_1000.xyz", "dipole", (25, 50, 100), 40, 500, "–"),
+        Case("water_monomer_1000.xyz", "polarizability", (25, 50, 100), 40, 500, "–"),
     ],
-    "bulk": [
-        Case("water_bulk_1000.xyz", "polarizability", (100, 250, 500), {"O": 200, "H": 100}, 200, "about 10 % at 500")
-    ],
+    "bulk": [Case("water_bulk_1000.xyz", "polarizability", (100, 500), {"O": 120, "H": 60}, 200, "about 10 % at 500")],
 }
 
 
