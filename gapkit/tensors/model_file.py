@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from gapkit.checks import build, check_keys
 from gapkit.descriptors.lambda_soap import Order
 from gapkit.descriptors.soap import SOAP
 from gapkit.errors import InputError
+from gapkit.fitting.checkpoint import pack_factors, unpack_factors
 from gapkit.gaussian_process.conditioning import Conditioning
 from gapkit.gaussian_process.posterior import SparsePosterior
 from gapkit.runtime.archive import TENSOR_MODEL, read_model, write_model
@@ -33,8 +34,8 @@ PARAMETERS = (
 TOLERANCE = 1e-6  # of the self-test, relative to the largest component
 
 
-def write(gap: TensorGAP, path: str | Path) -> None:
-    """Save a fitted model."""
+def write(gap: TensorGAP, path: str | Path, updatable: bool) -> None:
+    """Save a fitted model, with its row factors if it shall be continued."""
     arrays: dict[str, np.ndarray] = {}
     for k, block in enumerate(gap.blocks_):
         arrays[f"Q_{k}"] = block.Q
@@ -44,7 +45,16 @@ def write(gap: TensorGAP, path: str | Path) -> None:
         arrays |= {f"alpha_{lam}": posterior.alpha, f"L_{lam}": posterior.L, f"R_{lam}": posterior.R}
     atoms, value = gap.reference_
     arrays |= {"reference_positions": atoms.positions, "reference_value": value}
-    write_model(path, _header(gap, atoms), arrays, TENSOR_MODEL)
+    header = _header(gap, atoms)
+    if updatable:
+        factors = {("order", str(m.columns.order.order)): m.factor for m in gap.models_ if m.factor is not None}
+        if len(factors) < len(gap.models_):
+            raise InputError(
+                "the model was loaded without its row factors: it cannot be saved as updatable; fit again."
+            )
+        header["factors"], packed = pack_factors(factors)
+        arrays |= packed
+    write_model(path, header, arrays, TENSOR_MODEL)
 
 
 def _header(gap: TensorGAP, atoms: Atoms) -> dict[str, Any]:
@@ -149,6 +159,8 @@ def _restore(gap: TensorGAP, header: dict[str, Any], arrays: dict[str, np.ndarra
         for k, (t, z, lams) in enumerate(header["blocks"])
     )
     gap.models_ = tuple(_model(orders[d["order"]], d, gap.blocks_, arrays) for d in header["models"])
+    factors = unpack_factors(header["factors"], arrays) if "factors" in header else {}
+    gap.models_ = tuple(replace(m, factor=factors.get(("order", str(m.columns.order.order)))) for m in gap.models_)
     own = header["reference"]
     atoms = Atoms(own["numbers"], arrays["reference_positions"], cell=own["cell"], pbc=own["pbc"], info=own["info"])
     gap.reference_ = (atoms, arrays["reference_value"])

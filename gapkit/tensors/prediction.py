@@ -62,12 +62,16 @@ class TensorField:
         own = bare(atoms, where)
         own.info.update(atoms.info)
         check_periodic(self.target, self.convention, own, where)
-        unknown = sorted(set(own.get_chemical_symbols()) - set(self.species))
+        self.check_species(own, where)
+        return own, Structure(self.terms, own)
+
+    def check_species(self, atoms: Atoms, where: str) -> None:
+        """Raise `InputError` for a species that the training frames did not have."""
+        unknown = sorted(set(atoms.get_chemical_symbols()) - set(self.species))
         if unknown:
             raise InputError(
                 f"{where} holds {', '.join(unknown)}, unknown to the training frames: add frames with it and fit again."
             )
-        return own, Structure(self.terms, own)
 
     def offset(self, numbers: np.ndarray) -> np.ndarray | float:
         """y_0 that the structure, or each atom, starts from."""

@@ -18,6 +18,7 @@ from gapkit.runtime.workspace import thread_workspace
 from gapkit.tensors.term import TensorTerm
 
 TOGETHER = 64  # centres evaluated at one time
+KEPT_BYTES = 2**26  # equivariant features of one structure that are kept for its mean, rows and prior
 
 
 class TensorBlock(NamedTuple):
@@ -102,11 +103,28 @@ class Structure:
     def __init__(self, terms: Sequence[TensorTerm], atoms: Atoms) -> None:
         self.terms, self.numbers, self.n_atoms = terms, atoms.numbers, len(atoms)
         self._found: dict[float, Neighbourhoods] = {}
+        self._kept: dict[tuple[int, int, Order], list[Centres]] = {}
+        self._free = KEPT_BYTES
         for cutoff in sorted({term.descriptor.cutoff for term in terms}, reverse=True):
             self._found[cutoff] = find_neighbourhoods(atoms, cutoff)
 
     def centres(self, term: int, number: int, order: Order | None) -> Iterator[Centres]:
-        """Centres of one species, a few at a time; without an order V is empty."""
+        """Centres of one species, a few at a time; without an order V is empty. Of small structures they are kept."""
+        key = (term, number, order or Order(-1, True))
+        if key in self._kept:
+            yield from self._kept[key]
+            return
+        found: list[Centres] = []
+        for part in self._evaluate(term, number, order):
+            found.append(part)
+            self._free -= part.points.Q.nbytes + part.points.V.nbytes + part.state.c.nbytes
+            if self._free < 0:
+                found = []
+            yield part
+        if self._free >= 0:
+            self._kept[key] = found
+
+    def _evaluate(self, term: int, number: int, order: Order | None) -> Iterator[Centres]:
         soap = self.terms[term].descriptor
         nb = self._found[soap.cutoff]
         own = np.flatnonzero(self.numbers == number)

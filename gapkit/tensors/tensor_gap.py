@@ -24,6 +24,7 @@ from gapkit.tensors.prediction import TensorField, TensorPredictions
 from gapkit.tensors.presets import preset_parameters
 from gapkit.tensors.targets import Target, target_named
 from gapkit.tensors.term import TensorTerm
+from gapkit.tensors.updates import updated
 
 if TYPE_CHECKING:
     from gapkit.tensors.evaluation import TensorEvaluation
@@ -202,6 +203,41 @@ class TensorGAP(NestedParameters):
         value, smallest = self.field_.value, learned.smallest
         self.reference_ = (smallest, value(*self.field_.structure(smallest)))
 
+    @one_blas_thread()
+    def partial_fit(self, structures: Any, y: None = None, key: str | None = None) -> TensorGAP:
+        """Add labelled frames to the fitted model; without one, `fit`.
+
+        The result is that of a fit to all frames with the same sparse points, offsets, noises and amplitudes.
+
+        Raises
+        ------
+        InputError
+            As `fit`; for a species that has no sparse points; if the model was loaded without its row factors.
+        """
+        if not hasattr(self, "models_"):
+            return self.fit(structures, key=key)
+        return self._update(structures, key, remove=False)
+
+    @one_blas_thread()
+    def remove(self, structures: Any, key: str | None = None) -> TensorGAP:
+        """Take frames out of the fitted model, exactly; the sparse points stay.
+
+        Raises
+        ------
+        InputError
+            If they are not among the training frames with these very labels.
+        """
+        return self._update(structures, key, remove=True)
+
+    def _update(self, structures: Any, key: str | None, remove: bool) -> TensorGAP:
+        field = self.field_
+        frames = TensorFrames(structures, self.target_, field.convention, key, self.label_key_)
+        self.models_, n = updated(field, frames, self.jitter, remove)
+        self.n_structures_ += -n if remove else n
+        smallest, _ = self.reference_
+        self.reference_ = (smallest, self.field_.value(*self.field_.structure(smallest)))
+        return self
+
     @property
     def field_(self) -> TensorField:
         """The fitted model as far as predictions need it."""
@@ -327,12 +363,19 @@ class TensorGAP(NestedParameters):
 
     # -- model files -----------------------------------------------------------------------------------------------
 
-    def save(self, path: str | Path) -> None:
-        """Write the fitted model, with everything that predictions and their covariances need, to one file."""
+    def save(self, path: str | Path, updatable: bool = False) -> None:
+        """Write the fitted model, with everything that predictions and their covariances need, to one file.
+
+        Parameters
+        ----------
+        path : path
+        updatable : bool
+            Row factors, too, so that the model can be continued (`partial_fit`, `remove`) after `load`.
+        """
         from gapkit.tensors.model_file import write
 
         check_is_fitted(self, "models_")
-        write(self, path)
+        write(self, path, updatable)
 
     @classmethod
     def load(cls, path: str | Path, self_test: bool = True) -> TensorGAP:

@@ -6,11 +6,14 @@ from ase import Atoms
 from ase.build import molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 from sklearn.base import clone
 from tensor_labels import labelled, molecules, turned, turned_value
 
-from gapkit import GAP, SOAP, DotProduct, InputError, TensorGAP, TensorTerm, Term
+from gapkit import GAP, SOAP, DotProduct, InputError, TensorGAP, TensorTerm, Term, set_num_threads
+from gapkit.tensors import rows
 from gapkit.tensors.rows import Structure
 from gapkit.tensors.targets import Target
 
@@ -251,6 +254,50 @@ def test_files_lists_and_iterators_are_the_same(tmp_path):
     ]
     assert np.array_equal(values[0], values[1])
     assert np.allclose(values[0], values[2], atol=1e-6)
+
+
+@given(
+    seed=st.integers(0, 10**6),
+    name=st.sampled_from(["dipole", "polarizability", "born_charges", "axial"]),
+    molecule_name=st.sampled_from(NAMES),
+    sign=st.sampled_from([1, -1]),
+)
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_molecule_turned_any_way(models, seed, name, molecule_name, sign):
+    atoms = molecules([molecule_name], 1, seed=seed, size=0.15)[0]
+    R = sign * Rotation.random(rng=seed).as_matrix()
+    before, after = value(models[name], atoms), value(models[name], turned(atoms, R))
+    expected = turned_value(before, R, RANK[name]) * (sign if name == "axial" else 1)
+    assert np.abs(after - expected).max() < 1e-9 * max(np.abs(before).max(), 0.1)
+
+
+def test_threads_do_not_matter():
+    frames, found = molecules(NAMES, 10), []
+    for n in (1, 3):
+        set_num_threads(n)
+        try:
+            gap = fitted("polarizability", 10)
+            found.append((gap.models_[1].posterior.alpha, gap.predict(frames, return_std=True).covariance))
+        finally:
+            set_num_threads(None)
+    assert np.array_equal(found[0][0], found[1][0])
+    assert np.array_equal(found[0][1], found[1][1])
+
+
+def test_large_structures_are_done_in_parts(models, monkeypatch):
+    """What is kept of small structures, and cut of large ones, changes nothing."""
+    atoms = Atoms()
+    for k, part in enumerate(molecules(NAMES, 20, seed=3)):
+        part.positions += [6.0 * k, 0.0, 0.0]
+        atoms += Atoms(part)
+    for name in ("polarizability", "born_charges"):
+        whole = models[name].predict(atoms, return_std=True)
+        monkeypatch.setattr(rows, "TOGETHER", 7)
+        monkeypatch.setattr(rows, "KEPT_BYTES", 0)
+        parts = models[name].predict(atoms, return_std=True)
+        monkeypatch.undo()
+        assert np.allclose(parts.values[0], whole.values[0], rtol=1e-10, atol=1e-12)
+        assert np.allclose(parts.covariance[0], whole.covariance[0], rtol=1e-6, atol=1e-12)
 
 
 def test_samples_scatter_as_the_posterior(models):
