@@ -2,7 +2,7 @@
 # # 11. Equivariance: dipoles that turn
 #
 # An energy does not care how a molecule is turned; a dipole turns with it. A model of energies flattens the
-# surroundings of an atom to invariants first. For a vector there is a more elegant way: features that turn themselves,
+# environment of an atom to invariants first. For a vector there is a more elegant way: features that turn themselves,
 # λ-SOAP, and a Gaussian process with a matrix for a kernel (Grisafi et al., Phys. Rev. Lett. 120, 036002 (2018)). This
 # lesson looks at such features, learns the dipole of methanol with them and in two ways without, and ends with an
 # infrared spectrum that has error bars. Labels are by GFN2-xTB; the last part needs `pip install tblite` (Linux and

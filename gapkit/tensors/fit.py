@@ -1,4 +1,4 @@
-"""From labelled frames to the posterior of every spherical order, in three walks; memory does not grow with the frames.
+"""From labelled frames to the posterior of every spherical order, in three passes, in memory that does not grow.
 
 The first pass gathers candidates for the sparse points by their scalar features and the isotropic offsets, the second
 finds the equivariant features of the chosen ones, the third folds the rows of every order into its own triangular
@@ -20,7 +20,7 @@ from gapkit.errors import InputError
 from gapkit.gaussian_process.hyperparameter_search import Amplitude, maximise
 from gapkit.gaussian_process.posterior import SparsePosterior, fit_posterior
 from gapkit.gaussian_process.row_factor import RowFactor
-from gapkit.gaussian_process.sparse_pool import SparsePool
+from gapkit.gaussian_process.sparse_pool import POOL_BYTES, SparsePool, default_capacity
 from gapkit.runtime.threads import ordered_map
 from gapkit.tensors.copies import CopyCheck
 from gapkit.tensors.frames import TensorFrame, TensorFrames
@@ -145,14 +145,21 @@ def _survey(
             offsets.add(frame.atoms.numbers, frame.parts[isotropic] / unit_length(job.target))
         for (t, z), Q in found:
             if (t, z) not in pools:
-                term = job.terms[t]
-                pools[t, z] = SparsePool(term.count(z), term.sparsification, job.random_state)
+                pools[t, z] = _new_pool(job, t, z)
             pools[t, z].add(Q)
     if not pools or smallest is None:
         raise InputError("no species of the frames has sparse points: raise n_sparse of one.")
     chosen = {key: (X, str(report)) for key in sorted(pools) for X, report in [pools.pop(key).choose()]}
     own = dict(job.offsets) if job.offsets is not None else offsets.solve() if isotropic is not None else {}
     return chosen, {s: float(x) for s, x in own.items()}, n, smallest, sorted(numbers)
+
+
+def _new_pool(job: Job, t: int, z: int) -> SparsePool:
+    """A pool that shares `POOL_BYTES` with those of all other terms and species."""
+    term = job.terms[t]
+    n_pools = sum(len(other.descriptor.numbers) for other in job.terms)
+    capacity = default_capacity(term.descriptor.n_features, term.count(z), POOL_BYTES // n_pools)
+    return SparsePool(term.count(z), term.sparsification, job.random_state, capacity)
 
 
 def unit_length(target: Target) -> float:
@@ -256,8 +263,8 @@ def _stream(
     factors = [RowFactor(own.n) for own in columns]
     squares, priors = np.zeros(len(columns)), np.zeros((len(columns), len(job.terms)))
     wanted = any(term.given_delta(own.order) is None for term in job.terms for own in columns)
-    walk = ordered_map(lambda f: frame_rows(job.target, job.terms, columns, offsets, f, wanted), frames)
-    for rows in follow(walk, "kernels", n_frames):
+    found = ordered_map(lambda f: frame_rows(job.target, job.terms, columns, offsets, f, wanted), frames)
+    for rows in follow(found, "kernels", n_frames):
         for k, own in enumerate(rows):
             factors[k].add(own.K, own.y)
             squares[k] += own.y @ own.y

@@ -1,4 +1,4 @@
-"""Labelled frames of a tensorial target, walked through again and again; files are read anew each time."""
+"""Labelled frames of a tensorial target, read as often as passes need; files are read anew each time."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class TensorFrames:
         self.reader = LabelReader(target, key, preferred)
 
     def __iter__(self) -> Iterator[TensorFrame]:
-        """Walk through the labelled frames."""
+        """The labelled frames, one after the other."""
         n_frames = n_labelled = 0
         for where, atoms in _numbered(self._source):
             n_frames += 1

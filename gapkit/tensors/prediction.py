@@ -36,7 +36,7 @@ class TensorPredictions:
     components : tuple of str
         xx yy zz yz xz xy of a symmetric tensor, x y z of a vector.
     unit : str or None
-        Of `values`, as `TensorGAP` was told.
+        Of `values`, as given to `TensorGAP`.
     """
 
     values: Any

@@ -32,8 +32,8 @@ def updated(
     for frame in frames:
         field.check_species(frame.atoms, f"frame {n_frames}")
         n_frames += 1
-    walk = ordered_map(lambda f: frame_rows(field.target, field.terms, columns, field.offsets, f), frames)
-    for rows in walk:
+    found = ordered_map(lambda f: frame_rows(field.target, field.terms, columns, field.offsets, f), frames)
+    for rows in found:
         for model, factor, own in zip(field.models, factors, rows):
             change = factor.remove if remove else factor.add
             change(own.K * scales(model.columns, model.deltas), own.y)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from ase import Atoms
@@ -13,7 +15,7 @@ from sklearn.base import clone
 from tensor_labels import labelled, molecules, turned, turned_value
 
 from gapkit import GAP, SOAP, DotProduct, InputError, TensorGAP, TensorTerm, Term, set_num_threads
-from gapkit.tensors import rows
+from gapkit.tensors import fit, rows
 from gapkit.tensors.rows import Structure
 from gapkit.tensors.targets import Target
 
@@ -298,6 +300,25 @@ def test_large_structures_are_done_in_parts(models, monkeypatch):
         monkeypatch.undo()
         assert np.allclose(parts.values[0], whole.values[0], rtol=1e-10, atol=1e-12)
         assert np.allclose(parts.covariance[0], whole.covariance[0], rtol=1e-6, atol=1e-12)
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_frames_of_a_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(fit, "POOL_BYTES", 1)  # else candidates are held up to 512 MB
+    frames = molecules(["NH3"], 60)
+    for atoms in frames:
+        atoms.info = {"dipole": atoms.info["dipole"]}
+        atoms.arrays = {k: atoms.arrays[k] for k in ("numbers", "positions")}
+    peaks = []
+    for n in (1, 6, 12):  # the first compiles; 1024 rows may wait to be folded
+        write(tmp_path / f"{n}.xyz", frames * n)
+        terms = [TensorTerm(SOAP(["H", "N"], 3.0, 4, 3, 0.4, 2), 2, 1.0, 20)]
+        gap = TensorGAP(terms, noise=0.01, verbose=False)
+        tracemalloc.start()
+        assert gap.fit(tmp_path / f"{n}.xyz").n_structures_ == 60 * n
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[2] < 1.1 * peaks[1]
 
 
 def test_samples_scatter_as_the_posterior(models):
