@@ -29,7 +29,7 @@ class TensorPreset:
 
 
 PRESETS: Mapping[str, TensorPreset] = {
-    "molecule": TensorPreset(cutoff=4.5),
+    "molecule": TensorPreset(cutoff=4.0),
     "liquid": TensorPreset(cutoff=4.0),
     "solid": TensorPreset(cutoff=5.0, atom_sigma=0.4, n_sparse=500),
     "ionic": TensorPreset(cutoff=5.0, atom_sigma=0.4, n_sparse=500),
