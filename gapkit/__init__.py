@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from gapkit.runtime.threads import get_num_threads, set_num_threads
     from gapkit.structures.duplicates import DuplicateFinder
     from gapkit.structures.reading import describe_structures, read_structures
+    from gapkit.tensors.calculator import TensorCalculator
+    from gapkit.tensors.tensor_gap import TensorGAP
+    from gapkit.tensors.term import TensorTerm
     from gapkit.terms.linear import Composition, Features, InversePowers, Linear, feature_function
     from gapkit.terms.long_range import LongRange
     from gapkit.terms.pair import Pair
@@ -88,6 +91,9 @@ _PLACES = {  # in the order in which data flow
     "propagate_linear": "uncertainty.functionals",
     "sample": "potential.ensemble",
     "propagate": "uncertainty.propagation",
+    "TensorGAP": "tensors.tensor_gap",
+    "TensorTerm": "tensors.term",
+    "TensorCalculator": "tensors.calculator",
     "GAPCalculator": "interfaces.ase_calculator",
     "UncertaintyGuard": "active_learning.guard",
     "guard_thresholds": "active_learning.guard",
@@ -120,6 +126,9 @@ __all__ = [
     "Pair",
     "Predictions",
     "SquaredExponential",
+    "TensorCalculator",
+    "TensorGAP",
+    "TensorTerm",
     "Term",
     "Triplet",
     "UncertaintyError",

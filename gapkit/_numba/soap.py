@@ -147,7 +147,7 @@ def _add_product_lane(zero, lane, full, u, at_u, low, high, n_max, n_pad, bar, a
 
 
 @inlined
-def _add_product(full, u, at_u, low, high, n_max, n_pad, bar, at_bar):
+def add_product(full, u, at_u, low, high, n_max, n_pad, bar, at_bar):
     """bar[lm, :] += Σ_n u[lm, n] full[n, :]."""
     n_wide = n_pad // WIDE * WIDE
     for lane in range(0, n_wide, WIDE):
@@ -173,10 +173,10 @@ def power_spectrum_pullback(c, n_max, blocks, factor, p_bar, c_bar):
                 low, high = l * l, (l + 1) * (l + 1)
                 _spread(p_bar[i], factor, q + l * size, n_max, n_pad, a == b, full, transposed)
                 if a == b:
-                    _add_product(full, flat, at_a, low, high, n_max, n_pad, bar, at_a)
+                    add_product(full, flat, at_a, low, high, n_max, n_pad, bar, at_a)
                 else:
-                    _add_product(transposed, flat, at_b, low, high, n_max, n_pad, bar, at_a)
-                    _add_product(full, flat, at_a, low, high, n_max, n_pad, bar, at_b)
+                    add_product(transposed, flat, at_b, low, high, n_max, n_pad, bar, at_a)
+                    add_product(full, flat, at_a, low, high, n_max, n_pad, bar, at_b)
 
 
 @inlined

@@ -11,6 +11,7 @@ from gapkit.cli.inputs import load_model, read_labelled
 from gapkit.cli.options import Json, Model, ModelOutput, Quiet, labelled_file, option, with_key_options
 from gapkit.cli.terminal import Say, print_json, speaker
 from gapkit.errors import InputError
+from gapkit.runtime.archive import TENSOR_MODEL, is_kind
 from gapkit.runtime.files import check_output
 
 if TYPE_CHECKING:
@@ -121,7 +122,15 @@ def evaluate(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Compare a potential with labels: energies in meV/atom, forces in eV/Å, stresses in GPa."""
+    """Compare a potential with labels: energies in meV/atom, forces in eV/Å, stresses in GPa.
+
+    A model of dipoles or other tensors is compared in the unit of its labels, with the coverage of its error bars.
+    """
+    if is_kind(model, TENSOR_MODEL):
+        from gapkit.cli.tensors import evaluate_tensor
+
+        evaluate_tensor(model, test, {"report": report, **keys}, quiet, as_json)
+        return
     from gapkit.evaluation.compare import evaluate as compare
 
     if report is not None:

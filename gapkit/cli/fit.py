@@ -22,6 +22,7 @@ from gapkit.cli.options import (
     settings_of,
     with_key_options,
     with_model_options,
+    with_tensor_options,
 )
 from gapkit.cli.terminal import Say, log_to, print_json, speaker, warnings_kept
 from gapkit.errors import InputError
@@ -97,10 +98,12 @@ class Means(NamedTuple):
             yield client
 
 
+@with_tensor_options
 @with_model_options
 def fit(
     train: TrainingFiles,
     flags: Flags,
+    tensor: dict[str, Any],
     output: ModelOutput = Path("model.gap"),
     optimize: Optimize = None,
     updatable: Annotated[
@@ -127,11 +130,17 @@ def fit(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Fit a potential to labelled structures and write it to a model file.
+    """Fit a potential (with --target: dipoles, polarisabilities, …) to labelled structures and write a model file.
 
     Frames are read from the files as they are needed; memory does not grow with their number.
     """
     means = Means(max_memory, checkpoint, resume, workers, scheduler)
+    if tensor:
+        from gapkit.cli.tensors import fit_tensor
+
+        others = {"updatable": updatable, **means._asdict()}
+        fit_tensor(train, flags, tensor, others, output, optimize, quiet, as_json)
+        return
     inputs = (*train, flags.config)
     check_output(output, inputs)
     means.check(inputs)

@@ -152,6 +152,48 @@ OTHER_OPTIONS: dict[str, Any] = {
     ],
     "seed": Annotated[int | None, option("Seed of the choice of sparse points.", show_default="0")],
 }
+TENSORS = "Tensors: what is learned instead of energies"
+TENSOR_OPTIONS: dict[str, Any] = {
+    "target": Annotated[
+        str | None,
+        option(
+            "Learn a vector or tensor instead: dipole, polarizability, dielectric, born_charges, atomic_dipoles, "
+            "charges, electric_field_gradients or shieldings. Of the options of a potential those for descriptor, "
+            "kernel, seed and preset go with it.",
+            panel=TENSORS,
+            show_default="energies and forces",
+        ),
+    ],
+    "label_key": Annotated[str | None, option("Name of its label.", panel=TENSORS, show_default="found by itself")],
+    "label_noise": Annotated[
+        float | None, option("Error to expect of each component.", panel=TENSORS, show_default="learned")
+    ],
+    "unit": Annotated[
+        str | None,
+        option("Unit of the labels, such as e*Å, a.u., Debye or Å^3; needed for charged dipoles.", panel=TENSORS),
+    ],
+    "charge": Annotated[
+        float | None,
+        option("Charge of every structure, e.", panel=TENSORS, show_default="charge= of each structure, or 0"),
+    ],
+    "label_origin": Annotated[
+        str | None,
+        option(
+            "Where dipoles of charged structures are taken about: coordinates or centre_of_mass.",
+            panel=TENSORS,
+            show_default="coordinates",
+        ),
+    ],
+    "branch_consistent": Annotated[
+        bool | None,
+        option(
+            "Dipoles of periodic cells are all on one branch of the polarisation; without it they are refused.",
+            "--branch-consistent",
+            panel=TENSORS,
+            show_default=False,
+        ),
+    ],
+}
 MODEL_OPTIONS: dict[str, Any] = {
     **SPARSE_OPTIONS, **DESCRIPTOR_OPTIONS, **KERNEL_OPTIONS, **NOISE_OPTIONS, **OTHER_OPTIONS, **KEY_OPTIONS
 }  # fmt: skip
@@ -182,6 +224,11 @@ def given(values: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str, Any]
 def with_model_options(command: Command) -> Command:
     """The command with all options of a potential, which it gets as one argument, `flags`; its own take precedence."""
     return _with_options(command, "flags", MODEL_OPTIONS, _flags)
+
+
+def with_tensor_options(command: Command) -> Command:
+    """The command with the options of a tensorial target, which it gets as one argument, `tensor`."""
+    return _with_options(command, "tensor", TENSOR_OPTIONS, lambda values: given(values, TENSOR_OPTIONS))
 
 
 def with_key_options(command: Command) -> Command:

@@ -12,6 +12,7 @@ from gapkit.cli.inputs import load_model
 from gapkit.cli.options import Json, Model, Quiet, labelled_file, option, with_format_option
 from gapkit.cli.terminal import print_json, speaker
 from gapkit.errors import ExtrapolationWarning, InputError, warn
+from gapkit.runtime.archive import TENSOR_MODEL, is_kind
 from gapkit.runtime.files import check_output, complete_file
 from gapkit.runtime.text import one_line
 
@@ -50,14 +51,20 @@ def predict(
 ) -> None:
     """Write energies (eV), forces (eV/Å) and, in three-dimensional cells, stresses (eV/Å³) of structures.
 
+    A model of dipoles or other tensors writes these under their name, in the unit of its labels.
+
     Labels of the input under other names are kept; those named energy, forces, stress or virial are replaced by
     predictions.
     """
     check_output(output, inputs=(model, structures))
     if output.suffix not in (".xyz", ".extxyz"):
         raise InputError(f"'{output}' must be extended XYZ: use a name that ends in .xyz or .extxyz.")
-    gap = load_model(model, verbose=False)
-    n_frames = _predict(gap, structures, output, std, not quiet)
+    if is_kind(model, TENSOR_MODEL):
+        from gapkit.cli.tensors import predict_tensor
+
+        n_frames = predict_tensor(model, structures, output, std)
+    else:
+        n_frames = _predict(load_model(model, verbose=False), structures, output, std, not quiet)
     speaker(quiet, to_stderr=as_json)(f"wrote {output}: {n_frames} structures")
     if as_json:
         print_json({"output": str(output), "n_structures": n_frames})
@@ -65,6 +72,11 @@ def predict(
 
 def info(model: Model, as_json: Json = False) -> None:
     """Show what a model file holds: species, descriptor, noise, training data, conditioning."""
+    if is_kind(model, TENSOR_MODEL):
+        from gapkit.cli.tensors import describe_tensor
+
+        describe_tensor(model, as_json)
+        return
     from gapkit.report.model_card import describe_model
     from gapkit.runtime.archive import read_model
     from gapkit.runtime.tables import aligned

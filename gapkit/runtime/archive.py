@@ -26,6 +26,7 @@ from gapkit.runtime.files import complete_file
 from gapkit.runtime.memory import in_words
 
 FORMAT = "gapkit model"
+TENSOR_MODEL = "gapkit tensor model"
 VERSION = 3  # 1: before learned noises and row factors; 2: before the hash of the header
 RATIO = 30  # largest size of the contents by that of the file
 SMALL = 2**24  # bytes of contents that are never too many
@@ -62,7 +63,7 @@ def write_model(
     members = {_HEADER: text[:-2] + f',\n "{_OWN}": "{digest}"\n}}'.encode()}
     members |= {f"{name}.npy": payload for name, payload in payloads.items()}
     with complete_file(path, "wb") as file:
-        _write(file, members, zipfile.ZIP_DEFLATED if kind == FORMAT else zipfile.ZIP_STORED)
+        _write(file, members, zipfile.ZIP_DEFLATED if kind in (FORMAT, TENSOR_MODEL) else zipfile.ZIP_STORED)
         if file.seekable() and sum(map(len, members.values())) > _most(file.tell()):  # zeros: would be taken for a bomb
             file.seek(0)
             file.truncate()
@@ -112,6 +113,17 @@ def read_model(path: str | Path, kind: str = FORMAT) -> tuple[dict[str, Any], di
             "it may be truncated or damaged; copy or save it again."
         ) from None
     return header, arrays
+
+
+def is_kind(path: str | Path, kind: str) -> bool:
+    """Whether a file says that it is of this kind; False, too, for what is missing or damaged."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            _sizes(Path(path), archive, kind)
+            header = json.loads(archive.read(_HEADER))
+    except Exception:  # as in `read_model`
+        return False
+    return isinstance(header, dict) and header.get("format") == kind
 
 
 def _sizes(path: Path, archive: zipfile.ZipFile, kind: str) -> dict[str, int]:

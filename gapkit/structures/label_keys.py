@@ -20,12 +20,12 @@ logger = logging.getLogger(LOG)
 LARGEST = 1e150  # of a label; the square of more than 1e154 is infinite
 QUANTITIES = ("energy", "forces", "stress", "virial")
 
-_PREFIXES = (
+PREFIXES = (
     "ref|reference|dft|qm|label|target|vasp|gpaw|aims|fhiaims|castep|cp2k|qe|espresso|abinit|siesta|openmx|orca|psi4|"
     "gaussian|pyscf|nwchem|xtb|dftb|lda|pbe|pbesol|rpbe|scan|r2scan|rscan|b3lyp|hse|hf|mp2|rpa|ccsd|ccsdt"
 )
 _NAME = re.compile(
-    rf"((?:(?:{_PREFIXES})[_-])*)(?:((?:free_)?energy)|(forces?)|(stress(?:es)?)|(virials?))", re.IGNORECASE
+    rf"((?:(?:{PREFIXES})[_-])*)(?:((?:free_)?energy)|(forces?)|(stress(?:es)?)|(virials?))", re.IGNORECASE
 )
 # atomic columns called energy, stress or virial are per atom: only forces are looked for there. Likewise
 # calc.results["stresses"] is ASE's stress per atom.

@@ -15,9 +15,11 @@ from places import ROOT, SUPPORT, TESTS
 from gapkit import ACSF, GAP, SOAP, DotProduct, Pair, SquaredExponential, Term, Triplet
 from gapkit.baselines import ZBL, Ewald
 from gapkit.covariances.rows import structure_rows
+from gapkit.descriptors.lambda_soap import Order, density_cotangent, equivariants
 from gapkit.descriptors.soap import COMPRESSIONS
 from gapkit.gaussian_process.sparsification import select_sparse_points
 from gapkit.gaussian_process.structure_kernels import REMatchKernel
+from gapkit.geometry.neighbourhoods import find_neighbourhoods
 from gapkit.terms.long_range import LongRange
 
 NAMES = ("cluster", "slab")
@@ -45,6 +47,10 @@ def numbers(model: str | Path) -> dict[str, np.ndarray]:
         baselines = {"zbl": ZBL(["Cu", "Au"], inner=1.0, outer=3.5), "ewald": Ewald({"Cu": 2.0, "Au": -4.0}, width=0.8)}
         for what, baseline in baselines.items() if name == "cluster" else ():
             found |= {f"{what}_{key}": value for key, value in baseline.evaluate(atoms)._asdict().items()}
+    soap, cluster = SOAP(["Cu", "Au"], 3.0, 2, 2), structures()["cluster"]
+    p, state = soap.evaluate(find_neighbourhoods(cluster, 3.0), cluster.numbers)
+    vectors = found["vectors"] = equivariants(soap, state, Order(1, even=False))
+    found["vectors_pullback"] = density_cotangent(soap, state, p, Order(1, even=False), 2, vectors[:, 2])
     crystal = structures()["one_atom"]
     found["long_range"] = LongRange(["Cu"], tolerance=1e-4).features(crystal).strain_derivatives
     X = random_points(12)

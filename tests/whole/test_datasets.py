@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gapkit import SOAP, DotProduct
-from gapkit.datasets import load_silicon, silicon_path
+from gapkit.datasets import load_methanol, load_silicon, methanol_path, silicon_path
 from gapkit.errors import InputError
 from gapkit.gaussian_process.structure_kernels import AverageKernel, find_duplicates
 from gapkit.structures.labels import read_labels
@@ -89,3 +89,24 @@ def test_no_test_frame_is_a_training_frame(silicon):
     n_train, soap = len(silicon["train"]), SOAP(["Si"], cutoff=5.0, n_max=4, l_max=3)
     pairs = find_duplicates([soap.features(atoms) for atoms in frames], AverageKernel(DotProduct(4)), 1e-5)
     assert [(i, j) for i, j, _ in pairs if i < n_train <= j] == [(20, len(frames) - 1)]
+
+
+@pytest.mark.parametrize(("split", "n"), [("train", 120), ("test", 80)])
+def test_methanol_labels_obey_the_sum_rules(split, n):
+    """A shift of a neutral molecule leaves its dipole, a turn turns it: Σ_i Z_i = 0, Σ_i Z_i (ω × r_i) = ω × μ."""
+    frames = load_methanol(split)
+    assert len(frames) == n
+    for atoms in frames:
+        Z, mu = atoms.arrays["born_charges"].reshape(-1, 3, 3), atoms.get_dipole_moment()
+        assert np.abs(Z.sum(axis=0)).max() < 2e-4
+        for omega in np.eye(3):
+            turn = np.einsum("iab,ib->a", Z, np.cross(omega, atoms.positions))
+            assert np.abs(turn - np.cross(omega, mu)).max() < 5e-4
+        alpha = atoms.info["polarizability"].reshape(3, 3)
+        assert np.abs(alpha - alpha.T).max() < 1e-9
+        assert np.linalg.eigvalsh(alpha).min() > 0.5
+
+
+def test_no_other_splits_of_methanol():
+    with pytest.raises(InputError, match="did you mean 'test'"):
+        methanol_path("tests")

@@ -11,7 +11,8 @@ import pytest
 from places import ROOT
 
 TUTORIALS = sorted((ROOT / "tutorials").glob("[0-9][0-9]_*.py"))
-NEEDS = {"08_delta_learning": "tblite"}  # no wheels for Windows and for Linux other than x86_64
+# tblite has no wheels for Windows and for Linux other than x86_64
+NEEDS = {"08_delta_learning": "tblite", "11_equivariance": "tblite"}
 LONGEST = 300.0  # s; a tutorial takes well under a minute on an idle core
 
 
