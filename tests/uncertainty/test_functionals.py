@@ -436,7 +436,7 @@ def test_a_function_without_a_number_is_refused(gap):
     with pytest.raises(InputError, match="finite numbers"):
         propagate_linear(gap, alloy(1), lambda v: np.nan * v[0].energy)
     sizes = iter(range(1, 9))
-    with pytest.raises(InputError, match="always give as many"):
+    with pytest.raises(InputError, match="always give the same number"):
         propagate_linear(gap, alloy(1), lambda v: np.ones(next(sizes)), ("energy",))
 
 
