@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class _Watched(NamedTuple):
-    """What a quantity needs to be computed, and how it is told."""
+    """What a quantity needs to be computed, and how it is reported."""
 
     which: str
     unit: str
@@ -65,7 +65,7 @@ class UncertaintyGuard:
         if the calculator has ``per_atom_std=True``. "forces", eV/Å: the largest of all atoms' sqrt(Σ_x std_x²);
         thirty evaluations, so take a long interval. "energy", eV: of the total energy.
     dynamics : Dynamics, optional
-        Whose steps are told; without it, checks are counted.
+        Whose steps are reported; without it, checks are counted.
     calculator : GAPCalculator, optional
         By default that of `atoms`; to be given if theirs is a sum of several.
     file : path, optional
@@ -221,8 +221,8 @@ def guard_thresholds(
     warn, stop = factor * np.quantile(largest, quantiles)
     if not warn > 0.0:
         raise InputError(
-            f"so many of these {len(frames)} frames have no uncertainty (isolated atoms, perfect crystals) that the "
-            f"threshold at the quantile {quantiles[0]} is zero: leave such frames out, or raise the quantile."
+            f"the threshold at the quantile {quantiles[0]} of these {len(frames)} frames is zero, as frames of isolated "
+            "atoms and perfect crystals have no uncertainty: leave such frames out, or raise the quantile."
         )
     return Thresholds(float(warn), float(stop))
 

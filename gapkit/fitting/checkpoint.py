@@ -50,7 +50,7 @@ class Checkpoint:
             raise InputError(
                 f"there is a checkpoint '{path}' already: resume it (",
                 Parameter("resume", "True"),
-                "), or remove it to start anew.",
+                "), or remove it to start again.",
             )
 
     def read(self) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
@@ -67,7 +67,7 @@ class Checkpoint:
         if header["job"] != self._job:
             raise InputError(
                 f"the checkpoint '{self._path}' belongs to a fit with other parameters or another gapkit: "
-                "use the same ones, or remove it to start anew."
+                "use the same ones, or remove it to start again."
             )
         return header, arrays
 

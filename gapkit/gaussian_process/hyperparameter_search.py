@@ -1,4 +1,4 @@
-"""Noises and amplitudes that make the training labels most probable, from row factors alone. Imports no atoms.
+"""Noises and amplitudes that make the training labels most probable, from row factors alone.
 
 `maximise` looks for the largest log p(labels | σ, δ) + log prior(σ, δ) in the logarithms of all noises and amplitudes
 (type-II maximum likelihood; Rasmussen and Williams, Gaussian Processes for Machine Learning, ch. 5), by a few of

@@ -5,7 +5,7 @@
 with the scalar features p and the equivariant ones p^λ (Grisafi et al., Phys. Rev. Lett. 120, 036002 (2018), eq. 9 and
 below). Both are divided by the norm of the *scalar* features, which no environment lacks: divided by its own norm, V
 would be a unit vector even where symmetry makes the tensor vanish, and jump there and at the cutoff. λ = 0 is
-`DotProduct`. Functions here take δ = 1. Imports no atoms.
+`DotProduct`. Functions here take δ = 1.
 
 Sums are ordered so that no array has both μ and μ' but the result: for a structure Σ_i s_im^(ζ-1) V_iμ first, for the
 mean Σ_m s_im^(ζ-1) w_m first, w_m = Σ_μ' α_mμ' V_mμ'.

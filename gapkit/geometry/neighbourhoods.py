@@ -1,4 +1,4 @@
-"""Atoms → Neighbourhoods: the only room that knows about cells and periodic images."""
+"""Atoms → Neighbourhoods: the only module that knows about cells and periodic images."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Neighbourhoods(NamedTuple):
         return self.atoms
 
     def within(self, cutoff: float) -> Neighbourhoods:
-        """The pairs closer than `cutoff` (Å), at a tenth of the price of a search."""
+        """The pairs closer than `cutoff` (Å), at a tenth of the cost of a search."""
         first, j, S, D = nearer(self.first, self.j, self.S, self.D, cutoff)
         return self._replace(first=first, j=j, S=S, D=D)
 

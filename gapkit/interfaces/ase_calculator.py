@@ -181,9 +181,9 @@ class GAPCalculator(Calculator):
         atoms : Atoms, optional
             By default the structure calculated last.
         which : {"local", "energy", "all"}
-            "local": of the local energies alone, at little more than the price of the forces, or at none with
+            "local": of the local energies alone, at little more than the cost of the forces, or at none with
             `per_atom_std`. "energy": of the total energy, too, which grows with the square of the number of atoms.
-            "all": of forces and stress, too, about thirty times the price of the forces.
+            "all": of forces and stress, too, about thirty times the cost of the forces.
 
         Raises
         ------

@@ -35,7 +35,7 @@ def data_notes(which: WhichData | None) -> list[str]:
     nothing = [] if which.outliers else ["No training frame is contradicted by the others."]
     wanted = which.most_wanted
     foreign = [] if wanted is None or not wanted.foreign else [
-        f"No sparse point is like the surroundings in candidates {', '.join(str(k) for k, _ in wanted.foreign)}: "
+        f"No sparse point is like the environments in candidates {', '.join(str(k) for k, _ in wanted.foreign)}: "
         "new sparse points come before new labels there."
     ]  # fmt: skip
     return [*nothing, *foreign, *(text[:1].upper() + text[1:] for text in which.messages)]
@@ -55,15 +55,15 @@ def _redundant(rows: Sequence[Redundant]) -> Table:
          "several others" if row.like is None else f"frame {row.like}", score(row.overlap))
         for row in rows[:N_WORST]
     ]  # fmt: skip
-    note = "Frames that tell least beyond all others; take them out one at a time, the rest then tell more."
-    headings = (*FRAME, "nats", "nats per label", "says the same as", "overlap")
+    note = "Frames with the least information beyond all others; remove them one at a time, as the rest then has more."
+    headings = (*FRAME, "info (nats)", "per label", "repeats", "overlap")
     return Table("data-redundant", "Redundant", headings, tuple(cells), note)
 
 
 def _outliers(rows: Sequence[Outlier]) -> Table:
     cells = [(*_frame(row.frame), *_z(row.frame), number(row.excess), row.reason) for row in rows[:N_WORST]]
     note = "Frames that all others contradict; z-scores of each kind of label, about 1 if they agree."
-    headings = (*FRAME, *(f"z {kind}" for kind in COMPARED), "× usual", "looks like")
+    headings = (*FRAME, *(f"z {kind}" for kind in COMPARED), "× usual", "likely cause")
     return Table("data-outliers", "Outliers", headings, tuple(cells), note)
 
 
@@ -81,7 +81,7 @@ def _wanted(found: MostWanted) -> Table:
     note = (
         f"Candidates to calculate next, by expected fall of the variance per cost; the error bar of {found.n_targets} "
         f"{found.targets} is {1000.0 * found.std_before:.3g} meV now (root mean square). Uncovered: share of the "
-        "variance that no label removes, because no sparse point is like these surroundings."
+        "variance that no label removes, because no sparse point is like these environments."
     )
     headings = ("rank", "candidate", *FRAME[1:], "cost", "variance removed", "std after (meV)", "uncovered")
     return Table("data-wanted", "Most wanted", headings, tuple(cells), note)
@@ -90,5 +90,5 @@ def _wanted(found: MostWanted) -> Table:
 def _left_out(found: LeaveOneOut) -> Table:
     cells = [(*_frame(row), *_z(row), number(row.leverage), number(row.information)) for row in found.worst(N_WORST)]
     note = "Training frames that the others predict worst, each left out of the fit; z is about 1 if they agree."
-    headings = (*FRAME, *(f"z {kind}" for kind in COMPARED), "leverage", "nats")
+    headings = (*FRAME, *(f"z {kind}" for kind in COMPARED), "leverage", "info (nats)")
     return Table("data-left-out", "Most surprising when left out", headings, tuple(cells), note)

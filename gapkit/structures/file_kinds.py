@@ -9,7 +9,7 @@ from typing import IO, Any, NamedTuple, cast
 
 from ase.io.formats import UnknownFileTypeError, filetype, get_compression, ioformats, open_with_compression
 
-from gapkit.errors import InputError, did_you_mean
+from gapkit.errors import InputError, Parameter, did_you_mean
 
 HEAD = 65536  # bytes that are looked at; the first two lines of a frame fit in
 _ENDINGS = (".xyz", ".extxyz")
@@ -98,8 +98,9 @@ def kind_of(file: Path) -> Kind:
             f"'{file}' is the log of CP2K, which ASE cannot read: write frames, energies and forces as extended XYZ."
         )
     raise InputError(
-        f"ASE cannot read '{file}' after 0 frames: neither its name nor its beginning tells the format, "
-        'name it (format="extxyz").'
+        f"ASE cannot read '{file}' after 0 frames: neither its name nor its beginning tells the format, name it (",
+        Parameter("format", '"extxyz"'),
+        ").",
     )
 
 

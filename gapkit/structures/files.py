@@ -20,7 +20,7 @@ from ase import Atoms
 from ase.io import iread
 from ase.io.formats import open_with_compression, string2index
 
-from gapkit.errors import InputError
+from gapkit.errors import InputError, Parameter
 from gapkit.structures import convergence
 from gapkit.structures.extended_xyz import parse_frame
 from gapkit.structures.file_kinds import Kind, kind_of, with_format
@@ -94,7 +94,9 @@ def iter_frames(
         read_as = "" if kind is None else f" as {kind.format}, {kind.because}"
         raise InputError(
             f"ASE cannot read '{file}' after {n_frames} frames{read_as} ({_first_line(error)}), "
-            'give a file in a format that ASE knows, such as extended XYZ, or name its format (format="extxyz").'
+            "give a file in a format that ASE knows, such as extended XYZ, or name its format (",
+            Parameter("format", '"extxyz"'),
+            ").",
         ) from error
     if n_frames == 0:
         raise InputError(f"'{file}' holds no frames for index={index!r}, give a file and an index with at least one.")

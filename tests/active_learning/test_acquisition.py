@@ -134,7 +134,7 @@ def test_cost_decides_between_equals(gap):
     assert found.choices[0].number == 0
 
 
-def test_surroundings_without_sparse_points_are_named(gap):
+def test_environments_without_sparse_points_are_named(gap):
     dimer = Atoms("Cu2", [[0, 0, 0], [0, 0, 1.2]])
     found = most_wanted(gap, [dimer, bare(copper_frames(1)[0])], 2)
     assert found.foreign[0][0] == 0

@@ -86,5 +86,5 @@ def test_commands_take_the_format(tmp_path):
     assert "3" in next(line for line in done.out.splitlines() if line.startswith("total"))
     assert_refused(gapkit("suggest", tmp_path / "a.xyz", "-o", tmp_path / "b.yaml"), r"line 1 of a\.xyz should hold")
     (tmp_path / "c").write_text("words\n")
-    assert_refused(gapkit("suggest", tmp_path / "c"), r"name it \(--format \"extxyz\"\)")
+    assert_refused(gapkit("suggest", tmp_path / "c"), r"name it \(--format=\"extxyz\"\)")
     assert_refused(gapkit("suggest", tmp_path / "a.xyz", "--format", "jsn"), r"did you mean 'json'")

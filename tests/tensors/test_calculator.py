@@ -73,7 +73,7 @@ def test_refusals(models):
         TensorCalculator()
     with pytest.raises(InputError, match="a model of polarizability"):
         TensorCalculator(dipole=models["polarizability"])
-    gap = TensorGAP(models["dipole"].terms, noise=0.01, verbose=False).fit(molecules(["H2O"], 4))
+    gap = TensorGAP(models["dipole"].terms, noise=0.01, verbose=False).fit(molecules(["H2O"], 12))
     with pytest.raises(InputError, match="does not know the unit"):
         TensorCalculator(dipole=gap)
     atoms = molecule("SiH4")
