@@ -1,4 +1,4 @@
-"""Terms to start from; lengths and numbers as published for models of water and its clusters, where nothing else is said.
+"""Terms to start from; numbers as published for models of water and its clusters, where nothing else is said.
 
 Cutoff 4 Å, σ 0.3 Å, n_max 8, l_max 6 and ζ = 2 are those of the examples that come with TENSOAP (Grisafi, Wilkins and
 others). In liquid water the smooth weighting wants a longer cutoff: errors of the polarisability are 12 % with 6 Å and
