@@ -1,6 +1,8 @@
-"""Terms to start from; lengths and numbers as published for λ-SOAP models of water and its clusters.
+"""Terms to start from; numbers as published for models of water and its clusters, where nothing else is said.
 
-Cutoff 4 Å, σ 0.3 Å, n_max 8, l_max 6 and ζ = 2 are those of Grisafi et al., Phys. Rev. Lett. 120, 036002 (2018).
+Cutoff 4 Å, σ 0.3 Å, n_max 8, l_max 6 and ζ = 2 are those of the examples that come with TENSOAP (Grisafi, Wilkins and
+others). In liquid water the smooth weighting wants a longer cutoff: errors of the polarisability are 12 % with 6 Å and
+σ 0.5 Å, 18 % with 4 Å and σ 0.3 Å (500 frames; benchmarks/RESULTS.md).
 """
 
 from __future__ import annotations
@@ -29,8 +31,8 @@ class TensorPreset:
 
 
 PRESETS: Mapping[str, TensorPreset] = {
-    "molecule": TensorPreset(cutoff=4.0),
-    "liquid": TensorPreset(cutoff=4.0),
+    "molecule": TensorPreset(cutoff=4.0, n_sparse=200),
+    "liquid": TensorPreset(cutoff=6.0, atom_sigma=0.5, n_sparse=200),
     "solid": TensorPreset(cutoff=5.0, atom_sigma=0.4, n_sparse=500),
     "ionic": TensorPreset(cutoff=5.0, atom_sigma=0.4, n_sparse=500),
 }
