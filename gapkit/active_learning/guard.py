@@ -221,8 +221,8 @@ def guard_thresholds(
     warn, stop = factor * np.quantile(largest, quantiles)
     if not warn > 0.0:
         raise InputError(
-            f"the threshold at the quantile {quantiles[0]} of these {len(frames)} frames is zero, as frames of isolated "
-            "atoms and perfect crystals have no uncertainty: leave such frames out, or raise the quantile."
+            f"the threshold at the quantile {quantiles[0]} of these {len(frames)} frames is zero, as frames of "
+            "isolated atoms and perfect crystals have no uncertainty: leave such frames out, or raise the quantile."
         )
     return Thresholds(float(warn), float(stop))
 

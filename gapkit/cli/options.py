@@ -255,7 +255,7 @@ def _with_options(
 
     def run(**values: Any) -> None:
         taken = {p.name: values.pop(p.name) for p in more}
-        given_format = taken.pop("format")
+        given_format = taken.pop("format", None)  # absent if the command has it already
         for name in STRUCTURE_FILES if given_format is not None else ():
             values[name] = _with_format(values[name], given_format) if values.get(name) else values.get(name)
         values = {name: value for name, value in values.items() if name in signature.parameters}

@@ -65,7 +65,7 @@ def _of_geometries(facts: DataFacts, cutoff: float) -> Iterator[str]:
     if facts.thinnest is not None and facts.thinnest < 2.0 * cutoff:
         yield (
             f"some cells are thinner ({facts.thinnest:.1f} Å) than twice the cutoff ({2.0 * cutoff:.1f} Å): atoms see "
-            "their own images, which is exact, but there are no long wavelengths and no isolated defects; add larger cells."
+            "their own images, which is exact, but there are no long wavelengths or isolated defects; add larger cells."
         )
     if facts.largest_force > LARGE_FORCE:
         yield (

@@ -15,6 +15,8 @@ from gapkit.tensors.frames import TensorFrames
 from gapkit.tensors.labels import Convention
 from gapkit.tensors.targets import TARGETS, Target
 
+pytestmark = pytest.mark.filterwarnings("ignore:n_sparse = ")  # small sets have fewer environments
+
 
 @pytest.mark.parametrize("sign", [1, -1])
 def test_the_turn_is_found(sign):

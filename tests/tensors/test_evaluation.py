@@ -11,6 +11,8 @@ from gapkit.tensors.evaluation import _frames
 from gapkit.tensors.fit import frame_rows
 from gapkit.tensors.rows import covariance_of_columns, scales
 
+pytestmark = pytest.mark.filterwarnings("ignore:n_sparse = ")  # small sets have fewer environments
+
 SPECIES = ["H", "C", "N", "O"]
 
 

@@ -19,6 +19,8 @@ from gapkit.tensors import fit, rows
 from gapkit.tensors.rows import Structure
 from gapkit.tensors.targets import Target
 
+pytestmark = pytest.mark.filterwarnings("ignore:n_sparse = ")  # small sets have fewer environments
+
 NAMES = ("CH3OH", "NH3", "H2O", "CH3CHO")
 SPECIES = ["H", "C", "N", "O"]
 AXIAL = Target("axial", 1, pseudo=True)

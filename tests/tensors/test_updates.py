@@ -6,6 +6,8 @@ from tensor_labels import molecules
 
 from gapkit import SOAP, InputError, TensorGAP, TensorTerm
 
+pytestmark = pytest.mark.filterwarnings("ignore:n_sparse = ")  # small sets have fewer environments
+
 NAMES = ["CH3OH", "NH3"]
 
 
