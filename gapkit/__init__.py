@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from gapkit.tensors.calculator import TensorCalculator
     from gapkit.tensors.tensor_gap import TensorGAP
     from gapkit.tensors.term import TensorTerm
-    from gapkit.terms.linear import Composition, Features, InversePowers, Linear, feature_function
+    from gapkit.terms.feature_functions import Composition, Features, InversePowers, feature_function
+    from gapkit.terms.linear import Linear
     from gapkit.terms.long_range import LongRange
     from gapkit.terms.pair import Pair
     from gapkit.terms.term import Term
@@ -65,11 +66,11 @@ _PLACES = {  # in the order in which data flow
     "Pair": "terms.pair",
     "Triplet": "terms.triplet",
     "Linear": "terms.linear",
-    "Composition": "terms.linear",
-    "InversePowers": "terms.linear",
+    "Composition": "terms.feature_functions",
+    "InversePowers": "terms.feature_functions",
     "LongRange": "terms.long_range",
-    "Features": "terms.linear",
-    "feature_function": "terms.linear",
+    "Features": "terms.feature_functions",
+    "feature_function": "terms.feature_functions",
     "GAP": "potential.gap",
     "Predictions": "potential.prediction",
     "suggest": "model_selection.suggestion",

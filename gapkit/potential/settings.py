@@ -19,7 +19,7 @@ from gapkit.potential.presets import preset_settings, preset_terms
 from gapkit.quantities import KINDS
 from gapkit.structures.labels import LabelKeys
 from gapkit.structures.reference_energies import check_e0
-from gapkit.terms.linear import FUNCTIONS
+from gapkit.terms.feature_functions import FUNCTIONS
 from gapkit.terms.protocol import TERMS, AdditiveTerm
 from gapkit.terms.serialisation import term_from_dict
 

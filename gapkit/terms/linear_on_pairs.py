@@ -12,8 +12,8 @@ from ase.data import atomic_numbers
 
 from gapkit.geometry.neighbourhoods import Neighbourhoods
 from gapkit.structures.properties import Properties
+from gapkit.terms.feature_functions import Composition, InversePowers
 from gapkit.terms.feature_term import Candidates, FeatureRows, FeatureTerm, sum_pairs
-from gapkit.terms.linear import Composition, InversePowers
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from gapkit.geometry.distances import pair_name
 from gapkit.geometry.lattice_sums import LatticeSums, check_periodicity, lattice_sums
 from gapkit.quantities import VOIGT
 from gapkit.structures.species import check_known, check_symbols
-from gapkit.terms.linear import Features, feature_function
+from gapkit.terms.feature_functions import Features, feature_function
 
 NEUTRAL = 1e-6  # of the sum of |q|: what round-off leaves
 

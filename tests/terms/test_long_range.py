@@ -17,7 +17,7 @@ from gapkit import GAP, GAPCalculator, InputError, Linear, LongRange
 from gapkit.baselines import ZBL, Ewald
 from gapkit.potential.settings import settings_from_dict
 from gapkit.quantities import COULOMB
-from gapkit.terms.linear import Features
+from gapkit.terms.feature_functions import Features
 from gapkit.terms.serialisation import term_from_dict, term_to_dict
 from gapkit.uncertainty.coefficients import linear_coefficients
 
