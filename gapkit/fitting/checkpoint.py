@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-import warnings
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from gapkit.errors import InputError, Parameter
+from gapkit.errors import InputError, Parameter, warn
 from gapkit.runtime.archive import read_model, write_model
 from gapkit.runtime.files import check_output, remove_leftovers
 
@@ -88,10 +87,7 @@ class Checkpoint:
         except (InputError, OSError) as error:
             reason = getattr(error, "strerror", None) or str(error).rstrip(".")
             if not self._has_warned:
-                warnings.warn(
-                    f"the checkpoint '{self._path}' cannot be written ({reason.lower()}): the fit goes on without it.",
-                    stacklevel=2,
-                )
+                warn(f"the checkpoint '{self._path}' cannot be written ({reason.lower()}): the fit goes on without it.")
             self._has_warned = True
         self._last = time.monotonic()
 

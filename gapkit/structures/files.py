@@ -7,7 +7,6 @@ between frames, drops surplus columns, and takes no notice of a header in anothe
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from io import TextIOWrapper
 from itertools import count, islice
@@ -20,7 +19,7 @@ from ase import Atoms
 from ase.io import iread
 from ase.io.formats import open_with_compression, string2index
 
-from gapkit.errors import InputError, Parameter
+from gapkit.errors import InputError, Parameter, warn
 from gapkit.structures import convergence
 from gapkit.structures.extended_xyz import parse_frame
 from gapkit.structures.file_kinds import Kind, kind_of, with_format
@@ -104,7 +103,7 @@ def iter_frames(
 
 def _warn_of_unconverged(file: Path, kind: Kind) -> None:
     if numbers := convergence.unconverged(file, kind.format):
-        warnings.warn(convergence.in_words(numbers, file.name), stacklevel=3)
+        warn(convergence.in_words(numbers, file.name))
 
 
 def _first_line(error: Exception) -> str:

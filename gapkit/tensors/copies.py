@@ -6,12 +6,12 @@ orders of components and forgotten charges show themselves so, before anything i
 
 from __future__ import annotations
 
-import warnings
 from typing import NamedTuple
 
 import numpy as np
 from ase import Atoms
 
+from gapkit.errors import warn
 from gapkit.tensors.frames import TensorFrame
 from gapkit.tensors.targets import Target
 
@@ -60,11 +60,11 @@ class CopyCheck:
         self._warned = True
         shift = np.linalg.norm(new.atoms.positions.mean(axis=0) - old.atoms.positions.mean(axis=0))
         charged = ", or give the charge" if self._target.moment and shift > SAME_GEOMETRY else ""
-        warnings.warn(
+        warn(
             f"labelled frames {old.number} and {new.number} are one structure, turned or shifted, but the "
             f"{self._target.name} does not turn with it (components differ by {difference:.3g}, the largest of all is "
-            f"{size:.3g}): check the labels' frame of reference and the order of components{charged}.", stacklevel=4,
-        )  # fmt: skip
+            f"{size:.3g}): check the labels' frame of reference and the order of components{charged}."
+        )
 
 
 def _fingerprint(atoms: Atoms) -> tuple[object, ...]:
