@@ -57,7 +57,7 @@ class GAPCalculator(Calculator):
     per_atom_std : bool
         Compute the standard deviation of every local energy in each step, too; they are in `local_energies_std`.
     skin : float
-        Å; the neighbour list holds pairs up to the cutoff plus this and is made anew when an atom has moved by half
+        Å; the neighbour list holds pairs up to the cutoff plus this and is rebuilt when an atom has moved by half
         of it. Results do not depend on it.
     **kwargs
         ``label``, ``directory``, ``atoms`` and ``restart`` of `ase.calculators.calculator.Calculator`.

@@ -1,6 +1,6 @@
 """The seal of a model: digests of what its numbers come from, made where it is saved and compared when it tests itself.
 
-The hashes of the archive belong to its bytes and are made anew by whoever writes the file again; the seal tells that
+The hashes of the archive belong to its bytes and are recomputed by whoever writes the file again; the seal shows that
 the model itself is the one that was saved, error bars included, where predictions of a few structures cannot.
 """
 

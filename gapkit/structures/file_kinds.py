@@ -74,7 +74,7 @@ def kind_of(file: Path) -> Kind:
     Raises
     ------
     InputError
-        If nothing tells it.
+        If neither name nor beginning shows it.
     """
     head = _head(file)
     encoding = next((name for mark, name in _MARKS if head.startswith(mark)), "utf-8")
@@ -98,7 +98,7 @@ def kind_of(file: Path) -> Kind:
             f"'{file}' is the log of CP2K, which ASE cannot read: write frames, energies and forces as extended XYZ."
         )
     raise InputError(
-        f"ASE cannot read '{file}' after 0 frames: neither its name nor its beginning tells the format, name it (",
+        f"ASE cannot read '{file}' after 0 frames: neither its name nor its beginning shows the format, name it (",
         Parameter("format", '"extxyz"'),
         ").",
     )

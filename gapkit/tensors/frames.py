@@ -1,4 +1,4 @@
-"""Labelled frames of a tensorial target, read as often as passes need; files are read anew each time."""
+"""Labelled frames of a tensorial target, read as often as passes need; files are read again each time."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def test_errors_name_the_guess(tmp_path):
     path = hand_written(tmp_path, "nothing that VASP writes\n", "OUTCAR")
     with pytest.raises(InputError, match=r"after 0 frames as vasp-out, guessed from its name .*format="):
         read_structures(path)
-    with pytest.raises(InputError, match=r"neither its name nor its beginning tells the format"):
+    with pytest.raises(InputError, match=r"neither its name nor its beginning shows the format"):
         read_structures(hand_written(tmp_path, "words\n", "notes"))
     with pytest.raises(InputError, match=r"is the log of CP2K, which ASE cannot read"):
         read_structures(hand_written(tmp_path, " CP2K| version string: CP2K version 2024.1\n", "run.log_1"))

@@ -21,7 +21,7 @@ from gapkit.interfaces.lammps.input_lines import (
 from gapkit.interfaces.lammps.local_model import LocalModel
 
 PER_ATOM_VIRIALS = ("stress/atom", "heat/flux")
-WITH_PARTS = ("pe", "pe/atom", "pressure", "stress/atom")  # computes that may be told what to count
+WITH_PARTS = ("pe", "pe/atom", "pressure", "stress/atom")  # computes that take what to count as arguments
 BLIND = ("numdiff", "numdiff/virial", "born/matrix", "centroid/stress/atom")
 STD_FIX = "gapkit_std_property"
 

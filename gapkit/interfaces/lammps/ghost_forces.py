@@ -10,7 +10,7 @@ import numpy as np
 class GhostForces:
     """Sends rows of ghosts to their owners, which LAMMPS's ``fix external`` does not.
 
-    All ranks call `add` together. The plan is made anew when the atoms of any rank have changed.
+    All ranks call `add` together. The plan is rebuilt when the atoms of any rank have changed.
 
     Parameters
     ----------
