@@ -412,13 +412,12 @@ def test_a_task_carries_its_frames_and_nothing_else(client, frames, monkeypatch)
     assert max(chunks) < 400 * 48 + 108 * 3 * 16 + 10_000 < recipe  # positions and forces of a chunk
 
 
-def unaligned(constant, chunk):
-    """How many arrays arrived at odd addresses, or cannot be written."""
-    return sum(not (a.flags.aligned and a.flags.writeable) for a in [*constant, *chunk])
-
-
 def test_arrays_arrive_aligned_wherever_they_stood_in_the_message(client):
     """Products of unaligned arrays take another way through numpy, with other last bits."""
+
+    def unaligned(constant, chunk):  # in here it is sent by value: workers cannot import tests
+        return sum(not (a.flags.aligned and a.flags.writeable) for a in [*constant, *chunk])
+
     odd = [np.zeros(n, dtype) for n in (1, 3, 1000) for dtype in (np.uint8, np.float64)]
     found = [future.result() for _, future in spread(client, unaligned, odd, [odd, odd[1:], odd[3:]])]
     assert found == [0, 0, 0]
