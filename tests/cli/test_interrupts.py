@@ -18,6 +18,14 @@ from gapkit.fitting.checkpoint import Checkpoint
 from gapkit.runtime.interrupts import Terminated, deferred, termination
 
 
+@pytest.fixture(autouse=True)
+def ctrl_c():
+    """As in a terminal: what a shell starts in the background ignores Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture(scope="module")
 def train(tmp_path_factory):
     path = tmp_path_factory.mktemp("data") / "train.xyz"
