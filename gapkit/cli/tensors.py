@@ -111,7 +111,8 @@ def description(gap: TensorGAP) -> dict[str, str]:
         "Descriptor": f"SOAP within {soap.cutoff:g} Å, n_max {soap.n_max}, l_max {soap.l_max}, ζ {term.zeta}"
         + (f", and {len(more)} more terms" if more else ""),
     }
-    rows |= {f"Sparse points {name}": text for name, text in gap.selection_.items()}
+    for (t, symbol), text in gap.selection_.items():
+        rows[f"Sparse points, {f'term {t + 1}, ' if more else ''}{symbol}"] = text
     for lam, noise in gap.noise_.items():
         rows[f"λ = {lam}"] = f"δ {', '.join(f'{d:.3g}' for d in gap.deltas_[lam])}, noise {noise:.3g}"
     if any(gap.offsets_.values()):

@@ -22,6 +22,7 @@ from gapkit.descriptors.soap_basis import (
     FeatureLayout,
     RadialTable,
     dscribe_soap,
+    feature_layout,
     harmonics_norm,
     radial_table,
 )
@@ -150,7 +151,7 @@ class SOAP:
 
     @property
     def _layout(self) -> FeatureLayout:
-        return self.basis.layout
+        return feature_layout(len(self.species), self.n_max, self.l_max, self.compression)
 
     @property
     def _table(self) -> tuple[RadialTable, np.ndarray]:

@@ -1,1 +1,1 @@
-"""Programs that run a fitted potential: ASE."""
+"""Programs that run a fitted potential: ASE and LAMMPS."""

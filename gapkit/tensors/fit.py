@@ -8,7 +8,7 @@ factor: parts of different order are independent, in the prior and so in the pos
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -96,7 +96,7 @@ class Learned(NamedTuple):
     blocks: tuple[TensorBlock, ...]
     offsets: dict[str, float]
     models: tuple[OrderModel, ...]
-    selection: dict[str, str]
+    selection: dict[tuple[int, str], str]
     n_structures: int
     species: tuple[str, ...]
     smallest: Atoms
@@ -108,7 +108,7 @@ def learn(job: Job, frames: TensorFrames, follow: Follow) -> Learned:
     points = {key: found[0] for key, found in chosen.items()}
     blocks = _equivariant_blocks(job, frames, points)
     models = tuple(_solved(job, sums) for sums in _stream(job, frames, blocks, offsets, follow, n))
-    selection = {f"{t} {chemical_symbols[z]}": text for (t, z), (_, text) in chosen.items()}
+    selection = {(t, chemical_symbols[z]): text for (t, z), (_, text) in chosen.items()}
     return Learned(blocks, offsets, models, selection, n, tuple(chemical_symbols[z] for z in numbers), smallest)
 
 
@@ -288,14 +288,11 @@ def _solved(job: Job, sums: _Sums) -> OrderModel:
     learn_noise = given is None if job.learn is None else "noise" in job.learn
     learn_delta = open_deltas if job.learn is None else [t for t in _terms(columns) if "delta" in job.learn]
     K_mm = covariance_of_columns(columns, job.terms, deltas, job.jitter)
-    model = OrderModel(columns, deltas, noise, _NONE, [], sums.factor)
     if learn_noise or learn_delta:
-        return _optimised(job, model, K_mm, learn_noise, learn_delta)
+        return _optimised(job, sums, deltas, noise, K_mm, learn_noise, learn_delta)
     posterior = fit_posterior(K_mm, {order.order: sums.factor}, {order.order: noise}, jitter=0.0)
-    return replace(model, posterior=posterior, weights=weights_of(columns, deltas, posterior.alpha))
-
-
-_NONE: Any = None
+    weights = weights_of(columns, deltas, posterior.alpha)
+    return OrderModel(columns, deltas, noise, posterior, weights, sums.factor)
 
 
 def _terms(columns: Columns) -> list[int]:
@@ -316,31 +313,28 @@ def _first_deltas(job: Job, sums: _Sums) -> tuple[np.ndarray, list[int]]:
 
 
 def _optimised(
-    job: Job, model: OrderModel, K_mm: np.ndarray, learn_noise: bool, learn_delta: Sequence[int]
-) -> OrderModel:
-    """Noise and amplitudes by the evidence."""
-    columns, lam, factor = model.columns, model.columns.order.order, model.factor
-    assert factor is not None
+    job: Job, sums: _Sums, deltas: np.ndarray, noise: float, K_mm: np.ndarray, learn_noise: bool,
+    learn_delta: Sequence[int],
+) -> OrderModel:  # fmt: skip
+    """The model with noise and amplitudes by the evidence, from these on."""
+    columns, lam, factor = sums.columns, sums.columns.order.order, sums.factor
     group = f"noise[{lam}]"
     amplitudes = []
     for t in _terms(columns):
         own = [np.arange(s.start, s.stop) for b, s in zip(columns.blocks, columns.slices) if b.term == t]
         name = f"delta[{lam}]" if len(job.terms) == 1 else f"terms__{t}__delta[{lam}]"
-        amplitudes.append(Amplitude(name, float(model.deltas[t]), np.concatenate(own)))
+        amplitudes.append(Amplitude(name, float(deltas[t]), np.concatenate(own)))
     fixed = {a.name for a, t in zip(amplitudes, _terms(columns)) if t not in learn_delta}
     fixed |= set() if learn_noise else {group}
     bounds = {a.name: (1e-4 * a.delta, 1e4 * a.delta) for a in amplitudes}
     found = maximise(
-        K_mm, {group: factor}, {group: model.noise}, amplitudes, jitter=0.0, fixed=fixed, bounds=bounds,
+        K_mm, {group: factor}, {group: noise}, amplitudes, jitter=0.0, fixed=fixed, bounds=bounds,
         n_starts=1, random_state=job.random_state,
     )  # fmt: skip
     factor.rescale(found.column_scale)
-    deltas = model.deltas.copy()
+    learned = deltas.copy()
     for t, a in zip(_terms(columns), amplitudes):
-        deltas[t] = found.amplitudes[a.name]
+        learned[t] = found.amplitudes[a.name]
     table = tuple({name: getattr(h, name) for name in TABLE} | {"note": h.note()} for h in found.hyperparameters)
-    posterior = found.posterior
-    return replace(
-        model, deltas=deltas, noise=float(found.noise[group]), posterior=posterior,
-        weights=weights_of(columns, deltas, posterior.alpha), hyperparameters=table,
-    )  # fmt: skip
+    weights = weights_of(columns, learned, found.posterior.alpha)
+    return OrderModel(columns, learned, float(found.noise[group]), found.posterior, weights, factor, table)

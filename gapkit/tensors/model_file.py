@@ -72,7 +72,7 @@ def _header(gap: TensorGAP, atoms: Atoms) -> dict[str, Any]:
         "species": list(gap.species_),
         "n_structures": gap.n_structures_,
         "label_key": gap.label_key_,
-        "selection": gap.selection_,
+        "selection": [[*name, text] for name, text in gap.selection_.items()],
         "blocks": [[block.term, block.number, [order.order for order in block.V]] for block in gap.blocks_],
         "models": [_model_to_dict(model) for model in gap.models_],
         "reference": {
@@ -152,7 +152,8 @@ def _restore(gap: TensorGAP, header: dict[str, Any], arrays: dict[str, np.ndarra
     gap.set_params(terms=terms, target=target, **parameters)
     gap.terms_, gap.target_, gap.offsets_ = tuple(terms), target, header["offsets"]
     gap.species_, gap.n_structures_ = tuple(header["species"]), int(header["n_structures"])
-    gap.label_key_, gap.selection_ = header["label_key"], header["selection"]
+    gap.label_key_ = header["label_key"]
+    gap.selection_ = {(int(t), symbol): text for t, symbol, text in header["selection"]}
     orders = {order.order: order for order in target.orders}
     gap.blocks_ = tuple(
         TensorBlock(t, z, arrays[f"Q_{k}"], {orders[lam]: arrays[f"V_{k}_{lam}"] for lam in lams})

@@ -75,8 +75,8 @@ class TensorGAP(NestedParameters):
     hyperparameters_ : list of dict
         What was learned, as rows of a table.
     log_marginal_likelihood_ : float
-    selection_ : dict of str to str
-        How the sparse points were chosen.
+    selection_ : dict of (int, str) to str
+        How the sparse points were chosen, by term and species.
     species_, n_structures_, label_key_ : tuple of str, int, str
     reference_ : tuple of Atoms and ndarray
         A small training structure and its prediction, for the model file's self-test.

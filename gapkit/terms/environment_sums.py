@@ -31,9 +31,9 @@ PULL_BACK = 16  # operations of the pull-back per feature and neighbour, roughly
 
 def centre_groups(centres: np.ndarray, numbers: np.ndarray, size: int) -> list[np.ndarray]:
     """Places (in `centres`) of at most `size` centres of one species, species by atomic number."""
-    groups = []
-    for number in np.unique(numbers[centres]):
-        which = np.flatnonzero(numbers[centres] == number)
+    groups, of = [], numbers[centres]
+    for number in np.unique(of):
+        which = np.flatnonzero(of == number)
         groups += [which[start : start + size] for start in range(0, len(which), size)]
     return groups
 

@@ -86,9 +86,13 @@ def _kinds(
     environments: Environments,
 ) -> tuple[list[tuple[CentreTerm, list[SparseBlock], Neighbourhoods]], list[Placed]]:
     """Terms that have blocks, with these and their neighbourhoods: those evaluated by centres, and the others."""
-    placed = [(term, blocks, nb) for term, blocks, nb in environments.of_terms if blocks]
-    by_centre = [(term, blocks, nb) for term, blocks, nb in placed if isinstance(term, CentreTerm)]
-    return by_centre, [(term, blocks, nb) for term, blocks, nb in placed if not isinstance(term, CentreTerm)]
+    by_centre, others = [], []
+    for term, blocks, nb in environments.of_terms:
+        if blocks and isinstance(term, CentreTerm):
+            by_centre.append((term, blocks, nb))
+        elif blocks:
+            others.append((term, blocks, nb))
+    return by_centre, others
 
 
 Covariances = tuple[tuple[slice, ...], np.ndarray, np.ndarray]  # columns, k(x_i, m) of these, k(x_i, x_i)

@@ -239,7 +239,8 @@ def test_a_changed_model_keeps_them_and_warns(honest, frames, held_out):
 def test_a_changed_model_without_factors_does_not_warn(gap, held_out):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        copy.copy(gap).partial_fit(held_out[:1])
+        changed = copy.copy(gap).partial_fit(held_out[:1])
+    assert not np.array_equal(changed.alpha_, gap.alpha_)
 
 
 def test_factors_are_kept_in_the_model_file(honest, tmp_path):

@@ -47,7 +47,7 @@ def test_both_versions_are_there():
 def test_predictions_are_those_that_were_stored(model, loaded, name):
     """To what processors differ by: the same bits where they were stored.
 
-    Between three instruction sets forces and stresses differed by 6e-12 of the largest and standard deviations, small
+    Between three instruction sets forces and stresses differed by 1e-11 of a component and standard deviations, small
     differences of large variances, by 2e-9 of themselves; energies by a third of the round-off that the sum
     of weights allows, because weights of both signs nearly cancel.
     """

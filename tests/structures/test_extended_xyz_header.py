@@ -119,18 +119,20 @@ def test_what_is_not_understood_is_refused_with_frame_and_spelling(comment, mess
 
 
 @pytest.mark.parametrize(
-    "comment",
+    ("comment", "key", "value"),
     [
-        'box="10 10 10" pbc="F F F"',
-        "cell=primitive",
-        'polarizability="1 0 0 0 1 0 0 0 1"',
-        'dipole="1 2 3"',
-        "energy=-1 energy=-1",
-        f'Lattice="{CELL}" cell=primitive',
+        ('box="10 10 10" pbc="F F F"', "box", [10, 10, 10]),
+        ("cell=primitive", "cell", "primitive"),
+        ('polarizability="1 0 0 0 1 0 0 0 1"', "polarizability", [1, 0, 0, 0, 1, 0, 0, 0, 1]),
+        ('dipole="1 2 3"', "dipole", [1, 2, 3]),
+        ("energy=-1 energy=-1", "energy", -1),
+        (f'Lattice="{CELL}" cell=primitive', "cell", "primitive"),
     ],
 )
-def test_what_is_no_structure_stays(comment):
-    read_header(comment, "frame 0")
+def test_what_is_no_structure_stays(comment, key, value):
+    header = read_header(comment, "frame 0")
+    np.testing.assert_array_equal(header[key], value)
+    assert ("Lattice" in header) == ("Lattice" in comment)
 
 
 @pytest.mark.parametrize(
