@@ -44,3 +44,11 @@ def structures() -> dict[str, Atoms]:
     sheared = bulk("Au", "fcc", a=4.0)
     sheared.set_cell(sheared.cell.array @ np.array([[1, 0.1, 0], [0, 1, 0.05], [0, 0, 1.02]]), scale_atoms=True)
     return {"alloy": alloy(1), "slab": slab, "cluster": cluster, "one_atom": one, "sheared_one_atom": sheared}
+
+
+def triclinic(n: int = 5, seed: int = 0) -> tuple[Atoms, np.ndarray, np.ndarray]:
+    """A cell without symmetry, charges that do not add up to zero, and three kinds."""
+    rng = np.random.default_rng(seed)
+    atoms = Atoms(f"Ne{n}", cell=[[4.1, 0.3, 0], [-1.2, 5.0, 0.4], [0.8, 0.9, 6.3]], pbc=True)
+    atoms.set_scaled_positions(np.arange(n)[:, None] / n * [1.0, 2.0, 3.0] + rng.uniform(-0.05, 0.05, (n, 3)))
+    return atoms, rng.normal(size=n), np.arange(n) % 3
